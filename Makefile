@@ -1,0 +1,48 @@
+# Everything runs in a virtual environment of the checkout's own. `make demo`
+# and `make test` are all that a newcomer needs.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+PACKAGE = $(VENV)/.package
+TOOLS = $(VENV)/.tools
+DEMO_PORT ?= 65432
+
+.PHONY: demo test lint typecheck wheel clean
+
+demo: $(PACKAGE)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh $(DEMO_PORT)
+
+# The whole suite on the platform's own reactor, with the coverage of both this
+# process and those it starts; and again on asyncio's.
+test: $(TOOLS)
+	rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest --reactor=default
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report --fail-under=95
+	$(BIN)/python -m pytest --reactor=asyncio -q
+
+lint: $(TOOLS)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+typecheck: $(TOOLS)
+	$(BIN)/mypy --strict
+
+# The built wheel, alone in a clean environment outside the checkout.
+wheel:
+	PYTHON=$(PYTHON) sh tests/check_wheel.sh
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(PACKAGE): $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+$(TOOLS): $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@ $(PACKAGE)
+
+clean:
+	rm -rf $(VENV) build dist .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache

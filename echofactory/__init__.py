@@ -1,0 +1,31 @@
+"""
+An echo server for many connections, and the client that opens N of them,
+checks that every byte comes back, and measures.
+"""
+
+__version__ = "0.1.0"
+
+from echofactory.client import EchoClient, EchoClientFactory, Patience, probe
+from echofactory.echo import Echo
+from echofactory.results import FailureKind, Results
+from echofactory.server import Counts, EchoFactory, Limits
+from echofactory.service import EchoService, ProbeService
+from echofactory.trace import Trace
+from echofactory.workload import Workload
+
+__all__ = [
+    "Counts",
+    "Echo",
+    "EchoClient",
+    "EchoClientFactory",
+    "EchoFactory",
+    "EchoService",
+    "FailureKind",
+    "Limits",
+    "Patience",
+    "ProbeService",
+    "Results",
+    "Trace",
+    "Workload",
+    "probe",
+]

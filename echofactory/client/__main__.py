@@ -1,0 +1,182 @@
+"""
+C{python -m echofactory.client}: open N connections, check every byte, report.
+"""
+
+import json
+import sys
+from typing import IO, NoReturn, cast
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorCore
+from twisted.logger import (
+    ILogObserver,
+    LogEvent,
+    LogLevel,
+    eventAsText,
+    formatEvent,
+    globalLogBeginner,
+)
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from echofactory import __version__
+from echofactory.client.factory import EchoClientFactory
+from echofactory.client.target import IProbeReactor, Target
+from echofactory.descriptors import connectionsThatFit, raiseDescriptorLimit
+from echofactory.listening import EndpointError
+from echofactory.options import ClientOptions
+from echofactory.report import failureLines, report
+from echofactory.results import Results
+from echofactory.server import EchoFactory
+from echofactory.service import EchoService
+from echofactory.trace import Trace
+
+_STATUS = {"ok": 0, "failed": 1, "interrupted": 130}
+_INTRODUCTION = """\
+No address given, so this process serves itself. --help shows what else it does.
+"""
+
+
+class IClientReactor(IReactorCore, IProbeReactor):
+    """What the program asks of the reactor, besides what the endpoint does."""
+
+
+@implementer(ILogObserver)
+class _Teller:
+    """
+    Prints what echofactory tells: the traces on C{out}, what is amiss on
+    stderr. Of others' events only what failed is told.
+    """
+
+    def __init__(self, out: IO[str]) -> None:
+        self._out = out
+
+    def __call__(self, event: LogEvent) -> None:
+        level = event.get("log_level", LogLevel.info)
+        if "log_failure" in event:
+            print(eventAsText(event), file=sys.stderr)
+        elif str(event.get("log_namespace")).startswith("echofactory."):
+            told = self._out if level <= LogLevel.info else sys.stderr
+            print(formatEvent(event), file=told)
+
+
+async def _job(
+    reactor: IClientReactor, target: Target | None, factory: EchoClientFactory
+) -> Results:
+    """Run the job against the target, or a server of our own if there is none."""
+    if target is not None:
+        return await factory.run(target)
+    server = EchoService(reactor, ["tcp:0:interface=127.0.0.1"], EchoFactory(trace=Trace.DATA))
+    server.startService()
+    (address,) = server.addresses
+    assert isinstance(address, IPv4Address)
+    try:
+        return await factory.run(f"tcp:127.0.0.1:{address.port}")
+    finally:
+        await server.stopService()
+
+
+def _run(reactor: IClientReactor, options: ClientOptions, target: Target | None) -> Results:
+    """
+    Run the reactor until the job is done or a signal stops it.
+
+    @return: the results of as much as was done.
+    """
+    trace = options.trace if target is not None else Trace.DATA
+    factory = EchoClientFactory(
+        reactor, options.workload, options.connections, options.patience, trace
+    )
+    outcome: list[Results | Failure] = []
+    done: Deferred[None] = Deferred()
+    stopping = False
+
+    def start() -> None:
+        Deferred.fromCoroutine(_job(reactor, target, factory)).addBoth(finish)
+
+    def finish(result: Results | Failure) -> None:
+        outcome.append(result)
+        if not stopping:
+            reactor.stop()
+        done.callback(None)
+
+    def interrupt() -> Deferred[None]:
+        nonlocal stopping
+        stopping = True
+        factory.interrupt()
+        return done
+
+    reactor.callWhenRunning(start)
+    reactor.addSystemEventTrigger("before", "shutdown", interrupt)
+    reactor.run()
+    (result,) = outcome
+    if isinstance(result, Failure):
+        result.raiseException()
+    return result
+
+
+def _openJSON(options: ClientOptions) -> IO[str] | None:
+    """Open the JSON output before the run, so that a bad path costs no run."""
+    path = options["json"]
+    if path is None:
+        return None
+    if path == "-":
+        return sys.stdout
+    try:
+        return open(path, "w", encoding="utf-8")
+    except OSError as error:
+        options.refuse("json", f"{path!r}: {error.strerror}")
+
+
+def main() -> NoReturn:
+    """
+    Do what the command line says.
+
+    @raise SystemExit: always, with the status that the design gives.
+    """
+    options = ClientOptions()
+    options.parseOptions()
+    fit = connectionsThatFit(raiseDescriptorLimit())
+    if options.connections > fit:
+        options.refuse(
+            "connections",
+            f"{options.connections:,} do not fit: this process may open descriptors"
+            f" for {fit:,} (ulimit -n)",
+        )
+
+    # Late, for it chooses the reactor.
+    from twisted.internet import reactor as chosen
+
+    reactor = cast(IClientReactor, chosen)
+    target = None
+    if options.target is not None:
+        try:
+            target = Target(reactor, options.target, options.patience.connect)
+        except EndpointError as error:
+            options.refuse("connect", str(error))
+    jsonFile = _openJSON(options)
+    text = sys.stderr if jsonFile is sys.stdout else sys.stdout
+    globalLogBeginner.beginLoggingTo(
+        [_Teller(text)], discardBuffer=True, redirectStandardIO=False
+    )
+
+    if target is None:
+        text.write(_INTRODUCTION)
+    results = _run(reactor, options, target)
+    if jsonFile is not None:
+        json.dump(results.asJSON(__version__), jsonFile, indent=2)
+        jsonFile.write("\n")
+        jsonFile.flush()
+    if not options["quiet"]:
+        text.write(report(results))
+    for line in failureLines(results):
+        print(f"{options.program}: {line}", file=sys.stderr)
+    sys.exit(_STATUS[results.verdict])
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except KeyboardInterrupt:
+        # Before the reactor took over the signal: nothing was begun.
+        sys.exit(_STATUS["interrupted"])

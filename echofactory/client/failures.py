@@ -1,0 +1,51 @@
+"""
+From what Twisted and OpenSSL report to the kinds that the results count.
+"""
+
+import errno
+
+from OpenSSL.SSL import Error as TLSError
+from service_identity import VerificationError
+from twisted.internet.error import (
+    ConnectError,
+    ConnectionDone,
+    ConnectionLost,
+    ConnectionRefusedError,
+    DNSLookupError,
+    TCPTimedOutError,
+    TimeoutError,
+)
+
+from echofactory.listening import reasonText
+from echofactory.results import FailureKind
+
+_BY_ERRNO = {
+    errno.EADDRNOTAVAIL: FailureKind.NO_LOCAL_PORT,
+    errno.EMFILE: FailureKind.TOO_MANY_FILES,
+    errno.ENFILE: FailureKind.TOO_MANY_FILES,
+}
+
+
+def classify(reason: BaseException | None) -> tuple[FailureKind, str]:
+    """
+    Return the kind of a failure to connect, or of the loss of a connection
+    that had not done its job, and a text for a person.
+    """
+    match reason:
+        case DNSLookupError():
+            kind = FailureKind.DNS
+        case ConnectionRefusedError():
+            kind = FailureKind.REFUSED
+        case TCPTimedOutError() | TimeoutError():
+            kind = FailureKind.CONNECT_TIMEOUT
+        case ConnectError():
+            kind = _BY_ERRNO.get(reason.osError, FailureKind.UNREACHABLE)
+        case ConnectionDone():
+            return FailureKind.CLOSED_EARLY, "the peer closed before every byte was back"
+        case ConnectionLost():
+            return FailureKind.RESET, "the connection was reset"
+        case TLSError() | VerificationError():
+            kind = FailureKind.TLS
+        case _:
+            kind = FailureKind.UNREACHABLE
+    return kind, reasonText(reason)

@@ -1,0 +1,249 @@
+"""
+One connection of the client: it sends its script and checks what comes back.
+"""
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import (
+    IHalfCloseableProtocol,
+    IHandshakeListener,
+    INegotiated,
+    IProtocol,
+    IPushProducer,
+)
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from echofactory.client.failures import classify
+from echofactory.echo import IEchoTransport
+from echofactory.results import FailureKind
+from echofactory.trace import Trace
+from echofactory.workload import BLOCK_SIZE, Block, EchoMismatch, StreamFault, StreamVerifier
+
+if TYPE_CHECKING:
+    from echofactory.client.factory import EchoClientFactory
+
+
+@implementer(IHalfCloseableProtocol, IHandshakeListener, IPushProducer)
+class EchoClient(Protocol):
+    """
+    Sends one connection's share of a workload, as fast as the window and the
+    transport take it, and compares every byte that comes back.
+
+    It is settled once its outcome is known: completed, failed, or given up
+    because the run was interrupted. It is over when the transport is gone.
+
+    @ivar number: this connection's, from 1.
+    @ivar established: whether it has been connected, TLS handshake included.
+    @ivar settled: whether its outcome is known.
+    @ivar connecting: what comes of the attempt to connect it.
+    @ivar askedAt: when the connection was asked for; C{perf_counter_ns}.
+    @ivar progressAt: when it last got on: connected, began to wait for a
+        reply, received something, or was settled.
+    """
+
+    factory: "EchoClientFactory"
+    transport: IEchoTransport
+    connecting: Deferred[IProtocol]
+
+    def __init__(self, factory: "EchoClientFactory", number: int) -> None:
+        self.factory = factory
+        self.number = number
+        self.established = False
+        self.settled = False
+        self._results = factory.results
+        self._clock = factory.clock
+        self._verifier = StreamVerifier()
+        self._script = factory.workload.script(number)
+        self._next: Block | None = next(self._script)
+        self._window = factory.workload.outstanding
+        self._halfClose = factory.workload.halfClose
+        self._tracing = factory.trace >= Trace.DATA
+        self._sentAt: deque[int] = deque()
+        self._paused = False
+        self.askedAt = self.progressAt = self._clock()
+
+    def notConnected(self, reason: Failure) -> None:
+        """The attempt to connect has failed, or was cancelled."""
+        if not self.settled:
+            self._settle()
+            self.factory.connectionFailed(self.number, *classify(reason.value))
+        self.factory.connectionOver(self)
+
+    def connectionMade(self) -> None:
+        if isinstance(self.transport.getPeer(), IPv4Address | IPv6Address):
+            self.transport.setTcpNoDelay(True)
+        if not INegotiated.providedBy(self.transport):
+            self._begin()
+        elif self._halfClose:
+            self._fail(FailureKind.TLS, "TLS has no half-close")
+
+    def handshakeCompleted(self) -> None:
+        self._begin()
+
+    def _begin(self) -> None:
+        self.established = True
+        self.progressAt = self._clock()
+        self._results.connectionEstablished(self.progressAt - self.askedAt)
+        self.transport.registerProducer(self, True)
+        self._send()
+
+    def _send(self) -> None:
+        """Send what the window and the transport have room for."""
+        batch: list[bytes] = []
+        size = started = 0
+        while (block := self._next) is not None and not self._paused:
+            data, first, last = block
+            if first:
+                if len(self._sentAt) + started >= self._window:
+                    break
+                started += 1
+            if self._tracing:
+                self.factory.traceSending(self.number, data)
+            self._verifier.expect(data, last)
+            batch.append(data)
+            size += len(data)
+            self._next = next(self._script, None)
+            if size >= BLOCK_SIZE:
+                self._write(batch, size, started)
+                batch = []
+                size = started = 0
+        if batch:
+            self._write(batch, size, started)
+        if self._next is None:
+            self.transport.unregisterProducer()
+            if self._halfClose:
+                self.transport.loseWriteConnection()
+
+    def _write(self, batch: list[bytes], size: int, started: int) -> None:
+        """
+        @param size: bytes in the batch.
+        @param started: messages that begin in it.
+        """
+        now = self._clock()
+        if not self._sentAt:
+            self.progressAt = now
+        self._sentAt.extend([now] * started)
+        self._results.sent += started
+        self._results.bytesSent += size
+        self.transport.write(b"".join(batch))
+
+    def dataReceived(self, data: bytes) -> None:
+        if self.settled:
+            return
+        now = self.progressAt = self._clock()
+        self._results.bytesReceived += len(data)
+        if self._tracing:
+            self.factory.traceReceived(self.number, data)
+        try:
+            completed = self._verifier.feed(data)
+        except StreamFault as fault:
+            self._verified(fault.completed, now)
+            if isinstance(fault, EchoMismatch):
+                self._sentAt.popleft()
+                self._results.mismatched += 1
+            self._fail(fault.kind, str(fault))
+            return
+        self._verified(completed, now)
+        if self._next is not None:
+            self._send()
+        elif not self._sentAt and not self._halfClose:
+            self._complete()
+
+    def _verified(self, completed: int, now: int) -> None:
+        for _ in range(completed):
+            self._results.response.record(now - self._sentAt.popleft())
+        self._results.verified += completed
+
+    def readConnectionLost(self) -> None:
+        if self._halfClose and self._next is None and not self._sentAt:
+            self._complete()
+        else:
+            self._fail(*classify(ConnectionDone()))
+
+    def writeConnectionLost(self) -> None:
+        """The half-close is done; what is left is to read to the end."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if not self.settled:
+            self._fail(*classify(reason.value))
+        self.factory.connectionOver(self)
+
+    def _complete(self) -> None:
+        if not self.settled:
+            self._settle()
+            self._results.completed += 1
+            self.factory.traceClosing(self.number)
+            self.transport.loseConnection()
+
+    def _fail(self, kind: FailureKind, detail: str) -> None:
+        if not self.settled:
+            self._settle()
+            self.factory.connectionFailed(self.number, kind, detail)
+            self._abort()
+
+    def _settle(self) -> None:
+        """The outcome is known: send nothing more, expect nothing more."""
+        self.settled = True
+        self.progressAt = self._clock()
+        self._next = None
+        self._results.unanswered += len(self._sentAt)
+        self._sentAt.clear()
+        if self.transport is not None:
+            self.transport.unregisterProducer()
+
+    def sweep(self, now: int) -> None:
+        """
+        Give up what has taken too long.
+
+        @param now: C{perf_counter_ns}.
+        """
+        patience = self.factory.patience
+        if not self.established:
+            if now - self.askedAt > patience.connect * 1e9:
+                self._failToConnect()
+        elif now - self.progressAt > patience.reply * 1e9:
+            if self.settled:
+                # The peer does not let go, as some do with TLS's closing alert.
+                self.transport.abortConnection()
+                return
+            missing = (
+                f"{len(self._sentAt)} messages outstanding"
+                if self._sentAt
+                else "every message is back, but not the end of the stream"
+            )
+            self._fail(
+                FailureKind.REPLY_TIMEOUT, f"nothing came for {patience.reply:g} s; {missing}"
+            )
+
+    def _failToConnect(self) -> None:
+        detail = f"not connected after {self.factory.patience.connect:g} s"
+        self._fail(FailureKind.CONNECT_TIMEOUT, detail)
+
+    def giveUp(self) -> None:
+        """The run was interrupted: the outcome will not be known."""
+        if not self.settled:
+            self._settle()
+        self._abort()
+
+    def _abort(self) -> None:
+        if self.transport is None:
+            self.connecting.cancel()
+        else:
+            self.transport.abortConnection()
+
+    def pauseProducing(self) -> None:
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        self._paused = False
+        if self._next is not None:
+            self._send()
+
+    def stopProducing(self) -> None:
+        self._paused = True

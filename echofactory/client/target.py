@@ -1,0 +1,180 @@
+"""
+Where the connections go: a client endpoint string whose host name is looked up
+once, not once per connection.
+"""
+
+import re
+from collections import deque
+from ipaddress import ip_address
+from math import ceil
+
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import clientFromString, quoteStringArgument
+from twisted.internet.error import ConnectError, DNSLookupError
+from twisted.internet.interfaces import (
+    IAddress,
+    IHostResolution,
+    IProtocol,
+    IProtocolFactory,
+    IReactorPluggableNameResolver,
+    IReactorTime,
+    IResolutionReceiver,
+    IStreamClientEndpoint,
+)
+from zope.interface import implementer
+
+from echofactory.listening import EndpointError
+
+
+class IProbeReactor(IReactorPluggableNameResolver, IReactorTime):
+    """What a probe asks of a reactor, besides what its endpoint does."""
+
+
+_TO_HOSTS = ("tcp", "ssl", "tls")
+_SEPARATOR = re.compile(r"(?<!\\):")
+_ESCAPE = re.compile(r"\\(.)")
+
+
+@implementer(IStreamClientEndpoint)
+class Target:
+    """
+    The endpoint that a client endpoint string describes.
+
+    A name with several addresses is tried at each in turn, beginning with the
+    one that answered last: one connection's wasted attempt spares the others.
+
+    @ivar description: the string.
+    @ivar text: the target for a person: C{('127.0.0.1', 7)} for plain TCP.
+    """
+
+    def __init__(self, reactor: IProbeReactor, description: str, connectTimeout: float) -> None:
+        """
+        @param connectTimeout: seconds after which Twisted's endpoint gives up,
+            unless the string says so itself.
+        @raise EndpointError: if the string describes no endpoint.
+        """
+        self.description = self.text = description
+        self._reactor = reactor
+        self._connectTimeout = connectTimeout
+        self._host: str | None = None
+        self._works = 0
+        try:
+            self._endpoints = [clientFromString(reactor, description)]
+            kind, *arguments = _SEPARATOR.split(description)
+            if kind.lower() in _TO_HOSTS:
+                self._readHost(kind.lower(), arguments)
+        except Exception as reason:
+            # Whatever a plugin or OpenSSL raises, the string is what has to change.
+            raise EndpointError(description, reason) from reason
+
+    def _readHost(self, kind: str, arguments: list[str]) -> None:
+        self._kind = kind
+        self._options: dict[str, str] = {}
+        names = iter(("host", "port"))
+        for argument in arguments:
+            name, equals, value = argument.partition("=")
+            if not equals:
+                name, value = next(n for n in names if n not in self._options), name
+            self._options[name] = _ESCAPE.sub(r"\1", value)
+        if "endpoint" in self._options:
+            return
+        port = int(self._options["port"])
+        if not 0 < port < 65536:
+            raise ValueError(f"port {port} is not from 1 to 65535")
+        self._host = self._options["host"]
+        self._options.setdefault("timeout", str(ceil(self._connectTimeout)))
+        if kind == "tcp":
+            self.text = repr((self._host, port))
+
+    async def resolve(self) -> None:
+        """
+        Look up the host's name, if there is one to look up.
+
+        @raise DNSLookupError: if it has no address.
+        """
+        if self._host is None:
+            return
+        try:
+            addresses = [str(ip_address(self._host))]
+        except ValueError:
+            addresses = await lookUp(self._reactor, self._host)
+        self._endpoints = [
+            clientFromString(self._reactor, self._at(address)) for address in addresses
+        ]
+
+    def _at(self, address: str) -> str:
+        """Return the endpoint string, with an address in the place of the name."""
+        options = dict(self._options)
+        if self._kind != "tls":
+            options["host"] = address
+            return _join(self._kind, options)
+        # The name stays: the certificate is checked against it.
+        inner = {"host": address, "port": options["port"], "timeout": options.pop("timeout")}
+        if "bindAddress" in options:
+            inner["bindAddress"] = options.pop("bindAddress")
+        return _join("tls", options | {"endpoint": _join("tcp", inner)})
+
+    def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
+        """See L{IStreamClientEndpoint}."""
+        if len(self._endpoints) == 1:
+            connecting: Deferred[IProtocol] = self._endpoints[0].connect(protocolFactory)
+            return connecting
+        return Deferred.fromCoroutine(self._tryEach(protocolFactory))
+
+    async def _tryEach(self, protocolFactory: IProtocolFactory) -> IProtocol:
+        # From the one that worked last, round to the one before it.
+        candidates = deque(enumerate(self._endpoints))
+        candidates.rotate(-self._works)
+        while True:
+            index, endpoint = candidates.popleft()
+            try:
+                protocol: IProtocol = await endpoint.connect(protocolFactory)
+            except ConnectError:
+                if not candidates:
+                    raise
+            else:
+                self._works = index
+                return protocol
+
+
+def _join(kind: str, options: dict[str, str]) -> str:
+    return ":".join(
+        [kind, *(f"{name}={quoteStringArgument(value)}" for name, value in options.items())]
+    )
+
+
+@implementer(IResolutionReceiver)
+class _Receiver:
+    """Collects the addresses of a name."""
+
+    def __init__(self) -> None:
+        self.addresses: list[str] = []
+        self.complete: Deferred[None] = Deferred()
+
+    def resolutionBegan(self, resolutionInProgress: IHostResolution) -> None:
+        """See L{IResolutionReceiver}."""
+
+    def addressResolved(self, address: IAddress) -> None:
+        """See L{IResolutionReceiver}."""
+        host = getattr(address, "host")  # noqa: B009 - IAddress does not promise it
+        if host not in self.addresses:
+            self.addresses.append(host)
+
+    def resolutionComplete(self) -> None:
+        """See L{IResolutionReceiver}."""
+        if not self.complete.called:
+            self.complete.callback(None)
+
+
+async def lookUp(reactor: IReactorPluggableNameResolver, host: str) -> list[str]:
+    """
+    Return a name's addresses, in the order in which they should be tried.
+
+    @raise DNSLookupError: if it has none.
+    """
+    receiver = _Receiver()
+    reactor.nameResolver.resolveHostName(receiver, host)
+    await receiver.complete
+    if not receiver.addresses:
+        raise DNSLookupError(f"{host!r} has no address")
+    return receiver.addresses

@@ -1,0 +1,72 @@
+"""
+Server endpoint strings: Twisted's own, with a backlog fit for many connections
+that arrive at once.
+"""
+
+import re
+
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IStreamServerEndpoint
+
+BACKLOG = 4096
+"""Connections. Twisted's default is 50: of 80 clients that connect to a busy
+server at once, 30 wait a second for their next attempt."""
+
+# Where a backlog stands among the positional arguments of an endpoint type.
+_BACKLOG_POSITIONS = {"tcp": 3, "tcp6": 2, "unix": 3, "ssl": 6, "tls": 3}
+_WRAPPERS = ("haproxy",)
+_SEPARATOR = re.compile(r"(?<!\\):")
+
+
+class EndpointError(ValueError):
+    """
+    An endpoint string that cannot be understood, or names files that cannot
+    be used.
+
+    @ivar description: the string.
+    """
+
+    def __init__(self, description: str, reason: Exception) -> None:
+        super().__init__(f"{description}: {reasonText(reason)}")
+        self.description = description
+
+
+def reasonText(reason: BaseException | None) -> str:
+    """Return what an exception says, in one line; its name where it says nothing."""
+    if isinstance(reason, KeyError | IndexError):
+        return repr(reason)
+    return " ".join(str(reason).split()) or type(reason).__name__
+
+
+def withBacklog(description: str) -> str:
+    """
+    Return the endpoint string with C{backlog=}L{BACKLOG}, if its type takes a
+    backlog and it names none.
+    """
+    kind, *arguments = _SEPARATOR.split(description)
+    if kind in _WRAPPERS and arguments:
+        return f"{kind}:{withBacklog(description[len(kind) + 1 :])}"
+    position = _BACKLOG_POSITIONS.get(kind)
+    positional = [argument for argument in arguments if "=" not in argument]
+    if (
+        position is None
+        or len(positional) >= position
+        or any(argument.startswith("backlog=") for argument in arguments)
+    ):
+        return description
+    return f"{description}:backlog={BACKLOG}"
+
+
+def serverEndpoint(reactor: object, description: str) -> IStreamServerEndpoint:
+    """
+    Make the endpoint that a server endpoint string describes.
+
+    @param reactor: provides what the endpoint's type asks for.
+    @raise EndpointError: if it describes none.
+    """
+    try:
+        endpoint: IStreamServerEndpoint = serverFromString(reactor, withBacklog(description))
+    except Exception as reason:
+        # Whatever a plugin or OpenSSL raises, the string is what has to change.
+        raise EndpointError(description, reason) from reason
+    return endpoint

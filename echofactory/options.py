@@ -1,0 +1,431 @@
+"""
+The command lines: what they accept, and what they say of what they do not.
+"""
+
+import getopt
+import re
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar, NoReturn, TypeVar
+
+from twisted import __version__ as twistedVersion
+from twisted.internet.endpoints import quoteStringArgument
+from twisted.python import usage
+
+from echofactory.client.factory import Patience
+from echofactory.server import Limits
+from echofactory.trace import Trace
+from echofactory.workload import DEFAULT_MESSAGES, MAX_MESSAGE_SIZE, Workload
+
+T = TypeVar("T")
+
+_SIZES = {"": 1, "k": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+_DURATIONS = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def parseSize(text: str) -> int:
+    """
+    Read a size such as C{64}, C{64k}, C{1M} or C{1G} (powers of 1024).
+
+    @return: bytes.
+    @raise ValueError: saying what is accepted.
+    """
+    match = re.fullmatch(r"(\d+)([kMG]?)", text, re.ASCII)
+    if match is None or not 0 < (size := int(match[1]) * _SIZES[match[2]]) <= MAX_MESSAGE_SIZE:
+        raise ValueError("not a size from 1 byte to 1024G, such as 64, 64k, 1M or 1G")
+    return size
+
+
+def parseDuration(text: str) -> float:
+    """
+    Read a duration such as C{250ms}, C{10s}, C{2m} or C{1h}; a bare number is
+    seconds.
+
+    @return: seconds, 0 or more.
+    @raise ValueError: saying what is accepted.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|)", text, re.ASCII)
+    if match is None:
+        raise ValueError("not a duration such as 250ms, 10s, 2m or 1h")
+    return float(match[1]) * _DURATIONS[match[2]]
+
+
+def parsePatience(text: str) -> float:
+    """
+    Read a duration that is more than 0.
+
+    @return: seconds.
+    @raise ValueError: saying what is accepted.
+    """
+    seconds = parseDuration(text)
+    if not seconds:
+        raise ValueError("not a duration of more than 0, such as 250ms, 10s, 2m or 1h")
+    return seconds
+
+
+def parseCount(text: str) -> int:
+    """
+    Read a number of things.
+
+    @raise ValueError: saying what is accepted.
+    """
+    if re.fullmatch(r"\d{1,9}", text, re.ASCII) is None or not int(text):
+        raise ValueError("not a whole number of 1 or more")
+    return int(text)
+
+
+def parsePort(text: str) -> int:
+    """
+    Read a port to connect to.
+
+    @raise ValueError: saying what is accepted.
+    """
+    port = parseListeningPort(text)
+    if not port:
+        raise ValueError("not a port number from 1 to 65535")
+    return port
+
+
+def parseListeningPort(text: str) -> int:
+    """
+    Read a port to listen on; 0 has the system choose one.
+
+    @raise ValueError: saying what is accepted.
+    """
+    if re.fullmatch(r"\d{1,5}", text, re.ASCII) is None or int(text) > 65535:
+        raise ValueError("not a port number from 0 to 65535")
+    return int(text)
+
+
+def parseTrace(text: str) -> Trace:
+    """
+    Read a level of tracing.
+
+    @raise ValueError: saying what is accepted.
+    """
+    try:
+        return Trace[text.upper()]
+    except KeyError:
+        raise ValueError("not one of none, connections, data") from None
+
+
+class CommandOptions(usage.Options):
+    """
+    What both command lines have in common: options may stand before and after
+    the arguments, each is read by a parser of this module, and a mistake is
+    one line on stderr and exit status 2.
+
+    @ivar given: whether there was anything on the command line.
+    """
+
+    program: ClassVar[str]
+    examples: ClassVar[str]
+
+    def parseOptions(self, options: list[str] | None = None) -> None:
+        """
+        @raise SystemExit: with status 2, after a line that says what is wrong.
+        """
+        words = sys.argv[1:] if options is None else options
+        self.given = bool(words)
+        try:
+            try:
+                found, arguments = getopt.gnu_getopt(words, self.shortOpt, self.longOpt)
+            except getopt.GetoptError as error:
+                raise usage.UsageError(str(error)) from None
+            ordered = [word for pair in found for word in self._words(*pair)]
+            super().parseOptions([*ordered, "--", *arguments])
+        except usage.UsageError as error:
+            self._exit(str(error))
+
+    def _words(self, option: str, value: str) -> list[str]:
+        """Return what getopt took apart as it can be taken apart again."""
+        if value or f"{option[2:]}=" in self.longOpt:
+            return [f"{option}={value}"] if option.startswith("--") else [option, value]
+        return [option]
+
+    def getUsage(self, width: int | None = None) -> str:
+        """Return the options, and after them the examples."""
+        # Those that come from docstrings are indented there.
+        self.docs = {name: " ".join((doc or "").split()) for name, doc in self.docs.items()}
+        return f"{super().getUsage(width)}\nExamples:\n{textwrap.indent(self.examples, '  ')}"
+
+    def refuse(self, option: str, text: str) -> NoReturn:
+        """
+        Say what is wrong with an option that could be read.
+
+        @raise SystemExit: with status 2.
+        """
+        self._exit(f"--{option}: {text}")
+
+    def _exit(self, text: str) -> NoReturn:
+        print(f"{self.program}: {text}", file=sys.stderr)
+        raise SystemExit(2)
+
+    def read(self, option: str, parse: Callable[[str], T]) -> T:
+        """
+        Return an option's value, parsed.
+
+        @raise usage.UsageError: naming the option, the value and what is
+            accepted.
+        """
+        return _read(f"--{option}", self[option], parse)
+
+    def readIfGiven(self, option: str, parse: Callable[[str], T]) -> T | None:
+        """Return an option's value, parsed; C{None} if it was not given."""
+        return None if self[option] is None else self.read(option, parse)
+
+    def opt_version(self) -> NoReturn:
+        """
+        Show the versions and exit.
+        """
+        from echofactory import __version__
+
+        print(f"echofactory {__version__} (Twisted {twistedVersion})")
+        raise SystemExit(0)
+
+    def opt_help(self) -> NoReturn:
+        """
+        Show this help and exit.
+        """
+        print(self)
+        raise SystemExit(0)
+
+
+def _read(name: str, text: str, parse: Callable[[str], T]) -> T:
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise usage.UsageError(f"{name}: {text!r} is {error}") from None
+
+
+class ServerOptions(CommandOptions):
+    """
+    The command line of C{twistd multiecho}.
+
+    @ivar endpoints: server endpoint strings.
+    @ivar drain: seconds.
+    """
+
+    program = "multiecho"
+    synopsis = "[options] [HOST PORT]"
+    longdesc = (
+        "Send back every byte that arrives, to any number of clients at once (RFC 862)."
+        " HOST PORT is short for --listen tcp:PORT:interface=HOST. Listens on the loopback"
+        " interface unless told otherwise."
+    )
+    examples = """\
+twistd -n multiecho
+    on 127.0.0.1, port 65432, telling of each connection
+twistd -n multiecho --listen tcp:7007 --listen unix:/run/echo.sock --trace none
+    on port 7007 of every IPv4 address and on a UNIX socket, quietly
+twistd -n multiecho --trace data 127.0.0.1 65432
+    as the tutorial's multiconn-server.py does
+"""
+    optParameters: ClassVar[list[list[object]]] = [
+        [
+            "trace",
+            None,
+            "connections",
+            "What to tell per connection: none, connections, or data (every byte).",
+        ],
+        [
+            "drain",
+            None,
+            "5s",
+            "How long a stop waits for open connections before it cuts them:"
+            " 250ms, 10s, 2m or 1h; 0 cuts at once.",
+        ],
+        [
+            "max-connections",
+            None,
+            None,
+            "Connections open at once; more are refused. [default: no limit]",
+        ],
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.endpoints: list[str] = []
+
+    def opt_listen(self, endpoint: str) -> None:
+        """
+        A Twisted server endpoint to listen on; may be repeated. tcp:, unix:,
+        ssl:, tls:, systemd: and haproxy: are known to work. TLS and haproxy:
+        cannot half-close: a client there must count the bytes that come back,
+        for those still on their way when it closes its side are lost.
+        [default: tcp:65432:interface=127.0.0.1]
+        """
+        self.endpoints.append(endpoint)
+
+    def parseArgs(self, *arguments: str) -> None:
+        if not arguments:
+            return
+        if len(arguments) != 2:
+            raise usage.UsageError("give HOST and PORT, or neither")
+        host, port = arguments
+        number = _read("PORT", port, parseListeningPort)
+        self.endpoints.append(f"tcp:{number}:interface={quoteStringArgument(host)}")
+
+    def postOptions(self) -> None:
+        if not self.endpoints:
+            self.endpoints.append("tcp:65432:interface=127.0.0.1")
+        self.drain = self.read("drain", parseDuration)
+        self.trace = self.read("trace", parseTrace)
+        self.limits = Limits(connections=self.readIfGiven("max-connections", parseCount))
+
+
+class ClientOptions(CommandOptions):
+    """
+    The command line of C{python -m echofactory.client}.
+
+    @ivar target: a client endpoint string; C{None}: serve yourself.
+    @ivar connections: how many.
+    """
+
+    program = "echofactory.client"
+    synopsis = "Usage: python -m echofactory.client [options] [HOST PORT [CONNECTIONS]]"
+    longdesc = (
+        "Open connections to an echo server, check that every byte comes back, and report."
+        " With neither address nor options, show it all against a server in the same process."
+        " Exit status: 0 every message came back whole; 1 something was lost, refused, late"
+        " or wrong; 2 bad usage; 130 interrupted."
+    )
+    examples = """\
+python -m echofactory.client 127.0.0.1 65432 100 --size 1k --count 1000
+    100 connections, each sending 1000 generated messages of 1 KiB
+python -m echofactory.client --connect tls:example.com:7007 -n 10 --json -
+    10 connections over TLS, the results as JSON
+python -m echofactory.client 127.0.0.1 65432 --message-file image.iso --half-close
+    a file's bytes down 2 connections, and then the end of the stream
+"""
+    optParameters: ClassVar[list[list[object]]] = [
+        ["connect", None, None, "A Twisted client endpoint to connect to, not HOST PORT."],
+        ["connections", "n", None, "Connections to open, all at once. [default: 2]"],
+        ["message-file", None, None, "Send this file's bytes, as one message."],
+        ["size", None, None, "Send generated messages of so many bytes: 64, 64k, 1M or 1G."],
+        [
+            "count",
+            None,
+            None,
+            "Messages per connection, the list over and over."
+            " [default: each --message once, or one]",
+        ],
+        [
+            "window",
+            None,
+            None,
+            "Messages outstanding per connection. [default: the number of --message, or one]",
+        ],
+        ["connect-timeout", None, "10s", "How long to wait for a connection, TLS included."],
+        [
+            "reply-timeout",
+            None,
+            "10s",
+            "How long to wait for the next byte while something is outstanding.",
+        ],
+        [
+            "trace",
+            None,
+            "none",
+            "What to tell per connection: none, connections, or data (every byte).",
+        ],
+        [
+            "json",
+            None,
+            None,
+            "Write the results to this file as JSON; - is stdout, and the report then"
+            " goes to stderr.",
+        ],
+    ]
+    optFlags: ClassVar[list[list[object]]] = [
+        [
+            "half-close",
+            None,
+            "Close the sending side after the last message: every byte and then the end of"
+            " the stream must come back. Not over TLS, which has no half-close, nor"
+            " to a server that listens on haproxy:, which loses what is on its way then.",
+        ],
+        ["quiet", None, "No report; failures are still told on stderr."],
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.target: str | None = None
+        self.messages: list[bytes] = []
+        self._address: tuple[str, ...] = ()
+
+    def opt_message(self, text: str) -> None:
+        """
+        A message to send; may be repeated.
+        [default: the two of the tutorial, "Message 1 from client." and 2]
+        """
+        self.messages.append(text.encode("utf-8", "surrogateescape"))
+
+    def parseArgs(self, *arguments: str) -> None:
+        self._address = arguments
+
+    def postOptions(self) -> None:
+        self.trace = self.read("trace", parseTrace)
+        self.patience = Patience(
+            connect=self.read("connect-timeout", parsePatience),
+            reply=self.read("reply-timeout", parsePatience),
+        )
+        self.target = self._readTarget()
+        self.connections = self._readConnections()
+        self.workload = self._readWorkload()
+
+    def _readTarget(self) -> str | None:
+        endpoint: str | None = self["connect"]
+        if len(self._address) not in (0, 2, 3):
+            raise usage.UsageError("give HOST and PORT, or HOST, PORT and CONNECTIONS")
+        if endpoint is not None and self._address:
+            raise usage.UsageError("--connect: give either that or HOST PORT")
+        if self._address:
+            port = _read("PORT", self._address[1], parsePort)
+            return f"tcp:{quoteStringArgument(self._address[0])}:{port}"
+        if endpoint is None and self.given:
+            raise usage.UsageError("nothing to connect to: give HOST PORT or --connect")
+        return endpoint
+
+    def _readConnections(self) -> int:
+        given = self.readIfGiven("connections", parseCount)
+        if len(self._address) < 3:
+            return given or 2
+        if given is not None:
+            raise usage.UsageError("--connections: give either that or CONNECTIONS")
+        return _read("CONNECTIONS", self._address[2], parseCount)
+
+    def _readWorkload(self) -> Workload:
+        sources = [
+            name
+            for name, given in (
+                ("--message", self.messages),
+                ("--message-file", self["message-file"] is not None),
+                ("--size", self["size"] is not None),
+            )
+            if given
+        ]
+        if len(sources) > 1:
+            raise usage.UsageError(f"{' and '.join(sources)}: give one of them")
+        if self["message-file"] is not None:
+            self.messages = [self._readFile(self["message-file"])]
+        elif b"" in self.messages:
+            raise usage.UsageError("--message: '' is empty, and cannot come back")
+        return Workload(
+            messages=tuple(self.messages) or DEFAULT_MESSAGES,
+            size=self.readIfGiven("size", parseSize),
+            count=self.readIfGiven("count", parseCount),
+            window=self.readIfGiven("window", parseCount),
+            halfClose=bool(self["half-close"]),
+        )
+
+    def _readFile(self, path: str) -> bytes:
+        try:
+            content = Path(path).read_bytes()
+        except OSError as error:
+            raise usage.UsageError(f"--message-file: {path!r}: {error.strerror}") from None
+        if not content:
+            raise usage.UsageError(f"--message-file: {path!r} is empty, and cannot come back")
+        return content

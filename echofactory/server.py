@@ -1,0 +1,180 @@
+"""
+The server's factory: which connections are open, which are refused, and the
+counts of both.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import ServerFactory
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from echofactory.echo import Echo
+from echofactory.trace import Trace, addressText, dataText
+
+_log = Logger()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """
+    What a server takes on.
+
+    @raise ValueError: from the constructor, naming the field and the value.
+    """
+
+    connections: int | None = None
+    """Open at once; what comes on top is refused. C{None}: no limit."""
+
+    def __post_init__(self) -> None:
+        if self.connections is not None and self.connections < 1:
+            raise ValueError(f"connections: {self.connections} is not 1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """
+    What an L{EchoFactory} has seen since it was made.
+
+    Accepted = open + the sum of those lost.
+    """
+
+    accepted: int
+    open: int
+    refused: int
+    """Closed at once, unserved: a limit was reached."""
+    lost: dict[str, int]
+    """Ended, by how: C{done} (both sides closed in order), C{lost} (reset, or
+    the network failed), C{aborted} (cut by this side), C{error} (anything
+    else: TLS, an exception)."""
+    bytesIn: int
+    bytesOut: int
+    """Handed to the transports. What a connection had queued when it was lost
+    is counted, though it may never have left."""
+
+
+_LOSSES = ((ConnectionDone, "done"), (ConnectionAborted, "aborted"), (ConnectionLost, "lost"))
+
+
+def _howLost(reason: Failure) -> str:
+    return next((how for kind, how in _LOSSES if reason.check(kind)), "error")
+
+
+class EchoFactory(ServerFactory):
+    """
+    Makes an L{Echo} of each connection, and keeps the books.
+
+    It belongs to one L{EchoService<echofactory.service.EchoService>}, which
+    waits for its connections when it stops.
+
+    @ivar connections: the open ones.
+    """
+
+    noisy = False
+    protocol: type[Echo] = Echo  # type: ignore[assignment]
+
+    def __init__(self, limits: Limits | None = None, trace: Trace = Trace.NONE) -> None:
+        self.limits = limits or Limits()
+        self.trace = trace
+        if trace >= Trace.DATA:
+            self.protocol = TracedEcho
+        self.connections: set[Echo] = set()
+        self._accepted = 0
+        self._refused = 0
+        self._lost: Counter[str] = Counter()
+        self._bytesIn = 0
+        self._bytesOut = 0
+        self._idle: list[Deferred[None]] = []
+
+    def buildProtocol(self, addr: IAddress | None) -> Echo | None:  # type: ignore[override]
+        """
+        Answer a new connection.
+
+        @return: C{None}, which has the transport closed at once, if the limit
+            is reached.
+        """
+        limit = self.limits.connections
+        if limit is not None and len(self.connections) >= limit:
+            self._refused += 1
+            if self.trace >= Trace.CONNECTIONS:
+                _log.info("refused connection from {peer}", peer=addressText(addr))
+            return None
+        echo = self.protocol()
+        echo.factory = self
+        return echo
+
+    def connectionOpened(self, echo: Echo) -> None:
+        """An L{Echo} tells that it has its transport."""
+        self._accepted += 1
+        self.connections.add(echo)
+        peer = echo.transport.getPeer()
+        if isinstance(peer, IPv4Address | IPv6Address):
+            # An echo has no use for Nagle's algorithm (RFC 896): a reply that
+            # waits for the peer's acknowledgement waits up to 40 ms.
+            echo.transport.setTcpNoDelay(True)
+        if self.trace >= Trace.CONNECTIONS:
+            _log.info("accepted connection from {peer}", peer=addressText(peer))
+
+    def connectionClosed(self, echo: Echo, reason: Failure) -> None:
+        """An L{Echo} tells that its transport is gone."""
+        self.connections.discard(echo)
+        how = _howLost(reason)
+        self._lost[how] += 1
+        self._bytesIn += echo.bytesIn
+        self._bytesOut += echo.bytesOut
+        if self.trace >= Trace.CONNECTIONS:
+            peer = addressText(echo.transport.getPeer())
+            if how == "done":
+                _log.info("closing connection to {peer}", peer=peer)
+            else:
+                _log.info(
+                    "lost connection to {peer}: {why}", peer=peer, why=reason.getErrorMessage()
+                )
+        if not self.connections:
+            idle, self._idle = self._idle, []
+            for waiting in idle:
+                waiting.callback(None)
+
+    def counts(self) -> Counts:
+        """Return the counts as they are now."""
+        return Counts(
+            accepted=self._accepted,
+            open=len(self.connections),
+            refused=self._refused,
+            lost=dict(self._lost),
+            bytesIn=self._bytesIn + sum(echo.bytesIn for echo in self.connections),
+            bytesOut=self._bytesOut + sum(echo.bytesOut for echo in self.connections),
+        )
+
+    def whenIdle(self) -> Deferred[None]:
+        """Return a L{Deferred} that fires when no connection is open."""
+        waiting: Deferred[None] = Deferred()
+        if self.connections:
+            self._idle.append(waiting)
+        else:
+            waiting.callback(None)
+        return waiting
+
+    def abortConnections(self) -> int:
+        """Cut every open connection, queued bytes and all; return how many."""
+        cut = list(self.connections)
+        for echo in cut:
+            echo.transport.abortConnection()
+        return len(cut)
+
+
+class TracedEcho(Echo):
+    """An L{Echo} that tells of every byte; apart, so that the others need not ask."""
+
+    def dataReceived(self, data: bytes) -> None:
+        _log.info(
+            "echoing {data} to {peer}",
+            data=dataText(data),
+            peer=addressText(self.transport.getPeer()),
+        )
+        super().dataReceived(data)
