@@ -30,12 +30,16 @@ class Echo(Protocol):
 
     @ivar bytesIn: received.
     @ivar bytesOut: handed to the transport.
+    @ivar ended: whether the peer has ended its stream.
+    @ivar cut: whether this side has aborted the connection.
     """
 
     factory: "EchoFactory"
     transport: IEchoTransport
     bytesIn = 0
     bytesOut = 0
+    ended = False
+    cut = False
 
     def connectionMade(self) -> None:
         # Its own producer: a peer that does not read is not read from.
@@ -49,12 +53,18 @@ class Echo(Protocol):
         self.bytesOut += size
 
     def readConnectionLost(self) -> None:
+        self.ended = True
         # loseConnection sends what is queued first, but waits for a producer.
         self.transport.unregisterProducer()
         self.transport.loseConnection()
 
     def writeConnectionLost(self) -> None:
         self.transport.loseConnection()
+
+    def abort(self) -> None:
+        """Close now; what is queued is lost."""
+        self.cut = True
+        self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.factory.connectionClosed(self, reason)

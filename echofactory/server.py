@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IAddress
-from twisted.internet.protocol import ServerFactory
+from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.interfaces import IAddress, ITransport
+from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -58,11 +58,33 @@ class Counts:
     is counted, though it may never have left."""
 
 
-_LOSSES = ((ConnectionDone, "done"), (ConnectionAborted, "aborted"), (ConnectionLost, "lost"))
+_LOSSES = ((ConnectionDone, "done"), (ConnectionLost, "lost"))
 
 
-def _howLost(reason: Failure) -> str:
-    return next((how for kind, how in _LOSSES if reason.check(kind)), "error")
+def _howLost(echo: Echo, reason: Failure) -> str:
+    if echo.cut:
+        # Which TLS reports as any other loss.
+        return "aborted"
+    how = next((how for kind, how in _LOSSES if reason.check(kind)), "error")
+    # Before it closes a transport whose queue is empty, Twisted sends the empty
+    # rest; on a UNIX socket whose peer has closed too, that fails. If the peer
+    # ended its stream and was sent everything, nothing is lost.
+    queue: bytes | None = getattr(echo.transport, "dataBuffer", None)
+    if how == "lost" and echo.ended and queue == b"":
+        return "done"
+    return how
+
+
+class _Refusal(Protocol):
+    """
+    Closes at once. A factory could answer with no protocol at all, but those
+    that wrap others, such as that of TLS, fail at it.
+    """
+
+    transport: ITransport
+
+    def connectionMade(self) -> None:
+        self.transport.loseConnection()
 
 
 class EchoFactory(ServerFactory):
@@ -91,19 +113,17 @@ class EchoFactory(ServerFactory):
         self._bytesOut = 0
         self._idle: list[Deferred[None]] = []
 
-    def buildProtocol(self, addr: IAddress | None) -> Echo | None:  # type: ignore[override]
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:  # type: ignore[override]
         """
-        Answer a new connection.
-
-        @return: C{None}, which has the transport closed at once, if the limit
-            is reached.
+        Answer a new connection; with a protocol that closes it at once, if the
+        limit is reached.
         """
         limit = self.limits.connections
         if limit is not None and len(self.connections) >= limit:
             self._refused += 1
             if self.trace >= Trace.CONNECTIONS:
                 _log.info("refused connection from {peer}", peer=addressText(addr))
-            return None
+            return _Refusal()
         echo = self.protocol()
         echo.factory = self
         return echo
@@ -123,7 +143,7 @@ class EchoFactory(ServerFactory):
     def connectionClosed(self, echo: Echo, reason: Failure) -> None:
         """An L{Echo} tells that its transport is gone."""
         self.connections.discard(echo)
-        how = _howLost(reason)
+        how = _howLost(echo, reason)
         self._lost[how] += 1
         self._bytesIn += echo.bytesIn
         self._bytesOut += echo.bytesOut
@@ -164,7 +184,7 @@ class EchoFactory(ServerFactory):
         """Cut every open connection, queued bytes and all; return how many."""
         cut = list(self.connections)
         for echo in cut:
-            echo.transport.abortConnection()
+            echo.abort()
         return len(cut)
 
 

@@ -15,6 +15,7 @@ from twisted.internet.error import (
     TCPTimedOutError,
     TimeoutError,
 )
+from twisted.python.failure import Failure
 
 from echofactory.listening import reasonText
 from echofactory.results import FailureKind
@@ -38,6 +39,10 @@ def classify(reason: BaseException | None) -> tuple[FailureKind, str]:
             kind = FailureKind.REFUSED
         case TCPTimedOutError() | TimeoutError():
             kind = FailureKind.CONNECT_TIMEOUT
+        case ConnectError(args=(Failure(),)):
+            # A UNIX socket's answer to a connection it cannot queue is EAGAIN,
+            # which Twisted takes for a connection in progress, and then loses.
+            return FailureKind.REFUSED, "not accepted; the listener's queue may be full"
         case ConnectError():
             kind = _BY_ERRNO.get(reason.osError, FailureKind.UNREACHABLE)
         case ConnectionDone():

@@ -79,12 +79,27 @@ class EchoClient(Protocol):
         if isinstance(self.transport.getPeer(), IPv4Address | IPv6Address):
             self.transport.setTcpNoDelay(True)
         if not INegotiated.providedBy(self.transport):
+            self._takeOver()
             self._begin()
         elif self._halfClose:
             self._fail(FailureKind.TLS, "TLS has no half-close")
 
     def handshakeCompleted(self) -> None:
         self._begin()
+
+    def _takeOver(self) -> None:
+        """
+        Have the transport talk to this protocol directly, not through the
+        wrapper that Twisted's endpoints put between. The wrapper announces only
+        the last of the optional interfaces it forwards (it calls
+        C{directlyProvides} for each in turn), so that here, with
+        L{IHandshakeListener}, half-close would be lost; and it costs a call for
+        every chunk of data.
+        """
+        # _WrappingProtocol._wrappedProtocol: a wrapper of any other kind stays.
+        wrapper = getattr(self.transport, "protocol", None)
+        if getattr(wrapper, "_wrappedProtocol", None) is self:
+            self.transport.protocol = self
 
     def _begin(self) -> None:
         self.established = True

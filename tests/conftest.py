@@ -1,0 +1,48 @@
+"""
+What the tests share: the reactor, certificates, and short paths.
+"""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from peers import Certificates, Connect
+from pytest_twisted import async_yield_fixture
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """A certificate for localhost, and the authority that signed it."""
+    folder = tmp_path_factory.mktemp("certificates")
+    authority = trustme.CA()
+    issued = authority.issue_cert("localhost", "127.0.0.1")
+    pem = folder / "server.pem"
+    issued.private_key_and_cert_chain_pem.write_to_path(str(pem))
+    trust = folder / "trust"
+    trust.mkdir()
+    authority.cert_pem.write_to_path(str(trust / "authority.pem"))
+    return Certificates(pem, trust)
+
+
+@pytest.fixture
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory whose path is short enough for a UNIX socket's name."""
+    return tmp_path_factory.mktemp("f")
+
+
+@pytest.fixture
+def reactor() -> Any:
+    """The reactor that pytest-twisted runs."""
+    from twisted.internet import reactor
+
+    return reactor
+
+
+@async_yield_fixture
+async def connect(reactor: Any) -> AsyncIterator[Connect]:
+    """Connects raw peers, which do not outlive the test."""
+    connecting = Connect(reactor)
+    yield connecting
+    await connecting.close()

@@ -1,0 +1,297 @@
+"""
+Peers for the tests: raw connections of this process's reactor, the transports
+under test, and servers that misbehave.
+"""
+
+import select
+import socket
+import struct
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import clientFromString, quoteStringArgument
+from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from echofactory import EchoFactory, EchoService
+
+LIMIT = 20.0
+"""Seconds that any wait of a test may take."""
+
+
+@dataclass(frozen=True)
+class Certificates:
+    """
+    @ivar pem: a certificate for localhost and 127.0.0.1, and its key.
+    @ivar trust: a directory with the authority that signed it.
+    """
+
+    pem: Path
+    trust: Path
+
+
+@dataclass(frozen=True)
+class Transport:
+    """
+    A way to carry the echo, as endpoint strings.
+
+    @ivar listen: for the server; takes the certificates and a directory.
+    @ivar connect: for a client; takes the certificates and the server's address.
+    @ivar halfCloses: whether one side can end its stream and go on reading.
+    """
+
+    name: str
+    listen: Callable[[Certificates, Path], str]
+    connect: Callable[[Certificates, IAddress], str]
+    halfCloses: bool
+
+
+def portOf(address: IAddress) -> int:
+    assert isinstance(address, IPv4Address | IPv6Address)
+    return address.port
+
+
+def _pathOf(address: Any) -> str:
+    return quoteStringArgument(address.name.decode())
+
+
+TRANSPORTS = (
+    Transport(
+        "tcp",
+        lambda _, __: "tcp:0:interface=127.0.0.1",
+        lambda _, address: f"tcp:127.0.0.1:{portOf(address)}",
+        halfCloses=True,
+    ),
+    Transport(
+        "tcp6",
+        lambda _, __: r"tcp:0:interface=\:\:1",
+        lambda _, address: rf"tcp:\:\:1:{portOf(address)}",
+        halfCloses=True,
+    ),
+    Transport(
+        "unix",
+        lambda _, folder: f"unix:{folder}/echo.sock",
+        lambda _, address: f"unix:{_pathOf(address)}",
+        halfCloses=True,
+    ),
+    Transport(
+        "ssl",
+        lambda certificates, _: (
+            f"ssl:0:interface=127.0.0.1:privateKey={certificates.pem}:certKey={certificates.pem}"
+        ),
+        lambda certificates, address: (
+            f"tls:localhost:{portOf(address)}:trustRoots={certificates.trust}"
+        ),
+        halfCloses=False,
+    ),
+)
+
+
+@asynccontextmanager
+async def serving(
+    reactor: Any, *listen: str, factory: EchoFactory | None = None, drain: float = 0
+) -> AsyncIterator[EchoService]:
+    """Run an echo server in this process."""
+    service = EchoService(
+        reactor, listen or ["tcp:0:interface=127.0.0.1"], factory or EchoFactory(), drain
+    )
+    service.startService()
+    try:
+        yield service
+    finally:
+        await service.stopService()
+
+
+@implementer(IHalfCloseableProtocol)
+class Peer(Protocol):
+    """
+    A connection in the hands of a test: what it received, and waits for more.
+
+    @ivar ended: whether the other side ended its stream, or the connection is
+        gone.
+    """
+
+    transport: Any
+
+    def __init__(self) -> None:
+        self.received = bytearray()
+        self.ended = False
+        self.lost: Failure | None = None
+        self._waiting: list[tuple[Callable[[], bool], Deferred[None]]] = []
+
+    def until(self, reactor: Any, reached: Callable[[], bool]) -> Deferred[None]:
+        """Wait until C{reached} returns a true value."""
+        waiting: Deferred[None] = Deferred()
+        waiting.addTimeout(LIMIT, reactor)
+        self._waiting.append((reached, waiting))
+        self._tell()
+        return waiting
+
+    def _tell(self) -> None:
+        for entry in list(self._waiting):
+            reached, waiting = entry
+            if reached():
+                self._waiting.remove(entry)
+                waiting.callback(None)
+
+    def dataReceived(self, data: bytes) -> None:
+        self.received += data
+        self._tell()
+
+    def readConnectionLost(self) -> None:
+        self.ended = True
+        self._tell()
+
+    def writeConnectionLost(self) -> None:
+        self._tell()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.ended = True
+        self.lost = reason
+        self._tell()
+
+
+class Connect:
+    """
+    Connects L{Peer}s, and sees to it that all of them are closed in the end.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._peers: list[Peer] = []
+
+    async def __call__(self, description: str) -> Peer:
+        endpoint = clientFromString(self._reactor, description)
+        connecting = endpoint.connect(Factory.forProtocol(Peer))
+        peer: Peer = await connecting.addTimeout(LIMIT, self._reactor)
+        self._peers.append(peer)
+        return peer
+
+    async def close(self) -> None:
+        for peer in self._peers:
+            if peer.lost is None:
+                peer.transport.abortConnection()
+            await peer.until(self._reactor, lambda peer=peer: peer.lost is not None)
+
+
+async def eventually(reactor: Any, reached: Callable[[], object]) -> None:
+    """Let the reactor run until C{reached} returns a true value."""
+    deadline = reactor.seconds() + LIMIT
+    while not reached():
+        assert reactor.seconds() < deadline, "waited too long"
+        turn: Deferred[None] = Deferred()
+        reactor.callLater(0.001, turn.callback, None)
+        await turn
+
+
+Handler = Callable[[socket.socket], None]
+
+
+@contextmanager
+def misbehaving(handler: Handler) -> Iterator[int]:
+    """
+    Serve each connection with C{handler}, in a thread of its own.
+
+    @return: the port, on 127.0.0.1.
+    """
+    listening = socket.create_server(("127.0.0.1", 0), backlog=128)
+    served: list[tuple[socket.socket, threading.Thread]] = []
+
+    def serve(connection: socket.socket) -> None:
+        # The peer may leave at any moment; that is not what is tested here.
+        try:
+            handler(connection)
+        except OSError:
+            pass
+        finally:
+            connection.close()
+
+    def accept() -> None:
+        while True:
+            try:
+                connection, _ = listening.accept()
+            except OSError:
+                return
+            connection.settimeout(LIMIT)
+            thread = threading.Thread(target=serve, args=(connection,))
+            served.append((connection, thread))
+            thread.start()
+
+    accepting = threading.Thread(target=accept)
+    accepting.start()
+    try:
+        yield listening.getsockname()[1]
+    finally:
+        listening.shutdown(socket.SHUT_RDWR)
+        listening.close()
+        accepting.join()
+        for _connection, thread in served:
+            thread.join()
+
+
+def closesAtOnce(connection: socket.socket) -> None:
+    connection.shutdown(socket.SHUT_WR)
+    _drain(connection)
+
+
+def closesHalfway(connection: socket.socket) -> None:
+    data = connection.recv(65536)
+    connection.sendall(data[: len(data) // 2])
+
+
+def resets(connection: socket.socket) -> None:
+    connection.recv(65536)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def sendsExtra(connection: socket.socket) -> None:
+    connection.sendall(connection.recv(65536) + b"\x1b[31mextra")
+    _drain(connection)
+
+
+def neverAnswers(connection: socket.socket) -> None:
+    _drain(connection)
+
+
+def neverEnds(connection: socket.socket) -> None:
+    """Echo, but do not answer the end of the stream; leave when the peer does."""
+    while data := connection.recv(65536):
+        connection.sendall(data)
+    gone = select.poll()
+    gone.register(connection, select.POLLHUP | select.POLLERR)
+    gone.poll(LIMIT * 1000)
+
+
+def dribbles(connection: socket.socket) -> None:
+    """Echo, a byte at a time."""
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    while data := connection.recv(65536):
+        for at in range(len(data)):
+            connection.sendall(data[at : at + 1])
+
+
+def alters(offset: int) -> Handler:
+    """Echo, with the byte at C{offset} of the stream altered."""
+
+    def handler(connection: socket.socket) -> None:
+        at = 0
+        while data := bytearray(connection.recv(65536)):
+            if 0 <= offset - at < len(data):
+                data[offset - at] ^= 1
+            at += len(data)
+            connection.sendall(data)
+
+    return handler
+
+
+def _drain(connection: socket.socket) -> None:
+    while connection.recv(65536):
+        pass

@@ -1,0 +1,132 @@
+"""
+Real processes for the tests: started, waited for by what they print, and ended.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import sysconfig
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+LIMIT = 30.0
+"""Seconds that any wait for a process may take."""
+
+CLIENT = (sys.executable, "-m", "echofactory.client")
+SCRIPTS = Path(sysconfig.get_path("scripts"))
+TWISTD = (str(SCRIPTS / "twistd"), "-n", "--pidfile=")
+
+
+class Program:
+    """
+    A process, and the lines that it has printed so far.
+
+    @ivar out: stdout's.
+    @ivar err: stderr's.
+    """
+
+    def __init__(self, command: Sequence[str], **options: object) -> None:
+        self.process: subprocess.Popen[str] = subprocess.Popen(  # type: ignore[call-overload]
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **options,
+        )
+        self.out: list[str] = []
+        self.err: list[str] = []
+        self._printed = threading.Condition()
+        assert self.process.stdout is not None
+        assert self.process.stderr is not None
+        self._readers = [
+            threading.Thread(target=self._read, args=(stream, lines))
+            for stream, lines in (
+                (self.process.stdout, self.out),
+                (self.process.stderr, self.err),
+            )
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def _read(self, stream: IO[str], lines: list[str]) -> None:
+        with stream:
+            for line in stream:
+                with self._printed:
+                    lines.append(line.rstrip("\n"))
+                    self._printed.notify_all()
+
+    def waitFor(self, pattern: str, nth: int = 1) -> re.Match[str]:
+        """Return the C{nth} match of a line of stdout, once it is there."""
+        deadline = time.monotonic() + LIMIT
+        with self._printed:
+            while True:
+                matches = [m for line in self.out if (m := re.search(pattern, line))]
+                if len(matches) >= nth:
+                    return matches[nth - 1]
+                left = deadline - time.monotonic()
+                assert left > 0, f"no {pattern!r} in {self.out} {self.err}"
+                assert self.process.poll() is None, f"ended: {self.out} {self.err}"
+                self._printed.wait(min(left, 0.5))
+
+    def finish(self, limit: float = LIMIT) -> int:
+        """Wait for the end of the process; return its exit status."""
+        status = self.process.wait(limit)
+        for reader in self._readers:
+            reader.join(LIMIT)
+        return status
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send a signal and wait for the end of the process."""
+        self.process.send_signal(number)
+        return self.finish()
+
+
+@contextmanager
+def running(command: Sequence[str], **options: object) -> Iterator[Program]:
+    """Run a process, which is killed if it outlives the test."""
+    program = Program(command, **options)
+    try:
+        yield program
+    finally:
+        if program.process.poll() is None:
+            program.process.kill()
+        program.finish()
+
+
+@contextmanager
+def multiecho(*arguments: str, **options: object) -> Iterator[tuple[Program, int]]:
+    """
+    Run C{twistd multiecho} until it listens.
+
+    @return: the process and the port of its first TCP endpoint; 0 if the first
+        endpoint has none.
+    """
+    with running([*TWISTD, "multiecho", *arguments], **options) as program:
+        match = program.waitFor(r"listening on (?:\('[^']*', (\d+)\)|')")
+        yield program, int(match[1] or 0)
+
+
+def client(*arguments: str, **options: object) -> Program:
+    """Run the client to its end."""
+    with running([*CLIENT, *arguments], **options) as program:
+        program.finish()
+    return program
+
+
+def environment(**changes: str) -> dict[str, str]:
+    return {**os.environ, **changes}
+
+
+def residentBytes(pid: int) -> int:
+    """Return how much memory a process holds."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    match = re.search(r"VmRSS:\s+(\d+) kB", status)
+    assert match is not None
+    return int(match[1]) * 1024

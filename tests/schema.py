@@ -1,0 +1,29 @@
+"""
+The check of JSON results against the schema in the package.
+"""
+
+import json
+from importlib.resources import files
+from typing import Any
+
+from jsonschema import Draft202012Validator
+
+_SCHEMA = json.loads(files("echofactory").joinpath("results.schema.json").read_text())
+Draft202012Validator.check_schema(_SCHEMA)
+
+
+def validate(results: object) -> Any:
+    """Return the results, which follow the schema and whose books balance."""
+    Draft202012Validator(_SCHEMA).validate(results)
+    assert isinstance(results, dict)
+    messages, connections = results["messages"], results["connections"]
+    assert messages["sent"] == (
+        messages["verified"] + messages["mismatched"] + messages["unanswered"]
+    )
+    assert connections["failed"] == sum(results["failures"].values())
+    settled = connections["completed"] + connections["failed"]
+    if results["verdict"] == "interrupted":
+        assert settled <= connections["requested"]
+    else:
+        assert settled == connections["requested"]
+    return results

@@ -1,0 +1,411 @@
+"""
+The client in this process: what it does on every kind of peer and failure.
+"""
+
+import errno
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from OpenSSL.SSL import Error as TLSError
+from peers import (
+    Certificates,
+    Handler,
+    alters,
+    closesAtOnce,
+    closesHalfway,
+    dribbles,
+    eventually,
+    misbehaving,
+    neverAnswers,
+    neverEnds,
+    portOf,
+    resets,
+    sendsExtra,
+    serving,
+)
+from pytest_twisted import ensureDeferred
+from service_identity import VerificationError
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.error import (
+    ConnectBindError,
+    ConnectError,
+    ConnectionDone,
+    ConnectionLost,
+    ConnectionRefusedError,
+    DNSLookupError,
+    NoRouteError,
+    TCPTimedOutError,
+    TimeoutError,
+)
+from twisted.logger import capturedLogs, formatEvent
+
+from echofactory import (
+    EchoClientFactory,
+    EchoFactory,
+    FailureKind,
+    Limits,
+    Patience,
+    Results,
+    Trace,
+    Workload,
+    probe,
+)
+from echofactory.client.failures import classify
+from echofactory.client.target import Target
+from echofactory.listening import EndpointError
+
+HASTY = Patience(connect=5.0, reply=0.2)
+
+
+def balanced(results: Results) -> bool:
+    return (
+        results.sent == results.verified + results.mismatched + results.unanswered
+        and results.requested == results.completed + results.failed + results.unfinished
+        and results.open == 0
+    )
+
+
+EARLY = "the peer closed before every byte was back"
+
+
+@pytest.mark.parametrize(
+    ("handler", "kind", "verified", "detail"),
+    [
+        (closesAtOnce, "closed-early", 0, EARLY),
+        (closesHalfway, "closed-early", 1, EARLY),
+        (resets, "reset", 0, "the connection was reset"),
+        (sendsExtra, "extra-bytes", 2, r"after message 2: received b'\x1b[31mextra' unasked"),
+        (neverAnswers, "reply-timeout", 0, "nothing came for 0.2 s; 2 messages outstanding"),
+        (
+            alters(30),
+            "mismatch",
+            1,
+            "message 2, offset 8: expected b'2 from client.', received b'3 from client.'",
+        ),
+    ],
+)
+@ensureDeferred
+async def test_a_misbehaving_peer(
+    reactor: Any, handler: Handler, kind: str, verified: int, detail: str
+) -> None:
+    """Each fault has its kind, its first example, and balanced books."""
+    with misbehaving(handler) as port:
+        results = await probe(reactor, f"tcp:127.0.0.1:{port}", Workload(), 5, HASTY)
+    assert results.failures == {kind: 5}
+    example = results.examples[FailureKind(kind)]
+    assert (example.detail, example.kind) == (detail, kind)
+    assert results.verdict == "failed"
+    assert balanced(results)
+    assert results.verified == 5 * verified
+    assert results.mismatched == (5 if kind == "mismatch" else 0)
+
+
+@ensureDeferred
+async def test_a_dribbling_peer_is_patience_enough(reactor: Any) -> None:
+    """The reply timeout is for the next byte, not for the message."""
+    with misbehaving(dribbles) as port:
+        workload = Workload(size=5000, count=2)
+        results = await probe(reactor, f"tcp:127.0.0.1:{port}", workload, 2, HASTY)
+    assert results.verdict == "ok", results.examples
+
+
+@ensureDeferred
+async def test_the_end_of_the_stream_is_waited_for(reactor: Any) -> None:
+    """With half-close, every byte back is not enough."""
+    with misbehaving(neverEnds) as port:
+        workload = Workload(halfClose=True)
+        results = await probe(reactor, f"tcp:127.0.0.1:{port}", workload, 2, HASTY)
+    assert results.failures == {"reply-timeout": 2}
+    assert results.verified == 4
+    assert "not the end of the stream" in results.examples[FailureKind.REPLY_TIMEOUT].detail
+
+
+@ensureDeferred
+async def test_one_altered_byte_in_a_megabyte(reactor: Any) -> None:
+    """Found at its offset, after the messages that were right."""
+    size = 1 << 20
+    at = 2 * size + 777_777
+    with misbehaving(alters(at)) as port:
+        workload = Workload(size=size, count=4)
+        results = await probe(reactor, f"tcp:127.0.0.1:{port}", workload, 1, HASTY)
+    detail = results.examples[FailureKind.MISMATCH].detail
+    assert detail.startswith("message 3, offset 777,777: expected b")
+    assert (results.verified, results.mismatched, results.unanswered) == (2, 1, 0)
+    assert balanced(results)
+
+
+@ensureDeferred
+async def test_refused(reactor: Any) -> None:
+    """Nobody listens: every connection says so, and nothing was sent."""
+    with socket.create_server(("127.0.0.1", 0)) as once:
+        port = once.getsockname()[1]
+    results = await probe(reactor, f"tcp:127.0.0.1:{port}", Workload(), 100)
+    assert results.failures == {"refused": 100}
+    assert (results.established, results.sent) == (0, 0)
+    assert balanced(results)
+
+
+@ensureDeferred
+async def test_a_socket_file_that_is_not_there(reactor: Any, folder: Path) -> None:
+    """There is no way there."""
+    results = await probe(reactor, f"unix:{folder}/none", Workload())
+    assert results.failures == {"unreachable": 2}
+
+
+@ensureDeferred
+async def test_a_full_queue(reactor: Any, folder: Path) -> None:
+    """A UNIX socket refuses what its listener does not take in time."""
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(f"{folder}/full")
+        listening.listen(1)
+        results = await probe(reactor, f"unix:{folder}/full", Workload(), 10, HASTY)
+    assert results.failures == {"refused": 8, "reply-timeout": 2}
+    assert "queue" in results.examples[FailureKind.REFUSED].detail
+    assert balanced(results)
+
+
+@ensureDeferred
+async def test_an_unknown_host(reactor: Any) -> None:
+    """Looked up once, and counted for every connection."""
+    results = await probe(reactor, "tcp:nowhere.invalid:7", Workload(), 50)
+    assert results.failures == {"dns": 50}
+    assert results.examples[FailureKind.DNS].detail.endswith(
+        "'nowhere.invalid' has no address."
+    )
+    assert balanced(results)
+
+
+@ensureDeferred
+async def test_a_certificate_that_does_not_verify(
+    reactor: Any, certificates: Certificates
+) -> None:
+    """An unknown authority, and a name that is not the certificate's."""
+    pem = certificates.pem
+    listen = f"ssl:0:interface=127.0.0.1:privateKey={pem}:certKey={pem}"
+    async with serving(reactor, listen) as service:
+        port = portOf(service.addresses[0])
+        for target in (
+            f"tls:localhost:{port}",
+            rf"tls:elsewhere:{port}:trustRoots={certificates.trust}"
+            rf":endpoint=tcp\:127.0.0.1\:{port}",
+        ):
+            results = await probe(reactor, target, Workload(), 3)
+            assert results.failures == {"tls": 3}
+            assert (results.established, results.sent) == (0, 0)
+            assert balanced(results)
+
+
+@ensureDeferred
+async def test_tls_to_a_peer_that_does_not_shake_hands(reactor: Any) -> None:
+    """The connect timeout covers the handshake."""
+    with misbehaving(neverAnswers) as port:
+        patience = Patience(connect=0.2, reply=5)
+        target = f"tls:localhost:{port}:timeout=20"
+        results = await probe(reactor, target, Workload(), 2, patience)
+    assert results.failures == {"connect-timeout": 2}
+    detail = results.examples[FailureKind.CONNECT_TIMEOUT].detail
+    assert detail == "not connected after 0.2 s"
+    assert balanced(results)
+
+
+class Never:
+    """A client endpoint that connects to nothing."""
+
+    def __init__(self) -> None:
+        self.cancelled = 0
+
+    def connect(self, factory: object) -> Deferred[Any]:
+        def cancel(_: object) -> None:
+            self.cancelled += 1
+
+        return Deferred(cancel)
+
+
+@ensureDeferred
+async def test_connect_timeout(reactor: Any) -> None:
+    """An attempt that takes too long is given up, whatever the endpoint."""
+    endpoint: Any = Never()
+    results = await probe(reactor, endpoint, Workload(), 40, Patience(connect=0.1))
+    assert results.failures == {"connect-timeout": 40}
+    assert endpoint.cancelled == 40
+    assert balanced(results)
+
+
+@ensureDeferred
+async def test_an_interrupt_has_the_results(reactor: Any) -> None:
+    """Connections neither completed nor failed are what was still open."""
+    endpoint: Any = Never()
+    factory = EchoClientFactory(reactor, Workload(), 100)
+    running = Deferred.fromCoroutine(factory.run(endpoint))
+    factory.interrupt()
+    results = await running
+    assert results.verdict == "interrupted"
+    assert results.unfinished == 100
+    factory.interrupt()
+    assert balanced(results)
+
+
+@ensureDeferred
+async def test_an_interrupt_of_the_look_up(reactor: Any) -> None:
+    """Not even the name is known: the results are there all the same."""
+    factory = EchoClientFactory(reactor, Workload(), 3)
+    running = Deferred.fromCoroutine(factory.run("tcp:nowhere.invalid:7"))
+    factory.interrupt()
+    results = await running
+    assert (results.verdict, results.unfinished) == ("interrupted", 3)
+
+
+@ensureDeferred
+async def test_cancelling_a_probe_closes_everything(reactor: Any) -> None:
+    """The caller hears CancelledError, the server the ends of the connections."""
+    async with serving(reactor) as service:
+        target = f"tcp:127.0.0.1:{portOf(service.addresses[0])}"
+        workload = Workload(size=10, count=10**9)
+        running = Deferred.fromCoroutine(probe(reactor, target, workload, 3))
+        await eventually(reactor, lambda: service.factory.counts().bytesIn > 1000)
+        running.cancel()
+        with pytest.raises(CancelledError):
+            await running
+        await eventually(reactor, lambda: not service.factory.connections)
+
+
+@ensureDeferred
+async def test_a_refused_connection_is_an_early_end(reactor: Any) -> None:
+    """A server at its limit closes; the client says so, and the rest is served."""
+    factory = EchoFactory(limits=Limits(connections=2))
+    async with serving(reactor, factory=factory) as service:
+        target = f"tcp:127.0.0.1:{portOf(service.addresses[0])}"
+        workload = Workload(size=64, count=2000)
+        results = await probe(reactor, target, workload, 5)
+    assert results.completed >= 2
+    assert set(results.failures) <= {"closed-early", "reset"}
+    assert results.failed == factory.counts().refused
+    assert balanced(results)
+
+
+@ensureDeferred
+async def test_a_name_with_a_dead_address_first(
+    reactor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The addresses of a name are tried in turn, and the name is looked up once."""
+    looked: list[str] = []
+
+    async def lookUp(_: object, host: str) -> list[str]:
+        looked.append(host)
+        return ["127.0.0.77", "127.0.0.1"]
+
+    monkeypatch.setattr("echofactory.client.target.lookUp", lookUp)
+    async with serving(reactor) as service:
+        target = f"tcp:two.example:{portOf(service.addresses[0])}"
+        results = await probe(reactor, target, Workload(), 100)
+    assert results.verdict == "ok", results.examples
+    assert looked == ["two.example"]
+
+    results = await probe(reactor, target, Workload(), 10)
+    assert results.failures == {"refused": 10}
+
+
+@ensureDeferred
+async def test_localhost(reactor: Any) -> None:
+    """The real look-up, of a name that usually has two addresses."""
+    async with serving(reactor) as service:
+        target = f"tcp:localhost:{portOf(service.addresses[0])}"
+        results = await probe(reactor, target, Workload(), 40)
+    assert results.verdict == "ok", results.examples
+
+
+@ensureDeferred
+async def test_client_trace(reactor: Any) -> None:
+    """The tutorial's events, in its order, for each connection."""
+    with capturedLogs() as events:
+        async with serving(reactor) as service:
+            port = portOf(service.addresses[0])
+            factory = EchoClientFactory(reactor, Workload(), 2, trace=Trace.DATA)
+            await factory.run(f"tcp:127.0.0.1:{port}")
+    lines = [
+        formatEvent(event)
+        for event in events
+        if event["log_namespace"].startswith("echofactory.client")
+    ]
+    both = "b'Message 1 from client.Message 2 from client.'"
+    for number in (1, 2):
+        assert [line for line in lines if f"connection {number}" in line] == [
+            f"starting connection {number} to ('127.0.0.1', {port})",
+            f"sending b'Message 1 from client.' to connection {number}",
+            f"sending b'Message 2 from client.' to connection {number}",
+            f"received {both} from connection {number}",
+            f"closing connection {number}",
+        ]
+
+
+@ensureDeferred
+async def test_client_trace_of_a_failure(reactor: Any) -> None:
+    """A failed connection is told with its kind."""
+    factory = EchoClientFactory(
+        reactor, Workload(), 1, Patience(connect=0.1), trace=Trace.CONNECTIONS
+    )
+    endpoint: Any = Never()
+    with capturedLogs() as events:
+        await factory.run(endpoint)
+    assert formatEvent(events[-1]) == (
+        "connection 1 failed: connect-timeout: not connected after 0.1 s"
+    )
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        (DNSLookupError("no"), "dns"),
+        (ConnectionRefusedError(errno.ECONNREFUSED), "refused"),
+        (TCPTimedOutError(errno.ETIMEDOUT), "connect-timeout"),
+        (TimeoutError(), "connect-timeout"),
+        (NoRouteError(errno.ENETUNREACH), "unreachable"),
+        (ConnectError(errno.EHOSTUNREACH), "unreachable"),
+        (ConnectError(errno.EADDRNOTAVAIL), "no-local-port"),
+        (ConnectBindError(errno.EADDRNOTAVAIL), "no-local-port"),
+        (ConnectBindError(errno.EMFILE), "too-many-files"),
+        (ConnectBindError(errno.ENFILE), "too-many-files"),
+        (TLSError([("SSL routines", "", "bad")]), "tls"),
+        (VerificationError(errors=[]), "tls"),
+        (ConnectionDone(), "closed-early"),
+        (ConnectionLost(), "reset"),
+        (RuntimeError("what?"), "unreachable"),
+    ],
+)
+def test_kinds(reason: Exception, kind: str) -> None:
+    """Every failure that Twisted reports has a kind."""
+    found, detail = classify(reason)
+    assert found == kind
+    assert detail
+
+
+@pytest.mark.parametrize(
+    "description",
+    ["tcp:1", "tcp:host:99999", "tcp:host:0", "tcp:host:x", "nonsense:1",
+     "tls:host:1:trustRoots=/none"],
+)  # fmt: skip
+def test_a_bad_target(reactor: Any, description: str) -> None:
+    """One line, which begins with the string."""
+    with pytest.raises(EndpointError) as caught:
+        Target(reactor, description, 1.0)
+    assert str(caught.value).startswith(f"{description}: ")
+
+
+def test_targets_for_people(reactor: Any) -> None:
+    """Plain TCP is written as an address, the rest as it was given."""
+    assert Target(reactor, r"tcp:\:\:1:7", 1.0).text == "('::1', 7)"
+    assert Target(reactor, "tcp:host=a:port=7", 1.0).text == "('a', 7)"
+    assert Target(reactor, "tcp:host=a:7", 1.0).text == "('a', 7)"
+    assert Target(reactor, "unix:/a", 1.0).text == "unix:/a"
+
+
+def test_settings_refuse_nonsense(reactor: Any) -> None:
+    """The message names the field and the value."""
+    with pytest.raises(ValueError, match="connections: 0 is not 1 or more"):
+        EchoClientFactory(reactor, Workload(), 0)
+    with pytest.raises(ValueError, match="reply: 0 is not more than 0 s"):
+        Patience(reply=0)
+    with pytest.raises(ValueError, match="connections: 0 is not 1 or more"):
+        Limits(connections=0)

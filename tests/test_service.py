@@ -1,0 +1,284 @@
+"""
+The services: started, stopped, combined.
+"""
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from peers import TRANSPORTS, Certificates, Connect, eventually, portOf, serving
+from pytest_twisted import ensureDeferred
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ServerEndpoint
+from twisted.internet.interfaces import IListeningPort
+from twisted.logger import LogEvent, capturedLogs, formatEvent
+
+from echofactory import (
+    EchoFactory,
+    EchoService,
+    Patience,
+    ProbeService,
+    Trace,
+    Workload,
+    probe,
+)
+from echofactory.listening import EndpointError
+from echofactory.service import ListenError
+
+LOOPBACK = "tcp:0:interface=127.0.0.1"
+
+
+def openDescriptors() -> int:
+    return len(os.listdir("/dev/fd"))
+
+
+def ours(events: list[LogEvent]) -> list[str]:
+    """Return the texts of what echofactory, not Twisted, has logged."""
+    return [
+        formatEvent(event)
+        for event in events
+        if event["log_namespace"].startswith("echofactory.")
+    ]
+
+
+def taken() -> tuple[socket.socket, str]:
+    """Return a listening socket, and the server endpoint that it stands in the way of."""
+    listening = socket.create_server(("127.0.0.1", 0))
+    return listening, f"tcp:{listening.getsockname()[1]}:interface=127.0.0.1"
+
+
+@ensureDeferred
+async def test_several_endpoints_share_a_factory(
+    reactor: Any, certificates: Certificates, folder: Path
+) -> None:
+    """TCP, IPv6, a UNIX socket and TLS at once, with one set of counts."""
+    listen = [transport.listen(certificates, folder) for transport in TRANSPORTS]
+    async with serving(reactor, *listen) as service:
+        assert len(service.addresses) == len(TRANSPORTS)
+        for transport, address in zip(TRANSPORTS, service.addresses, strict=True):
+            target = transport.connect(certificates, address)
+            results = await probe(reactor, target, Workload(), connections=3)
+            assert results.verdict == "ok", results.examples
+        assert service.factory.counts().accepted == 3 * len(TRANSPORTS)
+
+
+@ensureDeferred
+async def test_an_endpoint_object_is_taken_too(reactor: Any) -> None:
+    """Not only strings: any IStreamServerEndpoint."""
+    endpoint = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
+    service = EchoService(reactor, [endpoint], EchoFactory())
+    service.startService()
+    results = await probe(reactor, f"tcp:127.0.0.1:{portOf(service.addresses[0])}", Workload())
+    assert results.verdict == "ok"
+    await service.stopService()
+
+
+@ensureDeferred
+async def test_a_taken_port_is_an_error_at_start(reactor: Any) -> None:
+    """It raises, names the endpoint, and leaves the other endpoints closed."""
+    listening, endpoint = taken()
+    before = openDescriptors()
+    with listening:
+        service = EchoService(reactor, [LOOPBACK, endpoint], EchoFactory())
+        with pytest.raises(ListenError) as caught:
+            service.startService()
+        assert str(caught.value) == (
+            f"cannot listen on {endpoint}: [Errno 98] Address already in use"
+        )
+        assert not service.running
+        assert service.addresses == []
+        await eventually(reactor, lambda: openDescriptors() <= before)
+    # The way is free: the same service starts now.
+    service.startService()
+    assert len(service.addresses) == 2
+    await service.stopService()
+
+
+@ensureDeferred
+async def test_privileged_start_binds_once(reactor: Any) -> None:
+    """twistd starts a service twice, before and after it sheds its privileges."""
+    service = EchoService(reactor, [LOOPBACK], EchoFactory())
+    service.privilegedStartService()
+    (address,) = service.addresses
+    service.startService()
+    assert service.addresses == [address]
+    await service.stopService()
+
+
+@pytest.mark.parametrize(
+    "description",
+    ["nonsense", "nonsense:1", "tcp", "tcp:x", "tcp:1:2:3:4:5", "ssl:0:privateKey=/none",
+     "systemd:INET:index=7", "unix"],
+)  # fmt: skip
+def test_a_bad_endpoint_string_is_an_error_at_once(reactor: Any, description: str) -> None:
+    """One line, which begins with the string."""
+    with pytest.raises(EndpointError) as caught:
+        EchoService(reactor, [description], EchoFactory())
+    assert str(caught.value).startswith(f"{description}: ")
+    assert "\n" not in str(caught.value)
+
+
+class Slow:
+    """A server endpoint that does not know at once, as none of Twisted's own."""
+
+    def __init__(self) -> None:
+        self.listening: Deferred[IListeningPort] = Deferred()
+
+    def listen(self, factory: object) -> Deferred[IListeningPort]:
+        return self.listening
+
+
+@ensureDeferred
+async def test_a_slow_endpoint_that_fails_is_told(reactor: Any) -> None:
+    """What fails after startService has returned is logged as critical."""
+    slow = Slow()
+    service = EchoService(reactor, [slow], EchoFactory())  # type: ignore[list-item]
+    service.startService()
+    with capturedLogs() as events:
+        slow.listening.errback(OSError("no such luck"))
+    (event,) = events
+    assert event["log_level"].name == "critical"
+    assert "no such luck" in formatEvent(event)
+    await service.stopService()
+
+
+@ensureDeferred
+async def test_a_stop_cancels_a_slow_endpoint(reactor: Any) -> None:
+    """Nothing begins to listen after the stop."""
+    slow = Slow()
+    service = EchoService(reactor, [slow], EchoFactory())  # type: ignore[list-item]
+    service.startService()
+    with capturedLogs() as events:
+        await service.stopService()
+    assert slow.listening.called
+    assert events == []
+
+
+@ensureDeferred
+async def test_a_stop_lets_connections_finish(reactor: Any, connect: Connect) -> None:
+    """No new connection, every byte of the old one, and nothing cut."""
+    async with serving(reactor, LOOPBACK, drain=20) as service:
+        target = f"tcp:127.0.0.1:{portOf(service.addresses[0])}"
+        peer = await connect(target)
+        peer.transport.write(b"before")
+        await peer.until(reactor, lambda: peer.received == b"before")
+        with capturedLogs() as events:
+            stopping = service.stopService()
+            await eventually(reactor, lambda: ours(events))
+            assert (await probe(reactor, target, Workload(), 1)).failures == {"refused": 1}
+            peer.transport.write(b" and after")
+            await peer.until(reactor, lambda: peer.received == b"before and after")
+            assert not stopping.called
+            peer.transport.loseConnection()
+            await stopping
+        assert ours(events) == ["waiting up to 20 s for 1 open connections"]
+        assert service.factory.counts().lost == {"done": 1}
+
+
+@ensureDeferred
+async def test_a_stop_says_how_many_it_cut(reactor: Any, connect: Connect) -> None:
+    """After the drain time the rest is cut, and logged as a warning."""
+    async with serving(reactor, LOOPBACK, drain=0.05) as service:
+        for _ in range(3):
+            await connect(f"tcp:127.0.0.1:{portOf(service.addresses[0])}")
+        await eventually(reactor, lambda: len(service.factory.connections) == 3)
+        with capturedLogs() as events:
+            await service.stopService()
+        assert formatEvent(events[-1]) == (
+            "cut 3 connections that were still open after 0.05 s"
+        )
+        assert events[-1]["log_level"].name == "warn"
+        assert service.factory.counts().lost == {"aborted": 3}
+
+
+@ensureDeferred
+async def test_both_as_children_of_another_service(reactor: Any, folder: Path) -> None:
+    """Started and stopped twice in one process, without a descriptor left."""
+    application = MultiService()
+    echo = EchoService(reactor, [f"unix:{folder}/echo.sock"], EchoFactory())
+    client = ProbeService(reactor, f"unix:{folder}/echo.sock", Workload(), 20)
+    echo.setServiceParent(application)
+    client.setServiceParent(application)
+    found = openDescriptors()
+    for times in (1, 2):
+        application.startService()
+        results = await client.done
+        assert (results.verdict, results.completed) == ("ok", 20)
+        await application.stopService()
+        assert echo.factory.counts().accepted == 20 * times
+        assert echo.factory.counts().open == 0
+        assert openDescriptors() <= found
+
+
+@ensureDeferred
+async def test_a_probe_service_is_interrupted_by_its_stop(reactor: Any) -> None:
+    """stopService fires when its connections are closed; the results say what was done."""
+    async with serving(reactor, LOOPBACK) as service:
+        client = ProbeService(
+            reactor,
+            f"tcp:127.0.0.1:{portOf(service.addresses[0])}",
+            Workload(size=64, count=10**9),
+            5,
+        )
+        client.startService()
+        await eventually(reactor, lambda: service.factory.counts().bytesIn > 10_000)
+        await client.stopService()
+        results = await client.done
+        assert results.verdict == "interrupted"
+        assert results.unfinished == 5
+        assert results.sent == results.verified + results.unanswered
+        await eventually(reactor, lambda: not service.factory.connections)
+
+
+def test_a_probe_service_refuses_a_bad_endpoint(reactor: Any) -> None:
+    """At once, not when it is started."""
+    with pytest.raises(EndpointError):
+        ProbeService(reactor, "tcp:nowhere", Workload())
+
+
+@ensureDeferred
+async def test_two_services_in_one_process(reactor: Any) -> None:
+    """Each with its own factory, counts and stop."""
+    async with serving(reactor, LOOPBACK) as one, serving(reactor, LOOPBACK) as two:
+        target = f"tcp:127.0.0.1:{portOf(two.addresses[0])}"
+        await one.stopService()
+        results = await probe(reactor, target, Workload(), 2)
+        assert results.verdict == "ok"
+        assert (one.factory.counts().accepted, two.factory.counts().accepted) == (0, 2)
+
+
+@ensureDeferred
+async def test_server_trace(reactor: Any) -> None:
+    """The tutorial's events, in its order; what a peer sends is escaped and bounded."""
+    factory = EchoFactory(trace=Trace.DATA)
+    with capturedLogs() as events:
+        async with serving(reactor, LOOPBACK, factory=factory) as service:
+            port = portOf(service.addresses[0])
+            message = b"\x1b[31m" + b"x" * 1000
+            workload = Workload(messages=(message,))
+            await probe(reactor, f"tcp:127.0.0.1:{port}", workload, 1, Patience())
+            await eventually(reactor, lambda: not factory.connections)
+    lines = ours(events)
+    assert lines[0] == f"listening on ('127.0.0.1', {port})"
+    assert lines[1].startswith("accepted connection from ('127.0.0.1', ")
+    assert lines[2].startswith(r"echoing b'\x1b[31mxxx")
+    assert "... (1,005 bytes) to ('127.0.0.1', " in lines[2]
+    assert lines[3].startswith("closing connection to ('127.0.0.1', ")
+    assert len(lines) == 4
+
+
+@ensureDeferred
+async def test_the_backlog_holds_a_crowd(reactor: Any) -> None:
+    """200 clients connect to a server that is busy elsewhere, and none has to retry."""
+    async with serving(reactor, LOOPBACK) as service:
+        address = ("127.0.0.1", portOf(service.addresses[0]))
+        crowd = []
+        # The reactor does not run meanwhile: the kernel alone answers.
+        for _ in range(200):
+            one = socket.create_connection(address, timeout=0.5)
+            crowd.append(one)
+        for one in crowd:
+            one.close()
