@@ -22,6 +22,7 @@ from echofactory.workload import DEFAULT_MESSAGES, MAX_MESSAGE_SIZE, Workload
 T = TypeVar("T")
 
 _SIZES = {"": 1, "k": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+_PORT = re.compile(r"\d{1,5}", re.ASCII)
 _DURATIONS = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -82,10 +83,9 @@ def parsePort(text: str) -> int:
 
     @raise ValueError: saying what is accepted.
     """
-    port = parseListeningPort(text)
-    if not port:
+    if _PORT.fullmatch(text) is None or not 0 < int(text) < 65536:
         raise ValueError("not a port number from 1 to 65535")
-    return port
+    return int(text)
 
 
 def parseListeningPort(text: str) -> int:
@@ -94,7 +94,7 @@ def parseListeningPort(text: str) -> int:
 
     @raise ValueError: saying what is accepted.
     """
-    if re.fullmatch(r"\d{1,5}", text, re.ASCII) is None or int(text) > 65535:
+    if _PORT.fullmatch(text) is None or int(text) > 65535:
         raise ValueError("not a port number from 0 to 65535")
     return int(text)
 
@@ -375,6 +375,10 @@ python -m echofactory.client 127.0.0.1 65432 --message-file image.iso --half-clo
         self.target = self._readTarget()
         self.connections = self._readConnections()
         self.workload = self._readWorkload()
+        if self.workload.halfClose and (self.target or "").lower().startswith(("tls:", "ssl:")):
+            raise usage.UsageError(
+                "--half-close: TLS has no half-close; count the bytes instead"
+            )
 
     def _readTarget(self) -> str | None:
         endpoint: str | None = self["connect"]

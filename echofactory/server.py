@@ -113,7 +113,7 @@ class EchoFactory(ServerFactory):
         self._bytesOut = 0
         self._idle: list[Deferred[None]] = []
 
-    def buildProtocol(self, addr: IAddress | None) -> Protocol:  # type: ignore[override]
+    def buildProtocol(self, addr: IAddress | None) -> Protocol:
         """
         Answer a new connection; with a protocol that closes it at once, if the
         limit is reached.

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import clientFromString, quoteStringArgument
+from twisted.internet.endpoints import clientFromString
 from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -59,8 +59,10 @@ def portOf(address: IAddress) -> int:
     return address.port
 
 
-def _pathOf(address: Any) -> str:
-    return quoteStringArgument(address.name.decode())
+def _pathOf(address: IAddress) -> str:
+    assert isinstance(address, UNIXAddress)
+    assert address.name is not None
+    return address.name.decode()
 
 
 TRANSPORTS = (
@@ -135,6 +137,14 @@ class Peer(Protocol):
         self._tell()
         return waiting
 
+    def untilReceived(self, reactor: Any, size: int) -> Deferred[None]:
+        """Wait until C{size} bytes have been received in all."""
+        return self.until(reactor, lambda: len(self.received) >= size)
+
+    def untilLost(self, reactor: Any) -> Deferred[None]:
+        """Wait until the connection is gone."""
+        return self.until(reactor, lambda: self.lost is not None)
+
     def _tell(self) -> None:
         for entry in list(self._waiting):
             reached, waiting = entry
@@ -179,7 +189,7 @@ class Connect:
         for peer in self._peers:
             if peer.lost is None:
                 peer.transport.abortConnection()
-            await peer.until(self._reactor, lambda peer=peer: peer.lost is not None)
+            await peer.untilLost(self._reactor)
 
 
 async def eventually(reactor: Any, reached: Callable[[], object]) -> None:

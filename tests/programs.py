@@ -62,14 +62,16 @@ class Program:
                     lines.append(line.rstrip("\n"))
                     self._printed.notify_all()
 
-    def waitFor(self, pattern: str, nth: int = 1) -> re.Match[str]:
-        """Return the C{nth} match of a line of stdout, once it is there."""
+    def waitFor(self, pattern: str, lines: list[str] | None = None) -> re.Match[str]:
+        """Return the first match of a line of stdout, or of C{lines}, once it is there."""
+        if lines is None:
+            lines = self.out
         deadline = time.monotonic() + LIMIT
         with self._printed:
             while True:
-                matches = [m for line in self.out if (m := re.search(pattern, line))]
-                if len(matches) >= nth:
-                    return matches[nth - 1]
+                for line in lines:
+                    if match := re.search(pattern, line):
+                        return match
                 left = deadline - time.monotonic()
                 assert left > 0, f"no {pattern!r} in {self.out} {self.err}"
                 assert self.process.poll() is None, f"ended: {self.out} {self.err}"

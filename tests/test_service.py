@@ -4,6 +4,7 @@ The services: started, stopped, combined.
 
 import os
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def openDescriptors() -> int:
     return len(os.listdir("/dev/fd"))
 
 
-def ours(events: list[LogEvent]) -> list[str]:
+def ours(events: Sequence[LogEvent]) -> list[str]:
     """Return the texts of what echofactory, not Twisted, has logged."""
     return [
         formatEvent(event)

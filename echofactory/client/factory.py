@@ -143,6 +143,7 @@ class EchoClientFactory(ClientFactory):
             while self._asked < self.results.requested:
                 self._asked += 1
                 self.connectionFailed(self._asked, FailureKind.DNS, detail)
+            self._checkOver()
         except CancelledError:
             if not self.results.interrupted:
                 raise

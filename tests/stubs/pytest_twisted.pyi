@@ -1,0 +1,10 @@
+"""The annotations that pytest-twisted does not have."""
+
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+def ensureDeferred(f: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]: ...
+def async_yield_fixture(f: Callable[P, AsyncIterator[T]]) -> Callable[P, T]: ...
