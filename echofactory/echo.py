@@ -2,7 +2,7 @@
 The echo itself (RFC 862).
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import (
     IConsumer,
@@ -22,7 +22,21 @@ class IEchoTransport(ITCPTransport, IConsumer, IPushProducer):
     """What an echo asks of its transport; every stream transport of Twisted's has it."""
 
 
-@implementer(IHalfCloseableProtocol)
+def releaseClosing(transport: IEchoTransport) -> None:
+    """
+    Let go of a transport that has sent everything and is to close.
+
+    A transport that is closing waits for its producer to finish. TLS may begin
+    to close it without a word to the producer, when the peer's closing alert
+    comes with the data that filled the queue; nobody would finish then, and the
+    connection would be left over for ever.
+    """
+    lowest: Any = getattr(transport, "transport", transport)
+    if lowest.disconnecting:
+        transport.unregisterProducer()
+
+
+@implementer(IHalfCloseableProtocol, IPushProducer)
 class Echo(Protocol):
     """
     Sends back every byte, in order, and at the end of the stream closes once
@@ -42,8 +56,7 @@ class Echo(Protocol):
     cut = False
 
     def connectionMade(self) -> None:
-        # Its own producer: a peer that does not read is not read from.
-        self.transport.registerProducer(self.transport, True)
+        self.transport.registerProducer(self, True)
         self.factory.connectionOpened(self)
 
     def dataReceived(self, data: bytes) -> None:
@@ -51,6 +64,17 @@ class Echo(Protocol):
         self.bytesIn += size
         self.transport.write(data)
         self.bytesOut += size
+
+    def pauseProducing(self) -> None:
+        # A peer that does not read is not read from.
+        self.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        self.transport.resumeProducing()
+        releaseClosing(self.transport)
+
+    def stopProducing(self) -> None:
+        """The transport is gone; L{connectionLost} says so too."""
 
     def readConnectionLost(self) -> None:
         self.ended = True

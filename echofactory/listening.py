@@ -64,6 +64,9 @@ def serverEndpoint(reactor: object, description: str) -> IStreamServerEndpoint:
     @param reactor: provides what the endpoint's type asks for.
     @raise EndpointError: if it describes none.
     """
+    if description.split(":", maxsplit=1)[0] == "stdio":
+        reason = ValueError("standard input is nothing to listen on")
+        raise EndpointError(description, reason)
     try:
         endpoint: IStreamServerEndpoint = serverFromString(reactor, withBacklog(description))
     except Exception as reason:

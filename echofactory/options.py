@@ -22,6 +22,9 @@ from echofactory.workload import DEFAULT_MESSAGES, MAX_MESSAGE_SIZE, Workload
 T = TypeVar("T")
 
 _SIZES = {"": 1, "k": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+LONGEST = 366 * 86400.0
+"""Seconds: a year and a day."""
+
 _PORT = re.compile(r"\d{1,5}", re.ASCII)
 _DURATIONS = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -48,9 +51,9 @@ def parseDuration(text: str) -> float:
     @raise ValueError: saying what is accepted.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|)", text, re.ASCII)
-    if match is None:
+    if match is None or (seconds := float(match[1]) * _DURATIONS[match[2]]) > LONGEST:
         raise ValueError("not a duration such as 250ms, 10s, 2m or 1h")
-    return float(match[1]) * _DURATIONS[match[2]]
+    return seconds
 
 
 def parsePatience(text: str) -> float:
@@ -99,6 +102,18 @@ def parseListeningPort(text: str) -> int:
     return int(text)
 
 
+def parseHost(text: str) -> str:
+    """
+    Read a host's name or address; IPv6 may have its brackets.
+
+    @raise ValueError: saying what is accepted.
+    """
+    host = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    if not host:
+        raise ValueError("not a host's name or address")
+    return host
+
+
 def parseTrace(text: str) -> Trace:
     """
     Read a level of tracing.
@@ -141,8 +156,10 @@ class CommandOptions(usage.Options):
 
     def _words(self, option: str, value: str) -> list[str]:
         """Return what getopt took apart as it can be taken apart again."""
-        if value or f"{option[2:]}=" in self.longOpt:
-            return [f"{option}={value}"] if option.startswith("--") else [option, value]
+        if f"{option[2:]}=" in self.longOpt:
+            return [f"{option}={value}"]
+        if option[1] != "-" and f"{option[1]}:" in self.shortOpt:
+            return [option, value]
         return [option]
 
     def getUsage(self, width: int | None = None) -> str:
@@ -192,6 +209,8 @@ class CommandOptions(usage.Options):
         print(self)
         raise SystemExit(0)
 
+    opt_h = opt_help
+
 
 def _read(name: str, text: str, parse: Callable[[str], T]) -> T:
     try:
@@ -212,8 +231,8 @@ class ServerOptions(CommandOptions):
     synopsis = "[options] [HOST PORT]"
     longdesc = (
         "Send back every byte that arrives, to any number of clients at once (RFC 862)."
-        " HOST PORT is short for --listen tcp:PORT:interface=HOST. Listens on the loopback"
-        " interface unless told otherwise."
+        " HOST PORT is short for one more --listen tcp:PORT:interface=HOST. Listens on the"
+        " loopback interface unless told otherwise."
     )
     examples = """\
 twistd -n multiecho
@@ -266,7 +285,8 @@ twistd -n multiecho --trace data 127.0.0.1 65432
             raise usage.UsageError("give HOST and PORT, or neither")
         host, port = arguments
         number = _read("PORT", port, parseListeningPort)
-        self.endpoints.append(f"tcp:{number}:interface={quoteStringArgument(host)}")
+        interface = quoteStringArgument(_read("HOST", host, parseHost))
+        self.endpoints.append(f"tcp:{number}:interface={interface}")
 
     def postOptions(self) -> None:
         if not self.endpoints:
@@ -318,7 +338,12 @@ python -m echofactory.client 127.0.0.1 65432 --message-file image.iso --half-clo
             None,
             "Messages outstanding per connection. [default: the number of --message, or one]",
         ],
-        ["connect-timeout", None, "10s", "How long to wait for a connection, TLS included."],
+        [
+            "connect-timeout",
+            None,
+            "10s",
+            "How long to wait for a connection, TLS included: 250ms, 10s, 2m or 1h.",
+        ],
         [
             "reply-timeout",
             None,
@@ -387,8 +412,9 @@ python -m echofactory.client 127.0.0.1 65432 --message-file image.iso --half-clo
         if endpoint is not None and self._address:
             raise usage.UsageError("--connect: give either that or HOST PORT")
         if self._address:
+            host = _read("HOST", self._address[0], parseHost)
             port = _read("PORT", self._address[1], parsePort)
-            return f"tcp:{quoteStringArgument(self._address[0])}:{port}"
+            return f"tcp:{quoteStringArgument(host)}:{port}"
         if endpoint is None and self.given:
             raise usage.UsageError("nothing to connect to: give HOST PORT or --connect")
         return endpoint
@@ -426,8 +452,11 @@ python -m echofactory.client 127.0.0.1 65432 --message-file image.iso --half-clo
         )
 
     def _readFile(self, path: str) -> bytes:
+        file = Path(path)
         try:
-            content = Path(path).read_bytes()
+            if file.exists() and not file.is_file():
+                raise usage.UsageError(f"--message-file: {path!r} is not a regular file")
+            content = file.read_bytes()
         except OSError as error:
             raise usage.UsageError(f"--message-file: {path!r}: {error.strerror}") from None
         if not content:

@@ -111,7 +111,7 @@ class EchoFactory(ServerFactory):
         self._lost: Counter[str] = Counter()
         self._bytesIn = 0
         self._bytesOut = 0
-        self._idle: list[Deferred[None]] = []
+        self._waiting: list[tuple[set[Echo], Deferred[None]]] = []
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         """
@@ -151,13 +151,17 @@ class EchoFactory(ServerFactory):
             peer = addressText(echo.transport.getPeer())
             if how == "done":
                 _log.info("closing connection to {peer}", peer=peer)
+            elif how == "aborted":
+                _log.info("cut connection to {peer}", peer=peer)
             else:
                 _log.info(
                     "lost connection to {peer}: {why}", peer=peer, why=reason.getErrorMessage()
                 )
-        if not self.connections:
-            idle, self._idle = self._idle, []
-            for waiting in idle:
+        for entry in list(self._waiting):
+            awaited, waiting = entry
+            awaited.discard(echo)
+            if not awaited:
+                self._waiting.remove(entry)
                 waiting.callback(None)
 
     def counts(self) -> Counts:
@@ -171,21 +175,15 @@ class EchoFactory(ServerFactory):
             bytesOut=self._bytesOut + sum(echo.bytesOut for echo in self.connections),
         )
 
-    def whenIdle(self) -> Deferred[None]:
-        """Return a L{Deferred} that fires when no connection is open."""
+    def whenClosed(self, connections: set[Echo]) -> Deferred[None]:
+        """Return a L{Deferred} that fires when all of these are closed."""
+        awaited = connections & self.connections
         waiting: Deferred[None] = Deferred()
-        if self.connections:
-            self._idle.append(waiting)
+        if awaited:
+            self._waiting.append((awaited, waiting))
         else:
             waiting.callback(None)
         return waiting
-
-    def abortConnections(self) -> int:
-        """Cut every open connection, queued bytes and all; return how many."""
-        cut = list(self.connections)
-        for echo in cut:
-            echo.abort()
-        return len(cut)
 
 
 class TracedEcho(Echo):

@@ -14,6 +14,7 @@ from twisted.internet.defer import (
     TimeoutError,
     gatherResults,
     maybeDeferred,
+    succeed,
 )
 from twisted.internet.interfaces import (
     IAddress,
@@ -74,7 +75,10 @@ class EchoService(Service):
         @param endpoints: server endpoint strings, or endpoints.
         @param drain: seconds, 0 or more.
         @raise EndpointError: if a string describes no endpoint.
+        @raise ValueError: if C{drain} is less than 0.
         """
+        if drain < 0:
+            raise ValueError(f"drain: {drain} is not 0 s or more")
         self.factory = factory
         self._reactor = reactor
         self._drain = drain
@@ -105,7 +109,7 @@ class EchoService(Service):
 
         @raise ListenError: as that does.
         """
-        # Neither twist nor a parent that runs already makes the privileged start.
+        # twist does not make the privileged start.
         if not self._pending:
             self._listen()
         super().startService()
@@ -163,22 +167,26 @@ class EchoService(Service):
 
     async def _stop(self) -> None:
         await self._close()
-        if self.factory.connections:
+        # Those of now: the service may be started again before they are closed.
+        old = set(self.factory.connections)
+        if old and self._drain:
             _log.info(
                 "waiting up to {drain:g} s for {open} open connections",
                 drain=self._drain,
-                open=len(self.factory.connections),
+                open=len(old),
             )
         try:
-            await self.factory.whenIdle().addTimeout(self._drain, self._reactor)
+            await self.factory.whenClosed(old).addTimeout(self._drain, self._reactor)
         except TimeoutError:
-            cut = self.factory.abortConnections()
+            old &= self.factory.connections
+            for echo in old:
+                echo.abort()
             _log.warn(
                 "cut {cut} connections that were still open after {drain:g} s",
-                cut=cut,
+                cut=len(old),
                 drain=self._drain,
             )
-            await self.factory.whenIdle()
+            await self.factory.whenClosed(old)
 
 
 class ProbeService(Service):
@@ -206,13 +214,16 @@ class ProbeService(Service):
         if isinstance(endpoint, str):
             endpoint = Target(reactor, endpoint, patience.connect)
         self._endpoint = endpoint
+        self.done: Deferred[Results] = Deferred()
+        self._over: Deferred[None] = succeed(None)
+        self._factory: EchoClientFactory | None = None
         self._newFactory = partial(EchoClientFactory, reactor, workload, connections, patience)
 
     def startService(self) -> None:
         """Start opening the connections."""
         super().startService()
         self._factory = self._newFactory()
-        self.done: Deferred[Results] = Deferred()
+        self.done = Deferred()
         running = Deferred.fromCoroutine(self._factory.run(self._endpoint))
         self._over = running.addBoth(self.done.callback)
 
@@ -223,7 +234,8 @@ class ProbeService(Service):
         @return: fires when every connection is closed.
         """
         super().stopService()
-        self._factory.interrupt()
+        if self._factory is not None:
+            self._factory.interrupt()
         return self._over
 
 

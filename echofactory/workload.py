@@ -5,7 +5,6 @@ Nothing here knows a transport, a clock or Twisted: bytes go in, facts come out.
 """
 
 import struct
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -63,6 +62,9 @@ class Block(NamedTuple):
     """Whether a message begins with it."""
     last: bool
     """Whether a message ends with it."""
+
+
+_NOTHING = Block(b"", False, False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,27 +217,31 @@ class ExtraBytes(StreamFault):
 
 class StreamVerifier:
     """
-    Checks one connection's incoming stream against what went out on it.
+    Checks one connection's incoming stream against its script.
+
+    It walks the script a second time, and keeps nothing of what went out: a
+    peer that takes everything and returns nothing costs no memory.
 
     @ivar verified: messages that came back whole, so far.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, script: Iterator[Block]) -> None:
+        """
+        @param script: what is sent on this connection, from the beginning.
+        """
         self.verified = 0
-        self._expected: deque[tuple[bytes, bool]] = deque()
-        # Verified bytes of the block at the head of the queue, and of the
-        # blocks of its message before it.
+        self._script = script
+        # The block that is to come, and how much of it has: of it, and of its
+        # message's blocks before it.
+        self._block, _, self._last = next(script)
         self._offset = 0
         self._before = 0
+        # Bytes that went out and have not come back.
+        self._outstanding = 0
 
-    def expect(self, data: bytes, last: bool) -> None:
-        """
-        Note that C{data} went out.
-
-        @param data: not empty.
-        @param last: whether a message ends with it.
-        """
-        self._expected.append((data, last))
+    def sent(self, size: int) -> None:
+        """Note that the next C{size} bytes of the script went out."""
+        self._outstanding += size
 
     def feed(self, data: bytes) -> int:
         """
@@ -244,40 +250,39 @@ class StreamVerifier:
         @raise StreamFault: at the first byte that is not the next one sent.
             The stream has lost its meaning there: nothing may be fed after it.
         """
-        expected = self._expected
-        if expected and not self._offset and data == expected[0][0]:
-            self._offset = len(data)
-            return self._endBlock()
+        size = len(data)
+        if data == self._block and not self._offset and size <= self._outstanding:
+            return self._advance(size)
 
         completed = 0
         at = 0
-        while at < len(data):
-            if not expected:
+        while at < size:
+            if not self._outstanding:
                 raise ExtraBytes(self.verified, data[at : at + EchoMismatch.SHOWN], completed)
-            block = expected[0][0]
-            size = min(len(block) - self._offset, len(data) - at)
-            piece = data[at : at + size]
-            if not block.startswith(piece, self._offset):
-                raise self._mismatch(block, piece, completed)
-            at += size
-            self._offset += size
-            if self._offset == len(block):
-                completed += self._endBlock()
+            length = min(len(self._block) - self._offset, size - at, self._outstanding)
+            piece = data[at : at + length]
+            if not self._block.startswith(piece, self._offset):
+                raise self._mismatch(piece, completed)
+            at += length
+            completed += self._advance(length)
         return completed
 
-    def _endBlock(self) -> int:
-        """Go on to the next block; return 1 if this one ended a message."""
-        _, last = self._expected.popleft()
-        if last:
-            self.verified += 1
-            self._before = 0
-        else:
-            self._before += self._offset
+    def _advance(self, size: int) -> int:
+        """Count verified bytes of a block; return 1 if they ended a message."""
+        self._outstanding -= size
+        self._offset += size
+        if self._offset < len(self._block):
+            return 0
+        ended = self._last
+        self._before = 0 if ended else self._before + self._offset
         self._offset = 0
-        return int(last)
+        # After the last one there is nothing outstanding to compare it with.
+        self._block, _, self._last = next(self._script, _NOTHING)
+        self.verified += ended
+        return int(ended)
 
-    def _mismatch(self, block: bytes, piece: bytes, completed: int) -> EchoMismatch:
-        sent = block[self._offset : self._offset + len(piece)]
+    def _mismatch(self, piece: bytes, completed: int) -> EchoMismatch:
+        sent = self._block[self._offset : self._offset + len(piece)]
         at = next(i for i, (a, b) in enumerate(zip(sent, piece, strict=True)) if a != b)
         shown = EchoMismatch.SHOWN
         return EchoMismatch(

@@ -10,6 +10,7 @@ log=$(mktemp)
 twistd -n --pidfile= multiecho --trace none 127.0.0.1 "$port" >"$log" &
 server=$!
 trap 'kill $server 2>/dev/null || true; wait $server 2>/dev/null || true; rm -f "$log"' EXIT
+trap 'exit 130' INT TERM
 
 tries=0
 until told=$(grep -o "listening on ('127.0.0.1', [0-9]*)" "$log"); do
@@ -20,6 +21,6 @@ until told=$(grep -o "listening on ('127.0.0.1', [0-9]*)" "$log"); do
 done
 port=$(echo "$told" | grep -o '[0-9]*)' | tr -d ')')
 
-echo "server: twistd -n multiecho 127.0.0.1 $port"
+echo "server: twistd -n --pidfile= multiecho --trace none 127.0.0.1 $port"
 echo "client: python -m echofactory.client 127.0.0.1 $port 100 --size 1k --count 1000"
 python -m echofactory.client 127.0.0.1 "$port" 100 --size 1k --count 1000

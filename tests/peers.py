@@ -5,6 +5,7 @@ under test, and servers that misbehave.
 
 import select
 import socket
+import ssl
 import struct
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -53,6 +54,9 @@ class Transport:
     connect: Callable[[Certificates, IAddress], str]
     halfCloses: bool
 
+    def __str__(self) -> str:
+        return self.name
+
 
 def portOf(address: IAddress) -> int:
     assert isinstance(address, IPv4Address | IPv6Address)
@@ -75,6 +79,12 @@ TRANSPORTS = (
     Transport(
         "tcp6",
         lambda _, __: r"tcp:0:interface=\:\:1",
+        lambda _, address: rf"tcp:\:\:1:{portOf(address)}",
+        halfCloses=True,
+    ),
+    Transport(
+        "tcp6-prefix",
+        lambda _, __: r"tcp6:0:interface=\:\:1",
         lambda _, address: rf"tcp:\:\:1:{portOf(address)}",
         halfCloses=True,
     ),
@@ -247,6 +257,10 @@ def misbehaving(handler: Handler) -> Iterator[int]:
             thread.join()
 
 
+def closes(connection: socket.socket) -> None:
+    """Accept, and no more."""
+
+
 def closesAtOnce(connection: socket.socket) -> None:
     connection.shutdown(socket.SHUT_WR)
     _drain(connection)
@@ -271,13 +285,16 @@ def neverAnswers(connection: socket.socket) -> None:
     _drain(connection)
 
 
+def neverReads(connection: socket.socket) -> None:
+    """Take nothing but what the kernel takes; leave when the peer does."""
+    _untilGone(connection)
+
+
 def neverEnds(connection: socket.socket) -> None:
     """Echo, but do not answer the end of the stream; leave when the peer does."""
     while data := connection.recv(65536):
         connection.sendall(data)
-    gone = select.poll()
-    gone.register(connection, select.POLLHUP | select.POLLERR)
-    gone.poll(LIMIT * 1000)
+    _untilGone(connection)
 
 
 def dribbles(connection: socket.socket) -> None:
@@ -298,6 +315,26 @@ def alters(offset: int) -> Handler:
                 data[offset - at] ^= 1
             at += len(data)
             connection.sendall(data)
+
+    return handler
+
+
+def _untilGone(connection: socket.socket) -> None:
+    gone = select.poll()
+    gone.register(connection, select.POLLHUP | select.POLLERR)
+    gone.poll(LIMIT * 1000)
+
+
+def holdsOn(certificates: Certificates) -> Handler:
+    """Echo over TLS, but do not answer the peer's closing alert."""
+
+    def handler(connection: socket.socket) -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificates.pem)
+        with context.wrap_socket(connection, server_side=True) as secure:
+            while data := secure.recv(65536):
+                secure.sendall(data)
+            _untilGone(secure)
 
     return handler
 

@@ -38,7 +38,7 @@ class Program:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            **options,
+            **{"env": environment(), **options},
         )
         self.out: list[str] = []
         self.err: list[str] = []
@@ -123,7 +123,9 @@ def client(*arguments: str, **options: object) -> Program:
 
 
 def environment(**changes: str) -> dict[str, str]:
-    return {**os.environ, **changes}
+    """Return the environment of this process, but for what would hide a fault."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    return kept | changes
 
 
 def residentBytes(pid: int) -> int:

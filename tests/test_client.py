@@ -4,6 +4,7 @@ The client in this process: what it does on every kind of peer and failure.
 
 import errno
 import socket
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from peers import (
     closesHalfway,
     dribbles,
     eventually,
+    holdsOn,
     misbehaving,
     neverAnswers,
     neverEnds,
+    neverReads,
     portOf,
     resets,
     sendsExtra,
@@ -42,6 +45,8 @@ from twisted.internet.error import (
 from twisted.logger import capturedLogs, formatEvent
 
 from echofactory import (
+    Echo,
+    EchoClient,
     EchoClientFactory,
     EchoFactory,
     FailureKind,
@@ -91,8 +96,9 @@ async def test_a_misbehaving_peer(
     reactor: Any, handler: Handler, kind: str, verified: int, detail: str
 ) -> None:
     """Each fault has its kind, its first example, and balanced books."""
+    patience = HASTY if handler is neverAnswers else Patience()
     with misbehaving(handler) as port:
-        results = await probe(reactor, f"tcp:127.0.0.1:{port}", Workload(), 5, HASTY)
+        results = await probe(reactor, f"tcp:127.0.0.1:{port}", Workload(), 5, patience)
     assert results.failures == {kind: 5}
     example = results.examples[FailureKind(kind)]
     assert (example.detail, example.kind) == (detail, kind)
@@ -106,9 +112,162 @@ async def test_a_misbehaving_peer(
 async def test_a_dribbling_peer_is_patience_enough(reactor: Any) -> None:
     """The reply timeout is for the next byte, not for the message."""
     with misbehaving(dribbles) as port:
-        workload = Workload(size=5000, count=2)
-        results = await probe(reactor, f"tcp:127.0.0.1:{port}", workload, 2, HASTY)
+        workload = Workload(size=150_000)
+        patience = Patience(reply=0.5)
+        results = await probe(reactor, f"tcp:127.0.0.1:{port}", workload, 2, patience)
     assert results.verdict == "ok", results.examples
+    assert results.elapsedNs > 0.5e9
+
+
+@ensureDeferred
+async def test_a_peer_that_does_not_read(reactor: Any) -> None:
+    """The client's own backpressure: it hands over no more than the path takes."""
+    with misbehaving(neverReads) as port:
+        workload = Workload(size=1 << 30)
+        results = await probe(reactor, f"tcp:127.0.0.1:{port}", workload, 1, HASTY)
+    assert results.failures == {"reply-timeout": 1}
+    assert results.bytesSent < 64 << 20
+
+
+@ensureDeferred
+async def test_a_peer_that_does_not_let_go(reactor: Any, certificates: Certificates) -> None:
+    """All is verified, TLS's closing alert is not answered: complete, and cut in time."""
+    with misbehaving(holdsOn(certificates)) as port:
+        target = f"tls:localhost:{port}:trustRoots={certificates.trust}"
+        results = await probe(reactor, target, Workload(), 2, Patience(reply=0.5))
+    assert results.verdict == "ok", results.examples
+    assert 0.5e9 <= results.elapsedNs < 5e9
+    assert balanced(results)
+
+
+@ensureDeferred
+async def test_what_the_clock_says(reactor: Any) -> None:
+    """Times are differences of the clock, in nanoseconds; peak and open are counts."""
+    ticks = count(step=1000)
+    async with serving(reactor) as service:
+        factory = EchoClientFactory(
+            reactor, Workload(size=10, count=5), 1, clock=lambda: next(ticks)
+        )
+        results = await factory.run(f"tcp:127.0.0.1:{portOf(service.addresses[0])}")
+        # The clock is read as a connection is asked for, as it is there, at each
+        # write and at each read.
+        assert results.connect.least == results.connect.greatest == 1000
+        assert (results.response.count, results.response.least) == (5, 1000)
+        assert results.response.greatest == 1000
+
+        results = await probe(
+            reactor, f"tcp:127.0.0.1:{portOf(service.addresses[0])}", Workload(), 100
+        )
+        assert 1 <= results.peakOpen <= 100
+        assert results.open == 0
+
+
+@ensureDeferred
+async def test_one_connection_after_the_other(reactor: Any) -> None:
+    """The most that were open at once, not all that ever were."""
+    results = Results(target="", workload={}, requested=2)
+    for _ in range(2):
+        results.connectionEstablished(1)
+        results.open -= 1
+    assert (results.established, results.peakOpen) == (2, 1)
+
+
+@ensureDeferred
+async def test_nagle_is_off_at_both_ends(reactor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A small message waits for no acknowledgement."""
+    ends: list[Any] = []
+    begin = EchoClient._begin
+
+    def began(client: EchoClient) -> None:
+        ends.append(client.transport.getTcpNoDelay())
+        begin(client)
+
+    monkeypatch.setattr(EchoClient, "_begin", began)
+    async with serving(reactor) as service:
+        opened = service.factory.connectionOpened
+
+        def open_(echo: Echo) -> None:
+            opened(echo)
+            ends.append(echo.transport.getTcpNoDelay())
+
+        monkeypatch.setattr(service.factory, "connectionOpened", open_)
+        await probe(reactor, f"tcp:127.0.0.1:{portOf(service.addresses[0])}", Workload(), 1)
+    assert ends == [True, True]
+
+
+class Raising:
+    """A client endpoint that does not even return a Deferred."""
+
+    def connect(self, factory: object) -> Deferred[Any]:
+        raise RuntimeError("out of order")
+
+
+@ensureDeferred
+async def test_an_endpoint_that_raises(reactor: Any) -> None:
+    """It fails its connections, and no more."""
+    endpoint: Any = Raising()
+    results = await probe(reactor, endpoint, Workload(), 50)
+    assert results.failures == {"unreachable": 50}
+    assert results.examples[FailureKind.UNREACHABLE].detail == "out of order"
+    assert balanced(results)
+
+
+@ensureDeferred
+async def test_a_factory_serves_one_run(reactor: Any) -> None:
+    """A second run is refused, not answered with the first one's results."""
+    endpoint: Any = Raising()
+    factory = EchoClientFactory(reactor, Workload(), 1)
+    await factory.run(endpoint)
+    with pytest.raises(RuntimeError, match="one run"):
+        await factory.run(endpoint)
+
+
+@ensureDeferred
+async def test_a_look_up_without_an_answer(
+    reactor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The time for connecting covers it."""
+
+    async def lookUp(_: object, host: str) -> list[str]:
+        return await Deferred()
+
+    monkeypatch.setattr("echofactory.client.target.lookUp", lookUp)
+    patience = Patience(connect=0.1)
+    results = await probe(reactor, "tcp:slow.example:7", Workload(), 3, patience)
+    assert results.failures == {"dns": 3}
+    assert results.examples[FailureKind.DNS].detail == "no answer within 0.1 s"
+
+
+@ensureDeferred
+async def test_a_name_whose_first_address_swallows(
+    reactor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An address that does not answer leaves time for the next one."""
+
+    async def lookUp(_: object, host: str) -> list[str]:
+        return ["127.0.0.2", "127.0.0.1"]
+
+    monkeypatch.setattr("echofactory.client.target.lookUp", lookUp)
+    async with serving(reactor) as service:
+        port = portOf(service.addresses[0])
+        with (
+            socket.create_server(("127.0.0.2", port), backlog=0) as swallowing,
+            # As many as its queue holds: what comes now gets no answer.
+            socket.create_connection(swallowing.getsockname(), 1),
+        ):
+            patience = Patience(connect=2.0)
+            target = f"tcp:two.example:{port}"
+            results = await probe(reactor, target, Workload(), 3, patience)
+    assert results.verdict == "ok", results.examples
+
+
+@ensureDeferred
+async def test_tls_that_is_broken_off(reactor: Any) -> None:
+    """A peer that closes during the handshake has failed at TLS."""
+    with misbehaving(closesHalfway) as port:
+        results = await probe(reactor, f"tls:localhost:{port}", Workload(), 2)
+    assert results.failures == {"tls": 2}
+    assert results.established == 0
 
 
 @ensureDeferred

@@ -3,9 +3,13 @@ C{python -m echofactory.client} as a process: its exit status, its lines, its JS
 """
 
 import json
+import os
 import resource
 import signal
 import socket
+import subprocess
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +18,14 @@ from peers import (
     Certificates,
     Handler,
     alters,
+    closes,
     closesHalfway,
     misbehaving,
     neverAnswers,
     resets,
     sendsExtra,
 )
-from programs import CLIENT, Program, client, multiecho, running
+from programs import CLIENT, Program, client, multiecho, residentBytes, running
 from schema import validate
 
 
@@ -89,7 +94,8 @@ def test_bad_peers(handler: Handler, size: str, kind: str, text: str, tmp_path: 
     path = tmp_path / "results.json"
     with misbehaving(handler) as port:
         done = client(
-            "127.0.0.1", str(port), "3", "--size", size, "--reply-timeout", "300ms",
+            "127.0.0.1", str(port), "3", "--size", size,
+            "--reply-timeout", "300ms" if handler is neverAnswers else "10s",
             "--json", str(path), "--quiet",
         )  # fmt: skip
     assert done.process.returncode == 1
@@ -116,16 +122,6 @@ def test_a_refused_port() -> None:
     assert written(done)["failures"] == {"refused": 2}
     (line,) = done.err
     assert "refused: 2 of 2 connections" in line
-
-
-def test_an_unknown_host() -> None:
-    """The name has no address."""
-    done = client("nowhere.invalid", "7", "10", "--json", "-", "--quiet")
-    assert done.process.returncode == 1
-    assert written(done)["failures"] == {"dns": 10}
-    (line,) = done.err
-    assert "dns: 10 of 10 connections" in line
-    assert "nowhere.invalid" in line
 
 
 def test_a_certificate_that_does_not_verify(certificates: Certificates) -> None:
@@ -174,8 +170,8 @@ def test_tls(certificates: Certificates) -> None:
         ("7 --message=", "--message: '' is empty"),
         ("7 --message a --size 1", "--message and --size: give one"),
         ("7 --message-file /none", "--message-file: '/none': No such file"),
-        ("7 --message-file /dev/null", "--message-file: '/dev/null' is empty"),
-        ("7 --message-file /", "--message-file: '/': Is a directory"),
+        ("7 --message-file /dev/zero", "--message-file: '/dev/zero' is not a regular file"),
+        ("7 --message-file /", "--message-file: '/' is not a regular file"),
         ("7 --connect-timeout 0", "--connect-timeout: '0' is not a duration"),
         ("7 --reply-timeout soon", "--reply-timeout: 'soon' is not a duration"),
         ("7 --trace all", "--trace: 'all' is not one of none, connections"),
@@ -193,6 +189,7 @@ def test_bad_usage(arguments: str, line: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
+        ("[] 7", "HOST: '[]' is not a host's name or address"),
         ("--connect nonsense:7", "--connect: nonsense:7: "),
         ("--connect tcp:127.0.0.1:99999", "--connect: tcp:127.0.0.1:99999: port 99999"),
         ("--connect tls:localhost:7 --half-close", "--half-close: TLS has no half-close"),
@@ -210,6 +207,83 @@ def refused(arguments: list[str], line: str) -> None:
     assert done.out == []
     (told,) = done.err
     assert told.startswith(f"echofactory.client: {line}")
+
+
+def test_an_empty_message_file(tmp_path: Path) -> None:
+    """An empty message cannot come back."""
+    path = tmp_path / "empty"
+    path.touch()
+    refused(
+        ["127.0.0.1", "7", "--message-file", str(path)], f"--message-file: '{path}' is empty"
+    )
+
+
+def test_an_empty_value() -> None:
+    """It is the option's, not the next word's."""
+    refused(["127.0.0.1", "7", "-n", ""], "--connections: '' is not a whole number")
+
+
+@pytest.mark.parametrize("host", ["nowhere.invalid", "a..b", "x" * 64])
+def test_hosts_without_an_address(host: str) -> None:
+    """A name that nobody has, and names that nobody can have."""
+    done = client(host, "7", "10", "--json", "-", "--quiet")
+    assert done.process.returncode == 1
+    assert written(done)["failures"] == {"dns": 10}
+    (line,) = done.err
+    assert line.startswith(
+        "echofactory.client: dns: 10 of 10 connections; first connection 1: "
+    )
+    assert host in line
+
+
+def test_a_peer_that_closes() -> None:
+    """It may be early enough to be reset by what we send, or not."""
+    with misbehaving(closes) as port:
+        done = client("127.0.0.1", str(port), "5", "--json", "-", "--quiet")
+    assert done.process.returncode == 1
+    results = written(done)
+    assert set(results["failures"]) <= {"closed-early", "reset"}
+    assert results["connections"]["failed"] == 5
+
+
+def test_a_full_disk() -> None:
+    """The JSON that cannot be written is one line and exit 1; the report is there."""
+    with multiecho("--trace", "none", "127.0.0.1", "0") as (_, port):
+        done = client("127.0.0.1", str(port), "--json", "/dev/full")
+    assert done.process.returncode == 1
+    assert done.out[-1] == "verdict        ok: every byte came back"
+    assert done.err == ["echofactory.client: --json: No space left on device"]
+
+
+def test_a_reader_that_left() -> None:
+    """A closed pipe costs one line."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with multiecho("--trace", "none", "127.0.0.1", "0") as (_, port):
+        done = subprocess.run(
+            [*CLIENT, "127.0.0.1", str(port)],
+            stdout=writing, stderr=subprocess.PIPE, timeout=30, check=False,
+        )  # fmt: skip
+    os.close(writing)
+    assert done.returncode == 1
+    assert done.stderr == b"echofactory.client: report: Broken pipe\n"
+
+
+def test_memory_does_not_grow_with_what_is_unanswered() -> None:
+    """A peer that takes everything and returns nothing costs the client no memory."""
+    with misbehaving(neverAnswers) as port:
+        arguments = ["127.0.0.1", str(port), "1", "--size", "1G", "--reply-timeout", "2s"]
+        with running([*CLIENT, *arguments]) as program:
+            most = 0
+            while program.process.poll() is None:
+                with suppress(AssertionError, OSError):
+                    most = max(most, residentBytes(program.process.pid))
+                time.sleep(0.01)
+            assert program.finish() == 1
+    # 2 s are time for several hundred MiB.
+    sent = next(line for line in program.out if line.startswith("bytes"))
+    assert "GiB sent" in sent or float(sent.split()[1]) > 200, sent
+    assert most < 120 << 20
 
 
 def test_more_connections_than_descriptors() -> None:

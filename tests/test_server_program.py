@@ -76,6 +76,14 @@ def test_the_transcript() -> None:
     ]
 
 
+def test_ipv6_with_brackets() -> None:
+    """Both ends take an address as it stands in a URL."""
+    with multiecho("[::1]", "0") as (_, port):
+        done = client("[::1]", str(port), "--trace", "connections")
+    assert done.process.returncode == 0
+    assert done.out[0] == f"starting connection 1 to ('::1', {port})"
+
+
 def test_trace_levels() -> None:
     """none tells of no connection, connections of no byte."""
     for level, told in (("none", 0), ("connections", 2)):
@@ -140,6 +148,7 @@ def test_twist_runs_it_too() -> None:
     ("arguments", "line"),
     [
         (["127.0.0.1"], "give HOST and PORT, or neither"),
+        (["", "7007"], "HOST: '' is not a host's name or address"),
         (["127.0.0.1", "99999"], "PORT: '99999' is not a port number from 0 to 65535"),
         (["--listen", "nonsense"], "--listen: nonsense: "),
         (["--listen", "ssl:0:privateKey=/none"], "--listen: ssl:0:privateKey=/none: "),
@@ -169,6 +178,15 @@ def test_help_and_version() -> None:
     done = failing("--version")
     assert done.process.returncode == 0
     assert done.out[0].startswith("echofactory 0.")
+
+
+def test_another_reactor() -> None:
+    """The plugin leaves the choice of the reactor to twistd."""
+    command = [*TWISTD, "--reactor=asyncio", "multiecho", "127.0.0.1", "0"]
+    with running(command) as server:
+        server.waitFor("AsyncioSelectorReactor")
+        port = server.waitFor(r"listening on \('127.0.0.1', (\d+)\)")[1]
+        assert client("127.0.0.1", port, "10", "--half-close").process.returncode == 0
 
 
 def test_drain_and_cut() -> None:
@@ -272,3 +290,17 @@ def test_the_demo(tmp_path: Path) -> None:
     assert any("100,000 verified" in line for line in program.out)
     assert program.out[-1] == "verdict        ok: every byte came back"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_demo_interrupted(tmp_path: Path) -> None:
+    """Ctrl-C ends the server too."""
+    demo = Path(__file__).parent.parent / "examples" / "demo.sh"
+    variables = environment(PATH=f"{SCRIPTS}:{os.environ['PATH']}")
+    command = ["sh", str(demo), "0"]
+    with running(command, env=variables, cwd=tmp_path, start_new_session=True) as program:
+        port = int(program.waitFor(r"server: .* (\d+)$")[1])
+        # As a terminal does: to all of them.
+        os.killpg(program.process.pid, signal.SIGINT)
+        assert program.finish() == 130
+    with pytest.raises(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
+        pass

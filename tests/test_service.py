@@ -112,7 +112,7 @@ async def test_privileged_start_binds_once(reactor: Any) -> None:
 @pytest.mark.parametrize(
     "description",
     ["nonsense", "nonsense:1", "tcp", "tcp:x", "tcp:1:2:3:4:5", "ssl:0:privateKey=/none",
-     "systemd:INET:index=7", "unix"],
+     "systemd:INET:index=7", "unix", "stdio:"],
 )  # fmt: skip
 def test_a_bad_endpoint_string_is_an_error_at_once(reactor: Any, description: str) -> None:
     """One line, which begins with the string."""
@@ -238,6 +238,39 @@ def test_a_probe_service_refuses_a_bad_endpoint(reactor: Any) -> None:
     """At once, not when it is started."""
     with pytest.raises(EndpointError):
         ProbeService(reactor, "tcp:nowhere", Workload())
+
+
+@ensureDeferred
+async def test_a_probe_service_that_was_never_started(reactor: Any) -> None:
+    """A parent may stop it all the same, when one of its other children failed."""
+    client = ProbeService(reactor, "tcp:127.0.0.1:7", Workload())
+    await client.stopService()
+    assert not client.done.called
+
+
+@ensureDeferred
+async def test_a_start_during_the_drain(reactor: Any, connect: Connect, folder: Path) -> None:
+    """The stop cuts the connections of its time, not those of the new start."""
+    service = EchoService(reactor, [f"unix:{folder}/echo.sock"], EchoFactory(), 0.2)
+    service.startService()
+    await connect(f"unix:{folder}/echo.sock")
+    await eventually(reactor, lambda: service.factory.connections)
+    stopping = service.stopService()
+    await eventually(reactor, lambda: not service.addresses)
+    await eventually(reactor, lambda: not Path(f"{folder}/echo.sock").exists())
+    service.startService()
+    fresh = await connect(f"unix:{folder}/echo.sock")
+    await stopping
+    fresh.transport.write(b"x")
+    await fresh.until(reactor, lambda: fresh.received == b"x")
+    assert service.factory.counts().lost == {"aborted": 1}
+    await service.stopService()
+
+
+def test_a_service_refuses_nonsense(reactor: Any) -> None:
+    """The message names the field and the value."""
+    with pytest.raises(ValueError, match="drain: -1 is not 0 s or more"):
+        EchoService(reactor, [LOOPBACK], EchoFactory(), -1)
 
 
 @ensureDeferred

@@ -26,9 +26,8 @@ def sent(workload: Workload, connection: int = 1) -> bytes:
 
 
 def verifierOf(workload: Workload, connection: int = 1) -> StreamVerifier:
-    verifier = StreamVerifier()
-    for data, _, last in workload.script(connection):
-        verifier.expect(data, last)
+    verifier = StreamVerifier(workload.script(connection))
+    verifier.sent(workload.bytesPerConnection)
     return verifier
 
 

@@ -3,11 +3,15 @@ C{python -m echofactory.client}: open N connections, check every byte, report.
 """
 
 import json
+import os
 import sys
+from contextlib import suppress
+from signal import SIG_IGN, SIGINT, signal
 from typing import IO, NoReturn, cast
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IReactorCore
 from twisted.logger import (
     ILogObserver,
@@ -33,9 +37,9 @@ from echofactory.service import EchoService
 from echofactory.trace import Trace
 
 _STATUS = {"ok": 0, "failed": 1, "interrupted": 130}
-_INTRODUCTION = """\
-No address given, so this process serves itself. --help shows what else it does.
-"""
+_INTRODUCTION = (
+    "No address given, so this process serves itself. --help shows what else it does."
+)
 
 
 class IClientReactor(IReactorCore, IProbeReactor):
@@ -55,10 +59,10 @@ class _Teller:
     def __call__(self, event: LogEvent) -> None:
         level = event.get("log_level", LogLevel.info)
         if "log_failure" in event:
-            print(eventAsText(event), file=sys.stderr)
+            print(eventAsText(event), file=sys.stderr, flush=True)
         elif str(event.get("log_namespace")).startswith("echofactory."):
             told = self._out if level <= LogLevel.info else sys.stderr
-            print(formatEvent(event), file=told)
+            print(formatEvent(event), file=told, flush=True)
 
 
 async def _job(
@@ -89,20 +93,20 @@ def _run(reactor: IClientReactor, options: ClientOptions, target: Target | None)
     )
     outcome: list[Results | Failure] = []
     done: Deferred[None] = Deferred()
-    stopping = False
 
     def start() -> None:
         Deferred.fromCoroutine(_job(reactor, target, factory)).addBoth(finish)
 
     def finish(result: Results | Failure) -> None:
         outcome.append(result)
-        if not stopping:
-            reactor.stop()
         done.callback(None)
+        # A signal may have stopped it in this very turn.
+        with suppress(ReactorNotRunning):
+            reactor.stop()
 
     def interrupt() -> Deferred[None]:
-        nonlocal stopping
-        stopping = True
+        # The report comes at once; what is impatient meanwhile shall not spoil it.
+        signal(SIGINT, SIG_IGN)
         factory.interrupt()
         return done
 
@@ -126,6 +130,20 @@ def _openJSON(options: ClientOptions) -> IO[str] | None:
         return open(path, "w", encoding="utf-8")
     except OSError as error:
         options.refuse("json", f"{path!r}: {error.strerror}")
+
+
+def _write(options: ClientOptions, name: str, file: IO[str], text: str) -> int:
+    """Write an output to its end; return 1, and say so, if it cannot be."""
+    try:
+        file.write(text)
+        file.flush()
+    except OSError as error:
+        print(f"{options.program}: {name}: {error.strerror}", file=sys.stderr)
+        # What is left in the buffer shall not fail again as the process ends.
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
+        return 1
+    return 0
 
 
 def main() -> NoReturn:
@@ -161,17 +179,17 @@ def main() -> NoReturn:
     )
 
     if target is None:
-        text.write(_INTRODUCTION)
+        print(_INTRODUCTION, file=text, flush=True)
     results = _run(reactor, options, target)
-    if jsonFile is not None:
-        json.dump(results.asJSON(__version__), jsonFile, indent=2)
-        jsonFile.write("\n")
-        jsonFile.flush()
-    if not options["quiet"]:
-        text.write(report(results))
     for line in failureLines(results):
         print(f"{options.program}: {line}", file=sys.stderr)
-    sys.exit(_STATUS[results.verdict])
+    status = _STATUS[results.verdict]
+    if not options["quiet"]:
+        status = _write(options, "report", text, report(results)) or status
+    if jsonFile is not None:
+        written = json.dumps(results.asJSON(__version__), indent=2) + "\n"
+        status = _write(options, "--json", jsonFile, written) or status
+    sys.exit(status)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter_ns
 
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError
+from twisted.internet.defer import CancelledError, Deferred, TimeoutError, maybeDeferred
 from twisted.internet.error import DNSLookupError
 from twisted.internet.interfaces import IAddress, IDelayedCall, IStreamClientEndpoint
 from twisted.internet.protocol import ClientFactory, Factory
@@ -81,6 +81,7 @@ class EchoClientFactory(ClientFactory):
         self.results = Results(target="", workload=workload.asJSON(), requested=connections)
         self._reactor = reactor
         self._clients: set[EchoClient] = set()
+        self._begun = False
         self._asked = 0
         self._opening: IDelayedCall | None = None
         self._resolving: Deferred[None] | None = None
@@ -89,7 +90,9 @@ class EchoClientFactory(ClientFactory):
     def buildProtocol(self, addr: IAddress | None) -> EchoClient:  # type: ignore[override]
         """Make the next connection's protocol."""
         self._asked += 1
-        return EchoClient(self, self._asked)
+        client = EchoClient(self, self._asked)
+        self._clients.add(client)
+        return client
 
     async def run(self, endpoint: str | IStreamClientEndpoint) -> Results:
         """
@@ -100,7 +103,11 @@ class EchoClientFactory(ClientFactory):
 
         @param endpoint: a client endpoint string, or an endpoint.
         @raise EndpointError: if the string describes no endpoint.
+        @raise RuntimeError: if this factory has run already.
         """
+        if self._begun:
+            raise RuntimeError("an EchoClientFactory serves one run")
+        self._begun = True
         if isinstance(endpoint, str):
             endpoint = Target(self._reactor, endpoint, self.patience.connect)
         self._endpoint = endpoint
@@ -139,7 +146,9 @@ class EchoClientFactory(ClientFactory):
         try:
             await self._resolving
         except (DNSLookupError, TimeoutError) as reason:
-            detail = str(reason) or f"no answer within {self.patience.connect:g} s"
+            detail = str(reason)
+            if isinstance(reason, TimeoutError):
+                detail = f"no answer within {self.patience.connect:g} s"
             while self._asked < self.results.requested:
                 self._asked += 1
                 self.connectionFailed(self._asked, FailureKind.DNS, detail)
@@ -160,14 +169,13 @@ class EchoClientFactory(ClientFactory):
 
     def _open(self) -> None:
         client = self.buildProtocol(None)
-        self._clients.add(client)
         if self.trace >= Trace.CONNECTIONS:
             _log.info(
                 "starting connection {number} to {target}",
                 number=client.number,
                 target=self._text,
             )
-        client.connecting = self._endpoint.connect(_Only(client))
+        client.connecting = maybeDeferred(self._endpoint.connect, _Only(client))
         client.connecting.addErrback(client.notConnected)
 
     def _sweep(self) -> None:

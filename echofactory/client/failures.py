@@ -49,7 +49,12 @@ def classify(reason: BaseException | None) -> tuple[FailureKind, str]:
             return FailureKind.CLOSED_EARLY, "the peer closed before every byte was back"
         case ConnectionLost():
             return FailureKind.RESET, "the connection was reset"
-        case TLSError() | VerificationError():
+        case TLSError(args=([*queue],)) if queue:
+            # OpenSSL's queue of errors: library, function, reason.
+            return FailureKind.TLS, "; ".join(str(entry[-1]) for entry in queue)
+        case VerificationError():
+            return FailureKind.TLS, f"the certificate is not the host's: {reason.errors}"
+        case TLSError():
             kind = FailureKind.TLS
         case _:
             kind = FailureKind.UNREACHABLE

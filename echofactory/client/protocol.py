@@ -20,7 +20,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from echofactory.client.failures import classify
-from echofactory.echo import IEchoTransport
+from echofactory.echo import IEchoTransport, releaseClosing
+from echofactory.listening import reasonText
 from echofactory.results import FailureKind
 from echofactory.trace import Trace
 from echofactory.workload import BLOCK_SIZE, Block, EchoMismatch, StreamFault, StreamVerifier
@@ -41,15 +42,16 @@ class EchoClient(Protocol):
     @ivar number: this connection's, from 1.
     @ivar established: whether it has been connected, TLS handshake included.
     @ivar settled: whether its outcome is known.
-    @ivar connecting: what comes of the attempt to connect it.
+    @ivar connecting: what comes of the attempt to connect it, if the factory's
+        run made it.
     @ivar askedAt: when the connection was asked for; C{perf_counter_ns}.
-    @ivar progressAt: when it last got on: connected, began to wait for a
-        reply, received something, or was settled.
+    @ivar progressAt: when it last got on: was connected, received something,
+        or was settled.
     """
 
     factory: "EchoClientFactory"
     transport: IEchoTransport
-    connecting: Deferred[IProtocol]
+    connecting: Deferred[IProtocol] | None = None
 
     def __init__(self, factory: "EchoClientFactory", number: int) -> None:
         self.factory = factory
@@ -58,8 +60,8 @@ class EchoClient(Protocol):
         self.settled = False
         self._results = factory.results
         self._clock = factory.clock
-        self._verifier = StreamVerifier()
         self._script = factory.workload.script(number)
+        self._verifier = StreamVerifier(factory.workload.script(number))
         self._next: Block | None = next(self._script)
         self._window = factory.workload.outstanding
         self._halfClose = factory.workload.halfClose
@@ -113,14 +115,13 @@ class EchoClient(Protocol):
         batch: list[bytes] = []
         size = started = 0
         while (block := self._next) is not None and not self._paused:
-            data, first, last = block
+            data, first, _ = block
             if first:
                 if len(self._sentAt) + started >= self._window:
                     break
                 started += 1
             if self._tracing:
                 self.factory.traceSending(self.number, data)
-            self._verifier.expect(data, last)
             batch.append(data)
             size += len(data)
             self._next = next(self._script, None)
@@ -141,11 +142,10 @@ class EchoClient(Protocol):
         @param started: messages that begin in it.
         """
         now = self._clock()
-        if not self._sentAt:
-            self.progressAt = now
         self._sentAt.extend([now] * started)
         self._results.sent += started
         self._results.bytesSent += size
+        self._verifier.sent(size)
         self.transport.write(b"".join(batch))
 
     def dataReceived(self, data: bytes) -> None:
@@ -186,7 +186,11 @@ class EchoClient(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if not self.settled:
-            self._fail(*classify(reason.value))
+            kind, detail = classify(reason.value)
+            if not self.established:
+                kind = FailureKind.TLS
+                detail = f"before the handshake was complete: {reasonText(reason.value)}"
+            self._fail(kind, detail)
         self.factory.connectionOver(self)
 
     def _complete(self) -> None:
@@ -247,10 +251,10 @@ class EchoClient(Protocol):
         self._abort()
 
     def _abort(self) -> None:
-        if self.transport is None:
-            self.connecting.cancel()
-        else:
+        if self.transport is not None:
             self.transport.abortConnection()
+        elif self.connecting is not None:
+            self.connecting.cancel()
 
     def pauseProducing(self) -> None:
         self._paused = True
@@ -259,6 +263,7 @@ class EchoClient(Protocol):
         self._paused = False
         if self._next is not None:
             self._send()
+        releaseClosing(self.transport)
 
     def stopProducing(self) -> None:
         self._paused = True

@@ -41,7 +41,7 @@ class Target:
     The endpoint that a client endpoint string describes.
 
     A name with several addresses is tried at each in turn, beginning with the
-    one that answered last: one connection's wasted attempt spares the others.
+    one that answered last; the time for connecting is divided among them.
 
     @ivar description: the string.
     @ivar text: the target for a person: C{('127.0.0.1', 7)} for plain TCP.
@@ -70,7 +70,7 @@ class Target:
     def _readHost(self, kind: str, arguments: list[str]) -> None:
         self._kind = kind
         self._options: dict[str, str] = {}
-        names = iter(("host", "port"))
+        names = iter(("host", "port", "timeout", "bindAddress"))
         for argument in arguments:
             name, equals, value = argument.partition("=")
             if not equals:
@@ -82,7 +82,6 @@ class Target:
         if not 0 < port < 65536:
             raise ValueError(f"port {port} is not from 1 to 65535")
         self._host = self._options["host"]
-        self._options.setdefault("timeout", str(ceil(self._connectTimeout)))
         if kind == "tcp":
             self.text = repr((self._host, port))
 
@@ -98,13 +97,15 @@ class Target:
             addresses = [str(ip_address(self._host))]
         except ValueError:
             addresses = await lookUp(self._reactor, self._host)
+        # Or the first one that does not answer would use up all the time.
+        timeout = ceil(self._connectTimeout / len(addresses))
         self._endpoints = [
-            clientFromString(self._reactor, self._at(address)) for address in addresses
+            clientFromString(self._reactor, self._at(address, timeout)) for address in addresses
         ]
 
-    def _at(self, address: str) -> str:
+    def _at(self, address: str, timeout: int) -> str:
         """Return the endpoint string, with an address in the place of the name."""
-        options = dict(self._options)
+        options = {"timeout": str(timeout), **self._options}
         if self._kind != "tls":
             options["host"] = address
             return _join(self._kind, options)
@@ -172,6 +173,12 @@ async def lookUp(reactor: IReactorPluggableNameResolver, host: str) -> list[str]
 
     @raise DNSLookupError: if it has none.
     """
+    try:
+        # Twisted's resolver, of 26.10, never comes to an end with a name that
+        # cannot be encoded.
+        host.encode("idna")
+    except UnicodeError as reason:
+        raise DNSLookupError(f"{host!r} is not a host's name: {reason}") from reason
     receiver = _Receiver()
     reactor.nameResolver.resolveHostName(receiver, host)
     await receiver.complete
