@@ -7,6 +7,7 @@ __version__ = "0.1.0"
 
 from echofactory.client import EchoClient, EchoClientFactory, Patience, probe
 from echofactory.echo import Echo
+from echofactory.express import ExpressReactor
 from echofactory.results import FailureKind, Results
 from echofactory.server import Counts, EchoFactory, Limits
 from echofactory.service import EchoService, ProbeService
@@ -20,6 +21,7 @@ __all__ = [
     "EchoClientFactory",
     "EchoFactory",
     "EchoService",
+    "ExpressReactor",
     "FailureKind",
     "Limits",
     "Patience",

@@ -14,7 +14,7 @@ server at once, 30 wait a second for their next attempt."""
 
 # Where a backlog stands among the positional arguments of an endpoint type.
 _BACKLOG_POSITIONS = {"tcp": 3, "tcp6": 2, "unix": 3, "ssl": 6, "tls": 3}
-_WRAPPERS = ("haproxy",)
+_WRAPPERS = ("express", "haproxy")
 _SEPARATOR = re.compile(r"(?<!\\):")
 
 

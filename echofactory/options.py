@@ -162,6 +162,11 @@ class CommandOptions(usage.Options):
             return [option, value]
         return [option]
 
+    @property
+    def express(self) -> bool:
+        """Whether to use the fast lane."""
+        return not self["no-express"]
+
     def getUsage(self, width: int | None = None) -> str:
         """Return the options, and after them the examples."""
         # Those that come from docstrings are indented there.
@@ -219,6 +224,9 @@ def _read(name: str, text: str, parse: Callable[[str], T]) -> T:
         raise usage.UsageError(f"{name}: {text!r} is {error}") from None
 
 
+_NO_EXPRESS: list[object] = ["no-express", None, "Leave the fast lane out."]
+
+
 class ServerOptions(CommandOptions):
     """
     The command line of C{twistd multiecho}.
@@ -263,6 +271,8 @@ twistd -n multiecho --trace data 127.0.0.1 65432
             "Connections open at once; more are refused. [default: no limit]",
         ],
     ]
+
+    optFlags: ClassVar[list[list[object]]] = [_NO_EXPRESS]
 
     def __init__(self) -> None:
         super().__init__()
@@ -372,6 +382,7 @@ python -m echofactory.client 127.0.0.1 65432 --message-file image.iso --half-clo
             " the stream must come back. Not over TLS, which has no half-close, nor"
             " to a server that listens on haproxy:, which loses what is on its way then.",
         ],
+        _NO_EXPRESS,
         ["quiet", None, "No report; failures are still told on stderr."],
     ]
 

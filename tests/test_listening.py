@@ -21,6 +21,8 @@ from echofactory.listening import reasonText, withBacklog
         ("tls:/pems:443", "tls:/pems:443:backlog=4096"),
         ("haproxy:tcp:80", "haproxy:tcp:80:backlog=4096"),
         ("haproxy:unix:/a:backlog=9", "haproxy:unix:/a:backlog=9"),
+        ("express:tcp:80", "express:tcp:80:backlog=4096"),
+        ("express:haproxy:tcp:80", "express:haproxy:tcp:80:backlog=4096"),
         ("systemd:INET:index=0", "systemd:INET:index=0"),
         ("haproxy", "haproxy"),
         ("onion:80", "onion:80"),

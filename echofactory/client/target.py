@@ -23,6 +23,7 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import implementer
 
+from echofactory.express import laneOf
 from echofactory.listening import EndpointError
 
 
@@ -54,6 +55,9 @@ class Target:
         @raise EndpointError: if the string describes no endpoint.
         """
         self.description = self.text = description
+        prefix, _, rest = description.partition(":")
+        if prefix.lower() == "express":
+            reactor, description = laneOf(reactor), rest
         self._reactor = reactor
         self._connectTimeout = connectTimeout
         self._host: str | None = None
@@ -65,7 +69,7 @@ class Target:
                 self._readHost(kind.lower(), arguments)
         except Exception as reason:
             # Whatever a plugin or OpenSSL raises, the string is what has to change.
-            raise EndpointError(description, reason) from reason
+            raise EndpointError(self.description, reason) from reason
 
     def _readHost(self, kind: str, arguments: list[str]) -> None:
         self._kind = kind

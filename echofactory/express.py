@@ -1,0 +1,499 @@
+"""
+A fast lane for stream connections, through any Twisted reactor.
+
+Most of what Twisted spends on a small message is not the message: each ready
+descriptor goes through C{log.callWithLogger}, and what is written waits for a
+notification, at the price of two C{epoll_ctl} calls, that it could have been
+sent at once. The lane has an epoll of its own, which the reactor watches as one
+descriptor among its others; it calls its transports straight, and they send at
+once what the kernel takes. Otherwise they are Twisted's transports, with their
+queues, producers, half-close, TLS and order of events.
+
+One thing differs: the log context. What a protocol logs while it is called has
+not its transport's C{system} beside it.
+
+What is touched of Twisted that is not public, each with its reason:
+
+ - C{FileDescriptor._tempDataLen}: is something queued already? Bytes keep their
+   order.
+ - C{FileDescriptor._writeDisconnected}, C{FileDescriptor._writeDisconnecting}:
+   is the writing side closed, or about to be?
+ - C{Connection._aborting}: has C{abortConnection} been called?
+ - C{FileDescriptor._maybePauseProducer}: the kernel did not take everything.
+ - C{Connector._makeTransport}, of C{tcp} and C{unix}: where a client's transport
+   is made.
+ - C{Port._fromListeningDescriptor}, of C{tcp} and C{unix}: how a port is made of
+   a descriptor that listens already.
+ - C{unix.Server._sendmsgQueue}, C{unix.Client._sendmsgQueue}: are descriptors
+   waiting to be sent with the next bytes?
+ - C{Port._type}: what C{listenSSL} has a port call itself in the log.
+"""
+
+import select
+import socket
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from twisted.internet import tcp, unix
+from twisted.internet.error import ConnectionDone, UnsupportedAddressFamily
+from twisted.internet.interfaces import (
+    IHalfCloseableDescriptor,
+    IReactorFDSet,
+    IReactorSocket,
+    IReactorSSL,
+    IReactorTCP,
+    IReactorUNIX,
+    IReadDescriptor,
+)
+from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
+from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
+from zope.interface import alsoProvides, implementer, providedBy
+
+_log = Logger()
+
+EVENTS_PER_PASS = 256
+"""Descriptors served before timers and the reactor's own have their turn."""
+
+SMALLEST_READ = 4096
+LARGEST_READ = 1 << 18
+"""Bytes asked for at a time. A read that comes back full asks for more the next
+time, and one that comes back nearly empty for less."""
+
+# Of the epoll module's flags; numbers of our own, for it is not everywhere.
+_IN = 0x001
+_OUT = 0x004
+_GONE = 0x008 | 0x010  # EPOLLERR, EPOLLHUP
+
+
+class _SendsAtOnce:
+    """
+    A transport that sends in C{write} what the kernel takes.
+
+    @ivar _broken: whether a send has failed. The kernel tells of an error once;
+        whoever calls next has to be told that the connection is lost, not done.
+    """
+
+    _broken = False
+
+    # What Twisted's transport, the other base, has.
+    TLS: bool
+    connected: int
+    dataBuffer: bytes
+    disconnecting: int
+    offset: int
+    producer: Any
+    socket: socket.socket
+    streamingProducer: bool
+    _tempDataLen: int
+    _writeDisconnected: bool
+    _writeDisconnecting: bool
+    _aborting: bool
+    _maybePauseProducer: Any
+    startWriting: Any
+
+    def doWrite(self) -> Exception | None:
+        """Send what is queued."""
+        if self._broken:
+            return CONNECTION_LOST
+        result: Exception | None = super().doWrite()  # type: ignore[misc]
+        return result
+
+    def write(self, data: bytes) -> None:
+        """Send now what the kernel takes, if nothing is queued; queue the rest."""
+        if (
+            self.dataBuffer
+            or self._tempDataLen
+            or self.TLS
+            or self.disconnecting
+            or self._aborting
+            or self._writeDisconnecting
+            or self._writeDisconnected
+            or not self.connected
+            # A pull producer is asked for more by doWrite.
+            or (self.producer is not None and not self.streamingProducer)
+            or data.__class__ is not bytes
+        ):
+            super().write(data)  # type: ignore[misc]
+            return
+        try:
+            sent = self.socket.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError:
+            self._broken = True
+            sent = 0
+        if sent != len(data):
+            self.dataBuffer = data
+            self.offset = sent
+            self._maybePauseProducer()
+            self.startWriting()
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """See L{IConsumer<twisted.internet.interfaces.IConsumer>}."""
+        super().registerProducer(producer, streaming)  # type: ignore[misc]
+        if not streaming and self.connected and not self.TLS:
+            # Twisted asks a pull producer for more when the queue is empty; what
+            # went out at once has left no queue to become so.
+            self.startWriting()
+
+
+class _TCP(_SendsAtOnce):
+    """
+    A TCP transport of the lane.
+
+    @ivar _readSize: bytes to ask for.
+    """
+
+    _readSize = SMALLEST_READ
+    protocol: Any
+
+    def doRead(self) -> Exception | None:
+        """Receive once, and hand it to the protocol."""
+        size = self._readSize
+        try:
+            data = self.socket.recv(size)
+        except BlockingIOError:
+            return None
+        except OSError:
+            return CONNECTION_LOST
+        received = len(data)
+        if received == size:
+            if size < LARGEST_READ:
+                self._readSize = size * 4
+        elif not received:
+            return CONNECTION_LOST if self._broken else CONNECTION_DONE
+        elif received * 8 < size > SMALLEST_READ:
+            self._readSize = size // 4
+        self.protocol.dataReceived(data)
+        return None
+
+
+class _UNIX(_SendsAtOnce):
+    """A UNIX transport of the lane; it may have descriptors to send, and to receive."""
+
+    _sendmsgQueue: list[int]
+
+    def write(self, data: bytes) -> None:
+        """Keep descriptors and bytes in their order."""
+        if self._sendmsgQueue:
+            super(_SendsAtOnce, self).write(data)  # type: ignore[misc]
+        else:
+            super().write(data)
+
+
+class _TCPServer(_TCP, tcp.Server):  # type: ignore[misc]
+    pass
+
+
+class _TCPClient(_TCP, tcp.Client):  # type: ignore[misc]
+    pass
+
+
+class _UNIXServer(_UNIX, unix.Server):  # type: ignore[misc]
+    pass
+
+
+class _UNIXClient(_UNIX, unix.Client):  # type: ignore[misc]
+    pass
+
+
+class _TCPPort(tcp.Port):
+    transport = _TCPServer
+
+
+class _UNIXPort(unix.Port):
+    transport = _UNIXServer
+
+
+class _TCPConnector(tcp.Connector):
+    def _makeTransport(self) -> _TCPClient:
+        return _TCPClient(self.host, self.port, self.bindAddress, self, self.reactor)
+
+
+class _UNIXConnector(unix.Connector):
+    def _makeTransport(self) -> Any:
+        return _UNIXClient(self.address, self, self.reactor, self.checkPID)
+
+
+@implementer(
+    IReactorFDSet,
+    IReactorTCP,
+    IReactorUNIX,
+    IReactorSSL,
+    IReactorSocket,
+    IReadDescriptor,
+)
+class ExpressReactor:
+    """
+    A reactor whose stream connections take the fast lane; all else is done by
+    the reactor behind it, which is the one to run.
+
+    Where there is no epoll, C{ExpressReactor(reactor)} is that reactor.
+    """
+
+    def __new__(cls, reactor: Any) -> Any:
+        if hasattr(select, "epoll"):
+            return super().__new__(cls)
+        _log.info("no epoll here: connections take the reactor's own way")
+        return reactor
+
+    def __init__(self, reactor: Any) -> None:
+        """
+        @param reactor: any reactor that can watch a descriptor
+            (L{IReactorFDSet}).
+        """
+        self._reactor = reactor
+        alsoProvides(self, providedBy(reactor))
+        # While nothing is watched, the reactor behind has nothing of the lane.
+        self._poller: Any = None
+        self._watched: dict[int, Any] = {}
+        self._interests: dict[int, int] = {}
+        # Of this pass: what it still has an event for may be another
+        # connection's by now.
+        self._removed: set[int] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
+
+    # What the reactor behind sees: one descriptor to read from.
+
+    def fileno(self) -> int:
+        """See L{IReadDescriptor<twisted.internet.interfaces.IReadDescriptor>}."""
+        return -1 if self._poller is None else int(self._poller.fileno())
+
+    def logPrefix(self) -> str:
+        """See L{ILoggingContext<twisted.internet.interfaces.ILoggingContext>}."""
+        return "express"
+
+    def doRead(self) -> None:
+        """Serve what is ready, up to L{EVENTS_PER_PASS} descriptors."""
+        watched = self._watched
+        removed = self._removed
+        removed.clear()
+        for descriptor, event in self._poller.poll(0, EVENTS_PER_PASS):
+            if descriptor in removed:
+                continue
+            selectable = watched[descriptor]
+            why: BaseException | None = None
+            reading = False
+            try:
+                if event & _IN:
+                    why = selectable.doRead()
+                    reading = True
+                elif event & _GONE:
+                    # As Twisted's own: a reader that is left nothing to read is done.
+                    reading = bool(self._interests[descriptor] & _IN)
+                    why = CONNECTION_DONE if reading else CONNECTION_LOST
+                if event & _OUT and not why and descriptor not in removed:
+                    reading = False
+                    why = selectable.doWrite()
+            except BaseException as error:
+                _log.failure("while serving {selectable!r}", selectable=selectable)
+                why = error
+            if why:
+                self._disconnect(selectable, why, reading)
+
+    def _disconnect(self, selectable: Any, why: BaseException, reading: bool) -> None:
+        self.removeReader(selectable)
+        reason = Failure(why)
+        if (
+            reading
+            and isinstance(why, ConnectionDone)
+            and IHalfCloseableDescriptor.providedBy(selectable)
+        ):
+            selectable.readConnectionLost(reason)
+        else:
+            self.removeWriter(selectable)
+            selectable.connectionLost(reason)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """The reactor behind has stopped: every connection of the lane is lost."""
+        for selectable in self._forget():
+            selectable.connectionLost(reason)
+
+    # IReactorFDSet
+
+    def _add(self, selectable: Any, interest: int) -> None:
+        descriptor = selectable.fileno()
+        known = self._interests.get(descriptor)
+        if known is None:
+            if self._poller is None:
+                self._poller = select.epoll()
+                self._reactor.addReader(self)
+            self._poller.register(descriptor, interest)
+            self._watched[descriptor] = selectable
+            self._interests[descriptor] = interest
+        elif not known & interest:
+            self._poller.modify(descriptor, known | interest)
+            self._interests[descriptor] = known | interest
+
+    def _remove(self, selectable: Any, interest: int) -> None:
+        descriptor = selectable.fileno()
+        if descriptor == -1:
+            # Closed behind the lane's back, so that the kernel has forgotten it.
+            known = [fd for fd, each in self._watched.items() if each is selectable]
+            for descriptor in known:
+                self._drop(descriptor)
+            return
+        if self._watched.get(descriptor) is not selectable:
+            return
+        left = self._interests[descriptor] & ~interest
+        if left == self._interests[descriptor]:
+            return
+        if left:
+            self._poller.modify(descriptor, left)
+            self._interests[descriptor] = left
+        else:
+            self._poller.unregister(descriptor)
+            self._drop(descriptor)
+
+    def _drop(self, descriptor: int) -> None:
+        del self._watched[descriptor], self._interests[descriptor]
+        self._removed.add(descriptor)
+        if not self._watched:
+            self._reactor.removeReader(self)
+            self._poller.close()
+            self._poller = None
+
+    def _forget(self) -> list[Any]:
+        watched = list(self._watched.values())
+        for selectable in watched:
+            self._remove(selectable, _IN | _OUT)
+        return watched
+
+    def _with(self, interest: int) -> list[Any]:
+        return [
+            selectable
+            for descriptor, selectable in self._watched.items()
+            if self._interests[descriptor] & interest
+        ]
+
+    def addReader(self, reader: Any) -> None:
+        """See L{IReactorFDSet}."""
+        self._add(reader, _IN)
+
+    def addWriter(self, writer: Any) -> None:
+        """See L{IReactorFDSet}."""
+        self._add(writer, _OUT)
+
+    def removeReader(self, reader: Any) -> None:
+        """See L{IReactorFDSet}."""
+        self._remove(reader, _IN)
+
+    def removeWriter(self, writer: Any) -> None:
+        """See L{IReactorFDSet}."""
+        self._remove(writer, _OUT)
+
+    def removeAll(self) -> list[Any]:
+        """See L{IReactorFDSet}."""
+        return [*self._forget(), *self._reactor.removeAll()]
+
+    def getReaders(self) -> list[Any]:
+        """See L{IReactorFDSet}."""
+        return [*self._with(_IN), *self._reactor.getReaders()]
+
+    def getWriters(self) -> list[Any]:
+        """See L{IReactorFDSet}."""
+        return [*self._with(_OUT), *self._reactor.getWriters()]
+
+    # IReactorTCP, IReactorSSL, IReactorUNIX, IReactorSocket
+
+    def listenTCP(
+        self, port: Any, factory: Any, backlog: int = 50, interface: str = ""
+    ) -> tcp.Port:
+        """See L{IReactorTCP}."""
+        listening = _TCPPort(port, factory, backlog, interface, self)
+        listening.startListening()
+        return listening
+
+    def connectTCP(
+        self,
+        host: str,
+        port: int,
+        factory: Any,
+        timeout: float = 30.0,
+        bindAddress: Any = None,
+    ) -> tcp.Connector:
+        """See L{IReactorTCP}."""
+        connector = _TCPConnector(host, port, factory, timeout, bindAddress, self)
+        connector.connect()
+        return connector
+
+    def listenSSL(
+        self,
+        port: Any,
+        factory: Any,
+        contextFactory: Any,
+        backlog: int = 50,
+        interface: str = "",
+    ) -> tcp.Port:
+        """See L{IReactorSSL}."""
+        wrapping = TLSMemoryBIOFactory(contextFactory, False, factory)
+        listening = self.listenTCP(port, wrapping, backlog, interface)
+        listening._type = "TLS"
+        return listening
+
+    def connectSSL(
+        self,
+        host: str,
+        port: int,
+        factory: Any,
+        contextFactory: Any,
+        timeout: float = 30.0,
+        bindAddress: Any = None,
+    ) -> tcp.Connector:
+        """See L{IReactorSSL}."""
+        wrapping = TLSMemoryBIOFactory(contextFactory, True, factory)
+        return self.connectTCP(host, port, wrapping, timeout, bindAddress)
+
+    def listenUNIX(
+        self,
+        address: Any,
+        factory: Any,
+        backlog: int = 50,
+        mode: int = 0o666,
+        wantPID: bool = False,
+    ) -> unix.Port:
+        """See L{IReactorUNIX}."""
+        listening = _UNIXPort(address, factory, backlog, mode, self, wantPID)
+        listening.startListening()
+        return listening
+
+    def connectUNIX(
+        self, address: Any, factory: Any, timeout: float = 30.0, checkPID: bool = False
+    ) -> unix.Connector:
+        """See L{IReactorUNIX}."""
+        connector = _UNIXConnector(address, factory, timeout, self, checkPID)
+        connector.connect()
+        return connector
+
+    def adoptStreamPort(
+        self, fileDescriptor: int, addressFamily: int, factory: Any
+    ) -> tcp.Port | unix.Port:
+        """See L{IReactorSocket}."""
+        listening: tcp.Port | unix.Port
+        if addressFamily == socket.AF_UNIX:
+            listening = _UNIXPort._fromListeningDescriptor(self, fileDescriptor, factory)
+        elif addressFamily in {socket.AF_INET, socket.AF_INET6}:
+            listening = _TCPPort._fromListeningDescriptor(
+                self, fileDescriptor, addressFamily, factory
+            )
+        else:
+            raise UnsupportedAddressFamily(addressFamily)
+        listening.startListening()
+        return listening
+
+
+_lanes: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+
+
+def laneOf(reactor: Any) -> Any:
+    """Return the L{ExpressReactor} that all of a process's endpoints share."""
+    if isinstance(reactor, ExpressReactor):
+        return reactor
+    lane = _lanes.get(reactor)
+    if lane is None:
+        lane = _lanes[reactor] = ExpressReactor(reactor)
+    return lane
