@@ -31,6 +31,7 @@ What is touched of Twisted that is not public, each with its reason:
 
 import select
 import socket
+from collections.abc import Callable
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -275,7 +276,9 @@ class ExpressReactor:
         for descriptor, event in self._poller.poll(0, EVENTS_PER_PASS):
             if descriptor in removed:
                 continue
-            selectable = watched[descriptor]
+            selectable = watched.get(descriptor)
+            if selectable is None:
+                continue
             why: BaseException | None = None
             reading = False
             try:
@@ -303,15 +306,22 @@ class ExpressReactor:
             and isinstance(why, ConnectionDone)
             and IHalfCloseableDescriptor.providedBy(selectable)
         ):
-            selectable.readConnectionLost(reason)
+            self._tell(selectable, selectable.readConnectionLost, reason)
         else:
             self.removeWriter(selectable)
-            selectable.connectionLost(reason)
+            self._tell(selectable, selectable.connectionLost, reason)
+
+    def _tell(self, selectable: Any, lost: Callable[[Failure], None], reason: Failure) -> None:
+        # What escaped from here would make the reactor behind drop the lane.
+        try:
+            lost(reason)
+        except BaseException:
+            _log.failure("while disconnecting {selectable!r}", selectable=selectable)
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor behind has stopped: every connection of the lane is lost."""
         for selectable in self._forget():
-            selectable.connectionLost(reason)
+            self._tell(selectable, selectable.connectionLost, reason)
 
     # IReactorFDSet
 

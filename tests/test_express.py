@@ -20,8 +20,9 @@ from pytest_twisted import ensureDeferred
 from twisted.internet import tcp, unix
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.endpoints import clientFromString, serverFromString
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import capturedLogs
+from twisted.python.failure import Failure
 
 from echofactory import ExpressReactor
 from echofactory.express import EVENTS_PER_PASS, laneOf
@@ -180,6 +181,39 @@ async def test_an_exception_costs_its_connection_only(reactor: Any, connect: Con
     good.transport.write(b"good")
     await good.until(reactor, lambda: good.received == b"good")
     await port.stopListening()
+
+
+@ensureDeferred
+async def test_an_exception_in_connection_lost(reactor: Any, connect: Connect) -> None:
+    """The same, of a protocol that fails as it hears of the end."""
+
+    class Bad(Protocol):
+        transport: Any
+
+        def dataReceived(self, data: bytes) -> None:
+            self.transport.write(data)
+
+        def connectionLost(self, reason: Failure = connectionDone) -> None:
+            raise ZeroDivisionError
+
+    port = ExpressReactor(reactor).listenTCP(0, Factory.forProtocol(Bad), interface="127.0.0.1")
+    target = f"tcp:127.0.0.1:{portOf(port.getHost())}"
+    bad, good = await connect(target), await connect(target)
+    bad.transport.write(b"x")
+    await bad.until(reactor, lambda: bad.received == b"x")
+    with capturedLogs() as events:
+        bad.transport.loseConnection()
+        await eventually(reactor, lambda: any("log_failure" in event for event in events))
+        good.transport.write(b"good")
+        await good.until(reactor, lambda: good.received == b"good")
+        await port.stopListening()
+        good.transport.loseConnection()
+        await eventually(reactor, lambda: sum("log_failure" in event for event in events) == 2)
+    assert all(
+        event["log_failure"].check(ZeroDivisionError)
+        for event in events
+        if "log_failure" in event
+    )
 
 
 @ensureDeferred
