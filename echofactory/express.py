@@ -115,6 +115,8 @@ class _SendsAtOnce:
             # A pull producer is asked for more by doWrite.
             or (self.producer is not None and not self.streamingProducer)
             or data.__class__ is not bytes
+            # Which on a UNIX socket may fail, though nothing is lost.
+            or not data
         ):
             super().write(data)  # type: ignore[misc]
             return
