@@ -7,7 +7,9 @@ notification, at the price of two C{epoll_ctl} calls, that it could have been
 sent at once. The lane has an epoll of its own, which the reactor watches as one
 descriptor among its others; it calls its transports straight, and they send at
 once what the kernel takes. Otherwise they are Twisted's transports, with their
-queues, producers, half-close, TLS and order of events.
+queues, producers, half-close, TLS and order of events. UNIX sockets are called
+straight too, but queue what they send as ever: a descriptor may have to go with
+the next bytes.
 
 One thing differs: the log context. What a protocol logs while it is called has
 not its transport's C{system} beside it.
@@ -20,20 +22,18 @@ What is touched of Twisted that is not public, each with its reason:
    is the writing side closed, or about to be?
  - C{Connection._aborting}: has C{abortConnection} been called?
  - C{FileDescriptor._maybePauseProducer}: the kernel did not take everything.
- - C{Connector._makeTransport}, of C{tcp} and C{unix}: where a client's transport
-   is made.
+ - C{tcp.Connector._makeTransport}: where a client's transport is made.
  - C{Port._fromListeningDescriptor}, of C{tcp} and C{unix}: how a port is made of
    a descriptor that listens already.
- - C{unix.Server._sendmsgQueue}, C{unix.Client._sendmsgQueue}: are descriptors
-   waiting to be sent with the next bytes?
  - C{Port._type}: what C{listenSSL} has a port call itself in the log.
 """
 
 import select
 import socket
 from collections.abc import Callable
+from contextlib import suppress
+from errno import EAGAIN, ENOBUFS
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from twisted.internet import tcp, unix
 from twisted.internet.error import ConnectionDone, UnsupportedAddressFamily
@@ -74,12 +74,17 @@ class _SendsAtOnce:
 
     @ivar _broken: whether a send has failed. The kernel tells of an error once;
         whoever calls next has to be told that the connection is lost, not done.
+    @ivar _atOnce: bytes sent since the lane called last, while there was a
+        producer. One that writes until it is paused has to be paused, however
+        fast the kernel is.
     """
 
     _broken = False
+    _atOnce = 0
 
     # What Twisted's transport, the other base, has.
     TLS: bool
+    bufferSize: int
     connected: int
     dataBuffer: bytes
     disconnecting: int
@@ -96,6 +101,7 @@ class _SendsAtOnce:
 
     def doWrite(self) -> Exception | None:
         """Send what is queued."""
+        self._atOnce = 0
         if self._broken:
             return CONNECTION_LOST
         result: Exception | None = super().doWrite()  # type: ignore[misc]
@@ -115,18 +121,17 @@ class _SendsAtOnce:
             # A pull producer is asked for more by doWrite.
             or (self.producer is not None and not self.streamingProducer)
             or data.__class__ is not bytes
-            # Which on a UNIX socket may fail, though nothing is lost.
-            or not data
+            or self._atOnce > self.bufferSize
         ):
             super().write(data)  # type: ignore[misc]
             return
         try:
             sent = self.socket.send(data)
-        except BlockingIOError:
+        except OSError as error:
+            self._broken = error.errno not in {EAGAIN, ENOBUFS}
             sent = 0
-        except OSError:
-            self._broken = True
-            sent = 0
+        if self.producer is not None:
+            self._atOnce += sent
         if sent != len(data):
             self.dataBuffer = data
             self.offset = sent
@@ -136,7 +141,9 @@ class _SendsAtOnce:
     def registerProducer(self, producer: Any, streaming: bool) -> None:
         """See L{IConsumer<twisted.internet.interfaces.IConsumer>}."""
         super().registerProducer(producer, streaming)  # type: ignore[misc]
-        if not streaming and self.connected and not self.TLS:
+        if streaming or self.TLS or not self.connected:
+            return
+        if not (self._writeDisconnecting or self._writeDisconnected):
             # Twisted asks a pull producer for more when the queue is empty; what
             # went out at once has left no queue to become so.
             self.startWriting()
@@ -154,6 +161,7 @@ class _TCP(_SendsAtOnce):
 
     def doRead(self) -> Exception | None:
         """Receive once, and hand it to the protocol."""
+        self._atOnce = 0
         size = self._readSize
         try:
             data = self.socket.recv(size)
@@ -173,19 +181,6 @@ class _TCP(_SendsAtOnce):
         return None
 
 
-class _UNIX(_SendsAtOnce):
-    """A UNIX transport of the lane; it may have descriptors to send, and to receive."""
-
-    _sendmsgQueue: list[int]
-
-    def write(self, data: bytes) -> None:
-        """Keep descriptors and bytes in their order."""
-        if self._sendmsgQueue:
-            super(_SendsAtOnce, self).write(data)  # type: ignore[misc]
-        else:
-            super().write(data)
-
-
 class _TCPServer(_TCP, tcp.Server):  # type: ignore[misc]
     pass
 
@@ -194,30 +189,13 @@ class _TCPClient(_TCP, tcp.Client):  # type: ignore[misc]
     pass
 
 
-class _UNIXServer(_UNIX, unix.Server):  # type: ignore[misc]
-    pass
-
-
-class _UNIXClient(_UNIX, unix.Client):  # type: ignore[misc]
-    pass
-
-
 class _TCPPort(tcp.Port):
     transport = _TCPServer
-
-
-class _UNIXPort(unix.Port):
-    transport = _UNIXServer
 
 
 class _TCPConnector(tcp.Connector):
     def _makeTransport(self) -> _TCPClient:
         return _TCPClient(self.host, self.port, self.bindAddress, self, self.reactor)
-
-
-class _UNIXConnector(unix.Connector):
-    def _makeTransport(self) -> Any:
-        return _UNIXClient(self.address, self, self.reactor, self.checkPID)
 
 
 @implementer(
@@ -301,17 +279,22 @@ class ExpressReactor:
                 self._disconnect(selectable, why, reading)
 
     def _disconnect(self, selectable: Any, why: BaseException, reading: bool) -> None:
-        self.removeReader(selectable)
-        reason = Failure(why)
-        if (
+        half = (
             reading
             and isinstance(why, ConnectionDone)
             and IHalfCloseableDescriptor.providedBy(selectable)
-        ):
-            self._tell(selectable, selectable.readConnectionLost, reason)
-        else:
-            self.removeWriter(selectable)
-            self._tell(selectable, selectable.connectionLost, reason)
+        )
+        try:
+            self.removeReader(selectable)
+            if not half:
+                self.removeWriter(selectable)
+        except BaseException:
+            # Somebody has closed its descriptor: there is no more to be done with it.
+            _log.failure("while disconnecting {selectable!r}", selectable=selectable)
+            self._dropWhole(selectable)
+            half = False
+        lost = selectable.readConnectionLost if half else selectable.connectionLost
+        self._tell(selectable, lost, Failure(why))
 
     def _tell(self, selectable: Any, lost: Callable[[Failure], None], reason: Failure) -> None:
         # What escaped from here would make the reactor behind drop the lane.
@@ -333,8 +316,14 @@ class ExpressReactor:
         if known is None:
             if self._poller is None:
                 self._poller = select.epoll()
-                self._reactor.addReader(self)
-            self._poller.register(descriptor, interest)
+            # Each time, for somebody may have removed all that it watches.
+            self._reactor.addReader(self)
+            try:
+                self._poller.register(descriptor, interest)
+            except OSError:
+                # What epoll cannot watch, a file or nothing at all.
+                self._restIfIdle()
+                raise
             self._watched[descriptor] = selectable
             self._interests[descriptor] = interest
         elif not known & interest:
@@ -343,13 +332,9 @@ class ExpressReactor:
 
     def _remove(self, selectable: Any, interest: int) -> None:
         descriptor = selectable.fileno()
-        if descriptor == -1:
-            # Closed behind the lane's back, so that the kernel has forgotten it.
-            known = [fd for fd, each in self._watched.items() if each is selectable]
-            for descriptor in known:
-                self._drop(descriptor)
-            return
         if self._watched.get(descriptor) is not selectable:
+            if descriptor == -1:
+                self._dropWhole(selectable)
             return
         left = self._interests[descriptor] & ~interest
         if left == self._interests[descriptor]:
@@ -358,21 +343,31 @@ class ExpressReactor:
             self._poller.modify(descriptor, left)
             self._interests[descriptor] = left
         else:
-            self._poller.unregister(descriptor)
+            self._drop(descriptor)
+
+    def _dropWhole(self, selectable: Any) -> None:
+        """Drop what does not know its descriptor any more."""
+        for descriptor in [fd for fd, each in self._watched.items() if each is selectable]:
             self._drop(descriptor)
 
     def _drop(self, descriptor: int) -> None:
         del self._watched[descriptor], self._interests[descriptor]
         self._removed.add(descriptor)
-        if not self._watched:
+        # Closed behind the lane's back, the kernel has forgotten it already.
+        with suppress(OSError):
+            self._poller.unregister(descriptor)
+        self._restIfIdle()
+
+    def _restIfIdle(self) -> None:
+        if not self._watched and self._poller is not None:
             self._reactor.removeReader(self)
             self._poller.close()
             self._poller = None
 
     def _forget(self) -> list[Any]:
         watched = list(self._watched.values())
-        for selectable in watched:
-            self._remove(selectable, _IN | _OUT)
+        for descriptor in list(self._watched):
+            self._drop(descriptor)
         return watched
 
     def _with(self, interest: int) -> list[Any]:
@@ -469,7 +464,7 @@ class ExpressReactor:
         wantPID: bool = False,
     ) -> unix.Port:
         """See L{IReactorUNIX}."""
-        listening = _UNIXPort(address, factory, backlog, mode, self, wantPID)
+        listening = unix.Port(address, factory, backlog, mode, self, wantPID)
         listening.startListening()
         return listening
 
@@ -477,7 +472,7 @@ class ExpressReactor:
         self, address: Any, factory: Any, timeout: float = 30.0, checkPID: bool = False
     ) -> unix.Connector:
         """See L{IReactorUNIX}."""
-        connector = _UNIXConnector(address, factory, timeout, self, checkPID)
+        connector = unix.Connector(address, factory, timeout, self, checkPID)
         connector.connect()
         return connector
 
@@ -487,7 +482,7 @@ class ExpressReactor:
         """See L{IReactorSocket}."""
         listening: tcp.Port | unix.Port
         if addressFamily == socket.AF_UNIX:
-            listening = _UNIXPort._fromListeningDescriptor(self, fileDescriptor, factory)
+            listening = unix.Port._fromListeningDescriptor(self, fileDescriptor, factory)
         elif addressFamily in {socket.AF_INET, socket.AF_INET6}:
             listening = _TCPPort._fromListeningDescriptor(
                 self, fileDescriptor, addressFamily, factory
@@ -498,7 +493,7 @@ class ExpressReactor:
         return listening
 
 
-_lanes: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+_lanes: dict[Any, Any] = {}
 
 
 def laneOf(reactor: Any) -> Any:

@@ -3,6 +3,7 @@ The fast lane: Twisted's promises kept, by Twisted's own tests and ours. That
 the echo works on it is in test_echo_contract.py.
 """
 
+import os
 import re
 import signal
 import socket
@@ -53,7 +54,6 @@ PRIVATE = [
     (FileDescriptor, "_writeDisconnecting"),
     (tcp.Connection, "_aborting"),
     (tcp.Connector, "_makeTransport"),
-    (unix.Connector, "_makeTransport"),
     (tcp.Port, "_fromListeningDescriptor"),
     (unix.Port, "_fromListeningDescriptor"),
     (tcp.Port, "_type"),
@@ -73,8 +73,7 @@ async def test_what_is_not_public_on_instances(
     """The same, of what only instances have."""
     async with serving(reactor, f"express:unix:{folder}/s"):
         peer = await connect(f"express:unix:{folder}/s")
-        for name, empty in (("_tempDataLen", 0), ("_sendmsgQueue", [])):
-            assert getattr(peer.transport, name) == empty
+        assert peer.transport._tempDataLen == 0
 
 
 @pytest.mark.parametrize("name", ["epoll", "asyncio", "poll", "select", "uvloop"])
@@ -214,6 +213,88 @@ async def test_an_exception_in_connection_lost(reactor: Any, connect: Connect) -
         for event in events
         if "log_failure" in event
     )
+
+
+@ensureDeferred
+async def test_a_producer_that_writes_until_it_is_paused(
+    reactor: Any, connect: Connect
+) -> None:
+    """It is paused, though the kernel takes everything."""
+    pauses: list[int] = []
+
+    class Pushing(Protocol):
+        transport: Any
+        paused = False
+
+        def connectionMade(self) -> None:
+            self.transport.registerProducer(self, True)
+            self.resumeProducing()
+
+        def pauseProducing(self) -> None:
+            self.paused = True
+            pauses.append(1)
+
+        def resumeProducing(self) -> None:
+            self.paused = False
+            written = 0
+            while not self.paused:
+                assert written < 1 << 20, "never paused"
+                self.transport.write(b"123456")
+                written += 6
+
+        def stopProducing(self) -> None:
+            self.paused = True
+
+    port = ExpressReactor(reactor).listenTCP(
+        0, Factory.forProtocol(Pushing), interface="127.0.0.1"
+    )
+    peer = await connect(f"tcp:127.0.0.1:{portOf(port.getHost())}")
+    await peer.untilReceived(reactor, 1 << 20)
+    assert len(pauses) > 2
+    assert peer.received[: 1 << 20] == (b"123456" * (1 << 18))[: 1 << 20]
+    await port.stopListening()
+
+
+@ensureDeferred
+async def test_a_descriptor_closed_behind_its_back(reactor: Any, connect: Connect) -> None:
+    """That costs the connection whose it was, and no other."""
+
+    def do(protocol: Doing, data: bytes) -> None:
+        if data == b"bad":
+            os.close(protocol.transport.fileno())
+            raise ZeroDivisionError
+        protocol.transport.write(data)
+
+    port, target = served(reactor, do)
+    bad, good = await connect(target), await connect(target)
+    with capturedLogs() as events:
+        bad.transport.write(b"bad")
+        await bad.until(reactor, lambda: bad.ended)
+        good.transport.write(b"good")
+        await good.until(reactor, lambda: good.received == b"good")
+    assert any("log_failure" in event for event in events)
+    await port.stopListening()
+
+
+@ensureDeferred
+async def test_after_remove_all(reactor: Any, connect: Connect) -> None:
+    """Somebody, such as trial's janitor, has the reactor behind watch nothing."""
+    first, _ = served(reactor, lambda protocol, data: None)
+    lane = first.reactor
+    reactor.removeReader(lane)
+    second = lane.listenTCP(0, Factory.forProtocol(Peer), interface="127.0.0.1")
+    assert lane in reactor.getReaders()
+    await second.stopListening()
+    await first.stopListening()
+
+
+def test_what_epoll_cannot_watch(reactor: Any, tmp_path: Path) -> None:
+    """A regular file is refused, and leaves nothing behind."""
+    lane = ExpressReactor(reactor)
+    with (tmp_path / "file").open("w") as file, pytest.raises(PermissionError):
+        lane.addReader(file)
+    assert lane.fileno() == -1
+    assert lane not in reactor.getReaders()
 
 
 @ensureDeferred
