@@ -4,6 +4,7 @@ The echo itself (RFC 862).
 
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import (
     IConsumer,
     IHalfCloseableProtocol,
@@ -20,6 +21,16 @@ if TYPE_CHECKING:
 
 class IEchoTransport(ITCPTransport, IConsumer, IPushProducer):
     """What an echo asks of its transport; every stream transport of Twisted's has it."""
+
+
+def turnOffNagle(transport: IEchoTransport) -> None:
+    """
+    Have small messages sent at once, where there is Nagle's algorithm (RFC 896)
+    to hold them: a message that waits for the peer's acknowledgement waits up
+    to 40 ms.
+    """
+    if isinstance(transport.getPeer(), IPv4Address | IPv6Address):
+        transport.setTcpNoDelay(True)
 
 
 def releaseClosing(transport: IEchoTransport) -> None:

@@ -68,10 +68,11 @@ _OUT = 0x004
 _GONE = 0x008 | 0x010  # EPOLLERR, EPOLLHUP
 
 
-class _SendsAtOnce:
+class _Connection(tcp.Connection):
     """
-    A transport that sends in C{write} what the kernel takes.
+    A TCP transport of the lane: it sends in C{write} what the kernel takes.
 
+    @ivar _readSize: bytes to ask for.
     @ivar _broken: whether a send has failed. The kernel tells of an error once;
         whoever calls next has to be told that the connection is lost, not done.
     @ivar _atOnce: bytes sent since the lane called last, while there was a
@@ -79,87 +80,13 @@ class _SendsAtOnce:
         fast the kernel is.
     """
 
+    _readSize = SMALLEST_READ
     _broken = False
     _atOnce = 0
 
-    # What Twisted's transport, the other base, has.
-    TLS: bool
-    bufferSize: int
-    connected: int
-    dataBuffer: bytes
-    disconnecting: int
-    offset: int
-    producer: Any
-    socket: socket.socket
-    streamingProducer: bool
-    _tempDataLen: int
-    _writeDisconnected: bool
-    _writeDisconnecting: bool
-    _aborting: bool
-    _maybePauseProducer: Any
-    startWriting: Any
+    # The types that Twisted gives these two are those of an aborted connection's.
 
-    def doWrite(self) -> Exception | None:
-        """Send what is queued."""
-        self._atOnce = 0
-        if self._broken:
-            return CONNECTION_LOST
-        result: Exception | None = super().doWrite()  # type: ignore[misc]
-        return result
-
-    def write(self, data: bytes) -> None:
-        """Send now what the kernel takes, if nothing is queued; queue the rest."""
-        if (
-            self.dataBuffer
-            or self._tempDataLen
-            or self.TLS
-            or self.disconnecting
-            or self._aborting
-            or self._writeDisconnecting
-            or self._writeDisconnected
-            or not self.connected
-            # A pull producer is asked for more by doWrite.
-            or (self.producer is not None and not self.streamingProducer)
-            or data.__class__ is not bytes
-            or self._atOnce > self.bufferSize
-        ):
-            super().write(data)  # type: ignore[misc]
-            return
-        try:
-            sent = self.socket.send(data)
-        except OSError as error:
-            self._broken = error.errno not in {EAGAIN, ENOBUFS}
-            sent = 0
-        if self.producer is not None:
-            self._atOnce += sent
-        if sent != len(data):
-            self.dataBuffer = data
-            self.offset = sent
-            self._maybePauseProducer()
-            self.startWriting()
-
-    def registerProducer(self, producer: Any, streaming: bool) -> None:
-        """See L{IConsumer<twisted.internet.interfaces.IConsumer>}."""
-        super().registerProducer(producer, streaming)  # type: ignore[misc]
-        if streaming or self.TLS or not self.connected:
-            return
-        if not (self._writeDisconnecting or self._writeDisconnected):
-            # Twisted asks a pull producer for more when the queue is empty; what
-            # went out at once has left no queue to become so.
-            self.startWriting()
-
-
-class _TCP(_SendsAtOnce):
-    """
-    A TCP transport of the lane.
-
-    @ivar _readSize: bytes to ask for.
-    """
-
-    _readSize = SMALLEST_READ
-    protocol: Any
-
-    def doRead(self) -> Exception | None:
+    def doRead(self) -> Exception | None:  # type: ignore[override]
         """Receive once, and hand it to the protocol."""
         self._atOnce = 0
         size = self._readSize
@@ -180,12 +107,61 @@ class _TCP(_SendsAtOnce):
         self.protocol.dataReceived(data)
         return None
 
+    def doWrite(self) -> Exception | None:  # type: ignore[override]
+        """Send what is queued."""
+        self._atOnce = 0
+        if self._broken:
+            return CONNECTION_LOST
+        result: Exception | None = super().doWrite()
+        return result
 
-class _TCPServer(_TCP, tcp.Server):  # type: ignore[misc]
+    def write(self, data: bytes) -> None:
+        """Send now what the kernel takes, if nothing is queued; queue the rest."""
+        if (
+            self.dataBuffer
+            or self._tempDataLen
+            or self.TLS
+            or self.disconnecting
+            or self._aborting
+            or self._writeDisconnecting
+            or self._writeDisconnected
+            or not self.connected
+            # A pull producer is asked for more by doWrite.
+            or (self.producer is not None and not self.streamingProducer)
+            or data.__class__ is not bytes
+            or self._atOnce > self.bufferSize
+        ):
+            super().write(data)
+            return
+        try:
+            sent = self.socket.send(data)
+        except OSError as error:
+            self._broken = error.errno not in {EAGAIN, ENOBUFS}
+            sent = 0
+        if self.producer is not None:
+            self._atOnce += sent
+        if sent != len(data):
+            self.dataBuffer = data
+            self.offset = sent
+            self._maybePauseProducer()
+            self.startWriting()
+
+    def registerProducer(self, producer: Any, streaming: bool) -> None:
+        """See L{IConsumer<twisted.internet.interfaces.IConsumer>}."""
+        super().registerProducer(producer, streaming)
+        if streaming or self.TLS or not self.connected:
+            return
+        if not (self._writeDisconnecting or self._writeDisconnected):
+            # Twisted asks a pull producer for more when the queue is empty; what
+            # went out at once has left no queue to become so.
+            self.startWriting()
+
+
+class _TCPServer(_Connection, tcp.Server):
     pass
 
 
-class _TCPClient(_TCP, tcp.Client):  # type: ignore[misc]
+class _TCPClient(_Connection, tcp.Client):
     pass
 
 

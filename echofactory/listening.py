@@ -1,11 +1,12 @@
 """
-Server endpoint strings: Twisted's own, with a backlog fit for many connections
-that arrive at once.
+Endpoint strings: how they are taken apart and put together, and servers' with a
+backlog fit for many connections that arrive at once.
 """
 
 import re
+from collections.abc import Iterable, Mapping
 
-from twisted.internet.endpoints import serverFromString
+from twisted.internet.endpoints import quoteStringArgument, serverFromString
 from twisted.internet.interfaces import IStreamServerEndpoint
 
 BACKLOG = 4096
@@ -15,7 +16,9 @@ server at once, 30 wait a second for their next attempt."""
 # Where a backlog stands among the positional arguments of an endpoint type.
 _BACKLOG_POSITIONS = {"tcp": 3, "tcp6": 2, "unix": 3, "ssl": 6, "tls": 3}
 _WRAPPERS = ("express", "haproxy")
-_SEPARATOR = re.compile(r"(?<!\\):")
+
+SEPARATOR = re.compile(r"(?<!\\):")
+"""What stands between the parts of an endpoint string."""
 
 
 class EndpointError(ValueError):
@@ -38,12 +41,22 @@ def reasonText(reason: BaseException | None) -> str:
     return " ".join(str(reason).split()) or type(reason).__name__
 
 
+def joined(positional: Iterable[object], named: Mapping[str, object]) -> str:
+    """Put an endpoint string together of its arguments, its type the first of them."""
+    return ":".join(
+        [
+            *(quoteStringArgument(str(value)) for value in positional),
+            *(f"{name}={quoteStringArgument(str(value))}" for name, value in named.items()),
+        ]
+    )
+
+
 def withBacklog(description: str) -> str:
     """
     Return the endpoint string with C{backlog=}L{BACKLOG}, if its type takes a
     backlog and it names none.
     """
-    kind, *arguments = _SEPARATOR.split(description)
+    kind, *arguments = SEPARATOR.split(description)
     if kind in _WRAPPERS and arguments:
         return f"{kind}:{withBacklog(description[len(kind) + 1 :])}"
     position = _BACKLOG_POSITIONS.get(kind)

@@ -8,13 +8,14 @@ import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar, NoReturn, TypeVar
+from typing import Any, ClassVar, NoReturn, TypeVar
 
 from twisted import __version__ as twistedVersion
 from twisted.internet.endpoints import quoteStringArgument
 from twisted.python import usage
 
 from echofactory.client.factory import Patience
+from echofactory.express import laneOf
 from echofactory.server import Limits
 from echofactory.trace import Trace
 from echofactory.workload import DEFAULT_MESSAGES, MAX_MESSAGE_SIZE, Workload
@@ -162,10 +163,9 @@ class CommandOptions(usage.Options):
             return [option, value]
         return [option]
 
-    @property
-    def express(self) -> bool:
-        """Whether to use the fast lane."""
-        return not self["no-express"]
+    def connectionReactor(self, reactor: Any) -> Any:
+        """Return what connections are to be made on: the fast lane, or the reactor."""
+        return reactor if self["no-express"] else laneOf(reactor)
 
     def getUsage(self, width: int | None = None) -> str:
         """Return the options, and after them the examples."""

@@ -6,7 +6,6 @@ counts of both.
 from collections import Counter
 from dataclasses import dataclass
 
-from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IAddress, ITransport
@@ -14,7 +13,7 @@ from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from echofactory.echo import Echo
+from echofactory.echo import Echo, turnOffNagle
 from echofactory.trace import Trace, addressText, dataText
 
 _log = Logger()
@@ -132,13 +131,10 @@ class EchoFactory(ServerFactory):
         """An L{Echo} tells that it has its transport."""
         self._accepted += 1
         self.connections.add(echo)
-        peer = echo.transport.getPeer()
-        if isinstance(peer, IPv4Address | IPv6Address):
-            # An echo has no use for Nagle's algorithm (RFC 896): a reply that
-            # waits for the peer's acknowledgement waits up to 40 ms.
-            echo.transport.setTcpNoDelay(True)
+        turnOffNagle(echo.transport)
         if self.trace >= Trace.CONNECTIONS:
-            _log.info("accepted connection from {peer}", peer=addressText(peer))
+            peer = addressText(echo.transport.getPeer())
+            _log.info("accepted connection from {peer}", peer=peer)
 
     def connectionClosed(self, echo: Echo, reason: Failure) -> None:
         """An L{Echo} tells that its transport is gone."""

@@ -29,7 +29,6 @@ from twisted.python.failure import Failure
 from echofactory.client import EchoClientFactory, Patience
 from echofactory.client.target import IProbeReactor, Target
 from echofactory.descriptors import raiseDescriptorLimit
-from echofactory.express import laneOf
 from echofactory.listening import EndpointError, reasonText, serverEndpoint
 from echofactory.options import ServerOptions
 from echofactory.results import Results
@@ -282,7 +281,7 @@ def makeService(options: ServerOptions) -> EchoService:
     raiseDescriptorLimit()
     factory = EchoFactory(options.limits, options.trace)
     try:
-        chosen = laneOf(reactor) if options.express else reactor
+        chosen = options.connectionReactor(reactor)
         return _CommandService(chosen, options.endpoints, factory, options.drain)
     except EndpointError as error:
         options.refuse("listen", str(error))

@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 LIMIT = 30.0
 """Seconds that any wait for a process may take."""
@@ -31,8 +31,8 @@ class Program:
     @ivar err: stderr's.
     """
 
-    def __init__(self, command: Sequence[str], **options: object) -> None:
-        self.process: subprocess.Popen[str] = subprocess.Popen(  # type: ignore[call-overload]
+    def __init__(self, command: Sequence[str], **options: Any) -> None:
+        self.process: subprocess.Popen[str] = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

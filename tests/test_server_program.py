@@ -248,13 +248,13 @@ def test_readers_that_never_read() -> None:
         pushed: dict[socket.socket, int] = {}
         for _ in range(100):
             connection = stack.enter_context(deafConnection(port))
-            selector.register(connection, EVENT_WRITE)
+            selector.register(connection, EVENT_WRITE, connection)
             pushed[connection] = 0
         before = residentBytes(server.process.pid)
         # Until no connection has taken a byte for a second.
         while ready := selector.select(1.0):
             for key, _ in ready:
-                connection = key.fileobj  # type: ignore[assignment]
+                connection = key.data
                 pushed[connection] += connection.send(chunk)
                 if pushed[connection] >= 16 << 20:
                     selector.unregister(connection)

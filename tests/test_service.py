@@ -14,8 +14,13 @@ from pytest_twisted import ensureDeferred
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
-from twisted.internet.interfaces import IListeningPort
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IProtocolFactory,
+    IStreamServerEndpoint,
+)
 from twisted.logger import LogEvent, capturedLogs, formatEvent
+from zope.interface import implementer
 
 from echofactory import (
     EchoFactory,
@@ -122,13 +127,14 @@ def test_a_bad_endpoint_string_is_an_error_at_once(reactor: Any, description: st
     assert "\n" not in str(caught.value)
 
 
+@implementer(IStreamServerEndpoint)
 class Slow:
     """A server endpoint that does not know at once, as none of Twisted's own."""
 
     def __init__(self) -> None:
         self.listening: Deferred[IListeningPort] = Deferred()
 
-    def listen(self, factory: object) -> Deferred[IListeningPort]:
+    def listen(self, protocolFactory: IProtocolFactory) -> Deferred[IListeningPort]:
         return self.listening
 
 
@@ -136,7 +142,7 @@ class Slow:
 async def test_a_slow_endpoint_that_fails_is_told(reactor: Any) -> None:
     """What fails after startService has returned is logged as critical."""
     slow = Slow()
-    service = EchoService(reactor, [slow], EchoFactory())  # type: ignore[list-item]
+    service = EchoService(reactor, [slow], EchoFactory())
     service.startService()
     with capturedLogs() as events:
         slow.listening.errback(OSError("no such luck"))
@@ -150,7 +156,7 @@ async def test_a_slow_endpoint_that_fails_is_told(reactor: Any) -> None:
 async def test_a_stop_cancels_a_slow_endpoint(reactor: Any) -> None:
     """Nothing begins to listen after the stop."""
     slow = Slow()
-    service = EchoService(reactor, [slow], EchoFactory())  # type: ignore[list-item]
+    service = EchoService(reactor, [slow], EchoFactory())
     service.startService()
     with capturedLogs() as events:
         await service.stopService()

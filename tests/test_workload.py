@@ -4,6 +4,7 @@ What is sent, and the check of what came back: pure, fed in every way.
 
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -96,10 +97,10 @@ class TestWorkload:
             ({"window": 0}, "window: 0"),
         ],
     )
-    def test_refuses_nonsense(self, settings: dict[str, object], text: str) -> None:
+    def test_refuses_nonsense(self, settings: dict[str, Any], text: str) -> None:
         """The message names the field and the value."""
         with pytest.raises(ValueError, match=text):
-            Workload(**settings)  # type: ignore[arg-type]
+            Workload(**settings)
 
 
 class TestStreamVerifier:

@@ -28,7 +28,6 @@ from echofactory import __version__
 from echofactory.client.factory import EchoClientFactory
 from echofactory.client.target import IProbeReactor, Target
 from echofactory.descriptors import connectionsThatFit, raiseDescriptorLimit
-from echofactory.express import laneOf
 from echofactory.listening import EndpointError
 from echofactory.options import ClientOptions
 from echofactory.report import failureLines, report
@@ -166,7 +165,7 @@ def main() -> NoReturn:
     # Late, for it chooses the reactor.
     from twisted.internet import reactor as chosen
 
-    reactor = cast(IClientReactor, laneOf(chosen) if options.express else chosen)
+    reactor = cast(IClientReactor, options.connectionReactor(chosen))
     target = None
     if options.target is not None:
         try:

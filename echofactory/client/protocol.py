@@ -5,7 +5,6 @@ One connection of the client: it sends its script and checks what comes back.
 from collections import deque
 from typing import TYPE_CHECKING
 
-from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
@@ -20,7 +19,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from echofactory.client.failures import classify
-from echofactory.echo import IEchoTransport, releaseClosing
+from echofactory.echo import IEchoTransport, releaseClosing, turnOffNagle
 from echofactory.listening import reasonText
 from echofactory.results import FailureKind
 from echofactory.trace import Trace
@@ -72,14 +71,11 @@ class EchoClient(Protocol):
 
     def notConnected(self, reason: Failure) -> None:
         """The attempt to connect has failed, or was cancelled."""
-        if not self.settled:
-            self._settle()
-            self.factory.connectionFailed(self.number, *classify(reason.value))
+        self._fail(*classify(reason.value))
         self.factory.connectionOver(self)
 
     def connectionMade(self) -> None:
-        if isinstance(self.transport.getPeer(), IPv4Address | IPv6Address):
-            self.transport.setTcpNoDelay(True)
+        turnOffNagle(self.transport)
         if not INegotiated.providedBy(self.transport):
             self._takeOver()
             self._begin()

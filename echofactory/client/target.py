@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from math import ceil
 
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import clientFromString, quoteStringArgument
+from twisted.internet.endpoints import clientFromString
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.interfaces import (
     IAddress,
@@ -24,7 +24,7 @@ from twisted.internet.interfaces import (
 from zope.interface import implementer
 
 from echofactory.express import laneOf
-from echofactory.listening import EndpointError
+from echofactory.listening import SEPARATOR, EndpointError, joined
 
 
 class IProbeReactor(IReactorPluggableNameResolver, IReactorTime):
@@ -32,7 +32,6 @@ class IProbeReactor(IReactorPluggableNameResolver, IReactorTime):
 
 
 _TO_HOSTS = ("tcp", "ssl", "tls")
-_SEPARATOR = re.compile(r"(?<!\\):")
 _ESCAPE = re.compile(r"\\(.)")
 
 
@@ -64,7 +63,7 @@ class Target:
         self._works = 0
         try:
             self._endpoints = [clientFromString(reactor, description)]
-            kind, *arguments = _SEPARATOR.split(description)
+            kind, *arguments = SEPARATOR.split(description)
             if kind.lower() in _TO_HOSTS:
                 self._readHost(kind.lower(), arguments)
         except Exception as reason:
@@ -112,12 +111,12 @@ class Target:
         options = {"timeout": str(timeout), **self._options}
         if self._kind != "tls":
             options["host"] = address
-            return _join(self._kind, options)
+            return joined([self._kind], options)
         # The name stays: the certificate is checked against it.
         inner = {"host": address, "port": options["port"], "timeout": options.pop("timeout")}
         if "bindAddress" in options:
             inner["bindAddress"] = options.pop("bindAddress")
-        return _join("tls", options | {"endpoint": _join("tcp", inner)})
+        return joined(["tls"], options | {"endpoint": joined(["tcp"], inner)})
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """See L{IStreamClientEndpoint}."""
@@ -140,12 +139,6 @@ class Target:
             else:
                 self._works = index
                 return protocol
-
-
-def _join(kind: str, options: dict[str, str]) -> str:
-    return ":".join(
-        [kind, *(f"{name}={quoteStringArgument(value)}" for name, value in options.items())]
-    )
 
 
 @implementer(IResolutionReceiver)

@@ -6,11 +6,7 @@ C{express:} prefix.
 from typing import Any
 
 from twisted.application.service import ServiceMaker
-from twisted.internet.endpoints import (
-    clientFromString,
-    quoteStringArgument,
-    serverFromString,
-)
+from twisted.internet.endpoints import clientFromString, serverFromString
 from twisted.internet.interfaces import (
     IStreamClientEndpoint,
     IStreamClientEndpointStringParserWithReactor,
@@ -28,14 +24,15 @@ multiecho = ServiceMaker(
 )
 
 
-def _description(args: tuple[object, ...], kwargs: dict[str, object]) -> str:
-    """Put together again the endpoint string that stood behind the prefix."""
-    return ":".join(
-        [
-            *(quoteStringArgument(str(argument)) for argument in args),
-            *(f"{name}={quoteStringArgument(str(value))}" for name, value in kwargs.items()),
-        ]
-    )
+def _nested(
+    reactor: Any, args: tuple[object, ...], kwargs: dict[str, object]
+) -> tuple[Any, str]:
+    """Return the lane and the endpoint string that stood behind the prefix."""
+    # Late: whoever looks for plugins loads this module, used or not.
+    from echofactory.express import laneOf
+    from echofactory.listening import joined
+
+    return laneOf(reactor), joined(args, kwargs)
 
 
 @implementer(
@@ -49,21 +46,13 @@ class _Express:
     def parseStreamServer(
         self, reactor: Any, *args: object, **kwargs: object
     ) -> IStreamServerEndpoint:
-        from echofactory.express import laneOf
-
-        endpoint: IStreamServerEndpoint = serverFromString(
-            laneOf(reactor), _description(args, kwargs)
-        )
+        endpoint: IStreamServerEndpoint = serverFromString(*_nested(reactor, args, kwargs))
         return endpoint
 
     def parseStreamClient(
         self, reactor: Any, *args: object, **kwargs: object
     ) -> IStreamClientEndpoint:
-        from echofactory.express import laneOf
-
-        endpoint: IStreamClientEndpoint = clientFromString(
-            laneOf(reactor), _description(args, kwargs)
-        )
+        endpoint: IStreamClientEndpoint = clientFromString(*_nested(reactor, args, kwargs))
         return endpoint
 
 
