@@ -54,7 +54,6 @@ class Echo(Protocol):
     all of them are sent.
 
     @ivar bytesIn: received.
-    @ivar bytesOut: handed to the transport.
     @ivar ended: whether the peer has ended its stream.
     @ivar cut: whether this side has aborted the connection.
     """
@@ -62,7 +61,6 @@ class Echo(Protocol):
     factory: "EchoFactory"
     transport: IEchoTransport
     bytesIn = 0
-    bytesOut = 0
     ended = False
     cut = False
 
@@ -71,10 +69,13 @@ class Echo(Protocol):
         self.factory.connectionOpened(self)
 
     def dataReceived(self, data: bytes) -> None:
-        size = len(data)
-        self.bytesIn += size
+        self.bytesIn += len(data)
         self.transport.write(data)
-        self.bytesOut += size
+
+    @property
+    def bytesOut(self) -> int:
+        """Handed to the transport: all that came in, at once."""
+        return self.bytesIn
 
     def pauseProducing(self) -> None:
         # A peer that does not read is not read from.

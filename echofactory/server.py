@@ -57,21 +57,19 @@ class Counts:
     is counted, though it may never have left."""
 
 
-_LOSSES = ((ConnectionDone, "done"), (ConnectionLost, "lost"))
-
-
 def _howLost(echo: Echo, reason: Failure) -> str:
     if echo.cut:
         # Which TLS reports as any other loss.
         return "aborted"
-    how = next((how for kind, how in _LOSSES if reason.check(kind)), "error")
+    if isinstance(reason.value, ConnectionDone):
+        return "done"
+    if not isinstance(reason.value, ConnectionLost):
+        return "error"
     # Before it closes a transport whose queue is empty, Twisted sends the empty
     # rest; on a UNIX socket whose peer has closed too, that fails. If the peer
     # ended its stream and was sent everything, nothing is lost.
     queue: bytes | None = getattr(echo.transport, "dataBuffer", None)
-    if how == "lost" and echo.ended and queue == b"":
-        return "done"
-    return how
+    return "done" if echo.ended and queue == b"" else "lost"
 
 
 class _Refusal(Protocol):

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from peers import Connect, Peer, eventually, portOf, serving
@@ -21,12 +21,14 @@ from pytest_twisted import ensureDeferred
 from twisted.internet import tcp, unix
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.endpoints import clientFromString, serverFromString
+from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 
 from echofactory import ExpressReactor
-from echofactory.express import EVENTS_PER_PASS, laneOf
+from echofactory.express import laneOf
+from echofactory.lane import EVENTS_PER_PASS
 
 HERE = Path(__file__).parent
 
@@ -57,6 +59,10 @@ PRIVATE = [
     (tcp.Port, "_fromListeningDescriptor"),
     (unix.Port, "_fromListeningDescriptor"),
     (tcp.Port, "_type"),
+    (tcp.Port, "_buildAddr"),
+    (tcp.Port, "_realPortNumber"),
+    (tcp.Server, "_addressType"),
+    (tcp.Server, "_getLogPrefix"),
 ]
 
 
@@ -152,9 +158,11 @@ class Doing(Protocol):
         type(self).do(self, data)
 
 
-def served(reactor: Any, do: Callable[[Doing, bytes], None]) -> tuple[Any, str]:
+def served(
+    reactor: Any, do: Callable[[Doing, bytes], None], base: type[Doing] = Doing
+) -> tuple[Any, str]:
     """Serve C{do} on a lane; return the port and the client endpoint."""
-    protocol = type("It", (Doing,), {"do": staticmethod(do)})
+    protocol = type("It", (base,), {"do": staticmethod(do)})
     port = ExpressReactor(reactor).listenTCP(
         0, Factory.forProtocol(protocol), interface="127.0.0.1"
     )
@@ -281,9 +289,9 @@ async def test_after_remove_all(reactor: Any, connect: Connect) -> None:
     """Somebody, such as trial's janitor, has the reactor behind watch nothing."""
     first, _ = served(reactor, lambda protocol, data: None)
     lane = first.reactor
-    reactor.removeReader(lane)
+    reactor.removeReader(lane.lane)
     second = lane.listenTCP(0, Factory.forProtocol(Peer), interface="127.0.0.1")
-    assert lane in reactor.getReaders()
+    assert lane.lane in reactor.getReaders()
     await second.stopListening()
     await first.stopListening()
 
@@ -293,7 +301,7 @@ def test_what_epoll_cannot_watch(reactor: Any, tmp_path: Path) -> None:
     lane = ExpressReactor(reactor)
     with (tmp_path / "file").open("w") as file, pytest.raises(PermissionError):
         lane.addReader(file)
-    assert lane.fileno() == -1
+    assert lane.lane.fileno() == -1
     assert lane not in reactor.getReaders()
 
 
@@ -366,7 +374,7 @@ async def test_an_idle_lane_leaves_nothing(reactor: Any) -> None:
     assert lane.getWriters() == reactor.getWriters()
     await port.stopListening()
     assert len(reactor.getReaders()) == before
-    assert lane.fileno() == -1
+    assert lane.lane.fileno() == -1
 
 
 def test_one_lane_for_all_endpoints(reactor: Any) -> None:
@@ -384,3 +392,80 @@ def test_without_epoll(reactor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr("select.epoll")
     plain: Any = ExpressReactor(reactor)
     assert plain is reactor
+
+
+class Closing(Doing):
+    """Notes how its connection was lost, too."""
+
+    lost: ClassVar[list[type[BaseException] | None]]
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self.lost.append(reason.type)
+
+
+@pytest.mark.parametrize(
+    ("after", "received", "reason"),
+    [
+        (lambda transport: None, b"", ConnectionDone),
+        (lambda transport: transport.loseConnection(), b"", ConnectionDone),
+        (lambda transport: transport.write(b"bye"), b"bye", ConnectionDone),
+        (lambda transport: transport.writeSequence([b"b", b"ye"]), b"bye", ConnectionDone),
+        (lambda transport: transport.loseWriteConnection(), b"", ConnectionDone),
+        (lambda transport: transport.abortConnection(), b"", ConnectionAborted),
+    ],
+)
+@ensureDeferred
+async def test_closing_with_nothing_queued(
+    reactor: Any,
+    connect: Connect,
+    after: Callable[[Any], None],
+    received: bytes,
+    reason: type,
+) -> None:
+    """
+    What is done between C{loseConnection} and the close has its effect, and the
+    end is heard of once, after C{dataReceived} has returned.
+    """
+
+    def close(protocol: Doing, data: bytes) -> None:
+        protocol.transport.loseConnection()
+        after(protocol.transport)
+        assert Closing.lost == []
+
+    Closing.lost = []
+    port, target = served(reactor, close, Closing)
+    peer = await connect(target)
+    peer.transport.write(b"x")
+    await peer.until(reactor, lambda: peer.ended)
+    assert peer.received == received
+    await eventually(reactor, lambda: Closing.lost)
+    assert Closing.lost == [reason]
+    await port.stopListening()
+
+
+@ensureDeferred
+async def test_closing_another(reactor: Any, connect: Connect) -> None:
+    """Once its connection is told to close, a protocol receives no more."""
+    protocols: list[Doing] = []
+    received: list[bytes] = []
+
+    def close(protocol: Doing, data: bytes) -> None:
+        received.append(data)
+        if data == b"hello":
+            protocols.append(protocol)
+            return
+        # Both have data now, and one of them is first.
+        for each in protocols:
+            each.transport.loseConnection()
+
+    port, target = served(reactor, close)
+    first, second = await connect(target), await connect(target)
+    first.transport.write(b"hello")
+    second.transport.write(b"hello")
+    await eventually(reactor, lambda: len(protocols) == 2)
+    for peer in (first, second):
+        peer.transport.getHandle().send(b"close")
+    await first.until(reactor, lambda: first.ended)
+    await second.until(reactor, lambda: second.ended)
+    assert received == [b"hello", b"hello", b"close"]
+    await port.stopListening()
