@@ -5,11 +5,12 @@ Nothing here knows a transport, a clock or Twisted: bytes go in, facts come out.
 """
 
 import struct
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cached_property
 from hashlib import shake_128
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from echofactory.results import FailureKind
 
@@ -24,47 +25,41 @@ MAX_MESSAGE_SIZE = 1 << 40
 # Prime, so that neighbouring connections, messages and blocks start far apart.
 _STARTS = 65521
 _HEADER = struct.Struct(">III")
+_MASK = 0xFFFFFFFF
 
 
-@cache
-def _noise() -> bytes:
+# The same random-looking bytes in every process. What a block holds is cut out of
+# them, from a place that depends on which block it is.
+_NOISE = shake_128(b"echofactory").digest(_STARTS + BLOCK_SIZE)
+
+
+def blockGenerator(connection: int, size: int) -> Callable[[int, int], bytes]:
     """
-    Return the same random-looking bytes in every process: block content is
-    cut out of them, from a place that depends on what the block is.
+    Return what makes the blocks of one connection's generated messages, of the
+    message's number and the block's number in it, from 0.
+
+    A block opens with the connection's number, the message's and its own, and
+    goes on with bytes that depend on all three and on the offset; so a block that
+    was lost, repeated, swapped or altered differs from the one expected. A block
+    too short for the numbers has just those bytes.
+
+    @param size: of the blocks, from 1 byte to L{BLOCK_SIZE}.
     """
-    return shake_128(b"echofactory").digest(_STARTS + BLOCK_SIZE)
+    # It is called for each message: what is the same for all is done here.
+    numbers = size >= _HEADER.size
+    rest = size - _HEADER.size if numbers else size
+    origin = connection * 7919
+    connection &= _MASK
+    pack = _HEADER.pack
+    noise = _NOISE
 
+    def generate(message: int, block: int) -> bytes:
+        start = (origin + message * 104729 + block * 15485863) % _STARTS
+        if numbers:
+            return pack(connection, message & _MASK, block) + noise[start : start + rest]
+        return noise[start : start + rest]
 
-def generatedBlock(connection: int, message: int, block: int, size: int) -> bytes:
-    """
-    Return one block of a generated message.
-
-    It opens with the connection's number, the message's and its own, and goes
-    on with bytes that depend on all three and on the offset; so a block that
-    was lost, repeated, swapped or altered differs from the one expected. A
-    block too short for the numbers has just those bytes.
-
-    @param block: the block's number in its message, from 0.
-    @param size: bytes, from 1 to L{BLOCK_SIZE}.
-    """
-    start = (connection * 7919 + message * 104729 + block * 15485863) % _STARTS
-    if size < _HEADER.size:
-        return _noise()[start : start + size]
-    header = _HEADER.pack(connection & 0xFFFFFFFF, message & 0xFFFFFFFF, block)
-    return header + _noise()[start : start + size - _HEADER.size]
-
-
-class Block(NamedTuple):
-    """One piece of a connection's script, of at most L{BLOCK_SIZE} bytes."""
-
-    data: bytes
-    first: bool
-    """Whether a message begins with it."""
-    last: bool
-    """Whether a message ends with it."""
-
-
-_NOTHING = Block(b"", False, False)
+    return generate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +73,7 @@ class Workload:
     messages: tuple[bytes, ...] = DEFAULT_MESSAGES
     """Sent in turn, unless C{size} is given."""
     size: int | None = None
-    """Bytes a message: send generated messages instead (L{generatedBlock})."""
+    """Bytes a message: send generated messages instead (L{blockGenerator})."""
     count: int | None = None
     """Messages per connection; C{None}: each of the list once, or one generated."""
     window: int | None = None
@@ -124,29 +119,24 @@ class Workload:
             return self.window
         return len(self.messages) if self.size is None else 1
 
-    def script(self, connection: int) -> Iterator[Block]:
+    def script(self, connection: int) -> "Script":
         """
-        Yield all that one connection sends, in order.
+        Return all that one connection sends.
 
         @param connection: its number, from 1.
         """
-        for number in range(1, self.messagesPerConnection + 1):
-            size = self._sizeOf(number)
-            for at in range(0, size, BLOCK_SIZE):
-                end = min(at + BLOCK_SIZE, size)
-                yield Block(self._cut(connection, number, at, end), at == 0, end == size)
-
-    def _sizeOf(self, number: int) -> int:
-        return self.size or len(self._listed(number))
-
-    def _cut(self, connection: int, number: int, at: int, end: int) -> bytes:
-        """Return the bytes of message C{number} from offset C{at} to C{end}."""
         if self.size is None:
-            return self._listed(number)[at:end]
-        return generatedBlock(connection, number, at // BLOCK_SIZE, end - at)
+            return _ListScript(self._pieces, self.messagesPerConnection)
+        return _GeneratedScript(connection, self.size, self.messagesPerConnection)
 
-    def _listed(self, number: int) -> bytes:
-        return self.messages[(number - 1) % len(self.messages)]
+    @cached_property
+    def _pieces(self) -> "list[_Piece]":
+        """The list of messages, cut into blocks."""
+        return [
+            _Piece(message[at : at + BLOCK_SIZE], number, at, at + BLOCK_SIZE >= len(message))
+            for number, message in enumerate(self.messages, 1)
+            for at in range(0, len(message), BLOCK_SIZE)
+        ]
 
     def asJSON(self) -> dict[str, object]:
         """Return the C{workload} object of the JSON results."""
@@ -158,6 +148,88 @@ class Workload:
             "window": self.outstanding,
             "half_close": self.halfClose,
         }
+
+
+class Script(Protocol):
+    """
+    All that one connection sends, in order, in blocks of at most L{BLOCK_SIZE}
+    bytes; any of them can be had at any time, by its number from 0.
+    """
+
+    blocks: int
+    """How many there are."""
+    whole: bool
+    """Whether each of them is a message."""
+
+    def block(self, index: int) -> bytes:
+        """Return the bytes of a block."""
+
+    def begins(self, index: int) -> bool:
+        """Tell whether a message begins with a block."""
+
+    def ends(self, index: int) -> bool:
+        """Tell whether a message ends with a block."""
+
+    def place(self, index: int) -> tuple[int, int]:
+        """Return the number of a block's message, from 1, and its offset there."""
+
+
+class _GeneratedScript:
+    def __init__(self, connection: int, size: int, messages: int) -> None:
+        self._perMessage = -(-size // BLOCK_SIZE)
+        lastSize = size - (self._perMessage - 1) * BLOCK_SIZE
+        self._generate = blockGenerator(connection, BLOCK_SIZE)
+        self._generateLast = blockGenerator(connection, lastSize)
+        self.blocks = messages * self._perMessage
+        self.whole = self._perMessage == 1
+
+    def block(self, index: int) -> bytes:
+        if self.whole:
+            return self._generateLast(index + 1, 0)
+        number, part = divmod(index, self._perMessage)
+        last = part == self._perMessage - 1
+        return (self._generateLast if last else self._generate)(number + 1, part)
+
+    def begins(self, index: int) -> bool:
+        return index % self._perMessage == 0
+
+    def ends(self, index: int) -> bool:
+        return (index + 1) % self._perMessage == 0
+
+    def place(self, index: int) -> tuple[int, int]:
+        number, part = divmod(index, self._perMessage)
+        return number + 1, part * BLOCK_SIZE
+
+
+class _Piece(NamedTuple):
+    """A block of a list of messages."""
+
+    data: bytes
+    number: int
+    offset: int
+    last: bool
+
+
+class _ListScript:
+    def __init__(self, pieces: list[_Piece], messages: int) -> None:
+        self._pieces = pieces
+        rounds, rest = divmod(messages, pieces[-1].number)
+        self.blocks = rounds * len(pieces) + sum(piece.number <= rest for piece in pieces)
+        self.whole = len(pieces) == pieces[-1].number
+
+    def block(self, index: int) -> bytes:
+        return self._pieces[index % len(self._pieces)].data
+
+    def begins(self, index: int) -> bool:
+        return self._pieces[index % len(self._pieces)].offset == 0
+
+    def ends(self, index: int) -> bool:
+        return self._pieces[index % len(self._pieces)].last
+
+    def place(self, index: int) -> tuple[int, int]:
+        rounds, at = divmod(index, len(self._pieces))
+        piece = self._pieces[at]
+        return rounds * self._pieces[-1].number + piece.number, piece.offset
 
 
 class StreamFault(Exception):
@@ -215,33 +287,46 @@ class ExtraBytes(StreamFault):
         self.received = received
 
 
+KEPT = 64 * 1024
+"""Bytes that a verifier keeps of what went out; it has the rest made again."""
+
+
 class StreamVerifier:
     """
     Checks one connection's incoming stream against its script.
 
-    It walks the script a second time, and keeps nothing of what went out: a
-    peer that takes everything and returns nothing costs no memory.
+    Of what went out it keeps at most the block that is to come and L{KEPT} bytes
+    more: a peer that takes everything and returns nothing costs no memory.
 
     @ivar verified: messages that came back whole, so far.
     """
 
-    def __init__(self, script: Iterator[Block]) -> None:
+    def __init__(self, script: Script) -> None:
         """
-        @param script: what is sent on this connection, from the beginning.
+        @param script: what is sent on this connection.
         """
         self.verified = 0
         self._script = script
-        # The block that is to come, and how much of it has: of it, and of its
-        # message's blocks before it.
-        self._block, _, self._last = next(script)
+        self._whole = script.whole
+        # The block that is to come, if it went out, and how much of it has come.
+        self._block: bytes | None = None
         self._offset = 0
-        self._before = 0
-        # Bytes that went out and have not come back.
-        self._outstanding = 0
+        # Numbers of blocks: the one to come, and the next that goes out.
+        self._index = 0
+        self._sent = 0
+        # The blocks after the one to come, as far as they are kept.
+        self._kept: deque[bytes] = deque()
+        self._keptSize = 0
 
-    def sent(self, size: int) -> None:
-        """Note that the next C{size} bytes of the script went out."""
-        self._outstanding += size
+    def sent(self, block: bytes) -> None:
+        """Note that the script's next block went out."""
+        ahead = self._sent - self._index
+        self._sent += 1
+        if not ahead:
+            self._block = block
+        elif ahead == len(self._kept) + 1 and self._keptSize + len(block) <= KEPT:
+            self._kept.append(block)
+            self._keptSize += len(block)
 
     def feed(self, data: bytes) -> int:
         """
@@ -250,44 +335,50 @@ class StreamVerifier:
         @raise StreamFault: at the first byte that is not the next one sent.
             The stream has lost its meaning there: nothing may be fed after it.
         """
-        size = len(data)
-        if data == self._block and not self._offset and size <= self._outstanding:
-            return self._advance(size)
+        # One comparison, for what comes back as it went out.
+        if data == self._block and not self._offset:
+            return self._advance()
+        return self._feedPieces(data)
 
+    def _feedPieces(self, data: bytes) -> int:
         completed = 0
         at = 0
-        while at < size:
-            if not self._outstanding:
+        while at < len(data):
+            block = self._block
+            if block is None:
                 raise ExtraBytes(self.verified, data[at : at + EchoMismatch.SHOWN], completed)
-            length = min(len(self._block) - self._offset, size - at, self._outstanding)
-            piece = data[at : at + length]
-            if not self._block.startswith(piece, self._offset):
-                raise self._mismatch(piece, completed)
-            at += length
-            completed += self._advance(length)
+            piece = data[at : at + len(block) - self._offset]
+            if not block.startswith(piece, self._offset):
+                raise self._mismatch(block, piece, completed)
+            at += len(piece)
+            self._offset += len(piece)
+            if self._offset == len(block):
+                completed += self._advance()
         return completed
 
-    def _advance(self, size: int) -> int:
-        """Count verified bytes of a block; return 1 if they ended a message."""
-        self._outstanding -= size
-        self._offset += size
-        if self._offset < len(self._block):
-            return 0
-        ended = self._last
-        self._before = 0 if ended else self._before + self._offset
+    def _advance(self) -> int:
+        """Go on to the next block; return 1 if this one ended a message."""
+        ended = self._whole or self._script.ends(self._index)
+        self._index += 1
         self._offset = 0
-        # After the last one there is nothing outstanding to compare it with.
-        self._block, _, self._last = next(self._script, _NOTHING)
+        if self._index == self._sent:
+            self._block = None
+        elif self._kept:
+            self._block = self._kept.popleft()
+            self._keptSize -= len(self._block)
+        else:
+            self._block = self._script.block(self._index)
         self.verified += ended
-        return int(ended)
+        return ended
 
-    def _mismatch(self, piece: bytes, completed: int) -> EchoMismatch:
-        sent = self._block[self._offset : self._offset + len(piece)]
+    def _mismatch(self, block: bytes, piece: bytes, completed: int) -> EchoMismatch:
+        sent = block[self._offset : self._offset + len(piece)]
         at = next(i for i, (a, b) in enumerate(zip(sent, piece, strict=True)) if a != b)
+        message, offset = self._script.place(self._index)
         shown = EchoMismatch.SHOWN
         return EchoMismatch(
-            self.verified + 1,
-            self._before + self._offset + at,
+            message,
+            offset + self._offset + at,
             sent[at : at + shown],
             piece[at : at + shown],
             completed,

@@ -13,22 +13,30 @@ from hypothesis import strategies as st
 from echofactory.workload import (
     BLOCK_SIZE,
     DEFAULT_MESSAGES,
+    KEPT,
     EchoMismatch,
     ExtraBytes,
     StreamFault,
     StreamVerifier,
     Workload,
-    generatedBlock,
+    blockGenerator,
 )
 
 
+def blocksOf(workload: Workload, connection: int = 1) -> list[bytes]:
+    script = workload.script(connection)
+    return [script.block(index) for index in range(script.blocks)]
+
+
 def sent(workload: Workload, connection: int = 1) -> bytes:
-    return b"".join(block.data for block in workload.script(connection))
+    return b"".join(blocksOf(workload, connection))
 
 
 def verifierOf(workload: Workload, connection: int = 1) -> StreamVerifier:
+    """Return a verifier of which everything went out."""
     verifier = StreamVerifier(workload.script(connection))
-    verifier.sent(workload.bytesPerConnection)
+    for block in blocksOf(workload, connection):
+        verifier.sent(block)
     return verifier
 
 
@@ -54,23 +62,42 @@ class TestWorkload:
         """Sizes below, at and above a block's, and below the numbers' own."""
         for size in (1, 11, 12, 13, BLOCK_SIZE, BLOCK_SIZE + 1, 3 * BLOCK_SIZE + 7):
             workload = Workload(size=size, count=2)
-            blocks = list(workload.script(3))
-            assert sum(len(block.data) for block in blocks) == 2 * size
+            blocks = blocksOf(workload, 3)
+            assert sum(len(block) for block in blocks) == 2 * size
             assert workload.bytesPerConnection == 2 * size
-            assert [b.first for b in blocks].count(True) == 2
-            assert [b.last for b in blocks].count(True) == 2
-            assert max(len(block.data) for block in blocks) <= BLOCK_SIZE
+            assert max(len(block) for block in blocks) <= BLOCK_SIZE
+            script = workload.script(3)
+            assert script.whole == (size <= BLOCK_SIZE)
+            places = [script.place(index) for index in range(script.blocks)]
+            assert [message for message, offset in places if not offset] == [1, 2]
+            for index, (message, offset) in enumerate(places):
+                assert script.begins(index) == (offset == 0)
+                assert script.ends(index) == (offset + len(blocks[index]) == size)
+                assert sum(map(len, blocks[:index])) == (message - 1) * size + offset
 
     def test_a_long_message_of_the_list_is_cut(self) -> None:
         """A file of any length goes out in blocks."""
         message = bytes(range(256)) * 1024
-        blocks = list(Workload(messages=(message,)).script(1))
-        assert b"".join(block.data for block in blocks) == message
-        assert len(blocks) == 4
+        workload = Workload(messages=(b"short", message), count=3)
+        blocks = blocksOf(workload)
+        assert b"".join(blocks) == b"short" + message + b"short"
+        script = workload.script(1)
+        assert [script.place(index) for index in range(len(blocks))] == [
+            (1, 0),
+            *((2, at) for at in range(0, len(message), BLOCK_SIZE)),
+            (3, 0),
+        ]
+        assert [script.ends(index) for index in range(len(blocks))] == [
+            True,
+            *[False] * 3,
+            True,
+            True,
+        ]
+        assert not script.whole
 
     def test_generated_content_is_the_same_everywhere(self) -> None:
         """Two processes agree on what message 2 of connection 1 is."""
-        block = generatedBlock(1, 2, 0, 32)
+        block = blockGenerator(1, 32)(2, 0)
         assert block.hex() == (
             "000000010000000200000000fca352ff943f91335154138dd610a58b4bee1b83"
         )
@@ -78,7 +105,7 @@ class TestWorkload:
     def test_generated_messages_differ_everywhere(self) -> None:
         """No two blocks of the same size are the same, nor shifted the same."""
         blocks = [
-            generatedBlock(connection, message, block, 256)
+            blockGenerator(connection, 256)(message, block)
             for connection in range(1, 30)
             for message in range(1, 10)
             for block in range(3)
@@ -125,7 +152,7 @@ class TestStreamVerifier:
         """A message of several blocks is one message."""
         workload = Workload(size=2 * BLOCK_SIZE + 5, count=2)
         verifier = verifierOf(workload)
-        assert sum(verifier.feed(block.data) for block in workload.script(1)) == 2
+        assert sum(verifier.feed(block) for block in blocksOf(workload)) == 2
 
     @given(
         st.integers(0, 2 * (BLOCK_SIZE + 100) - 1),
@@ -183,6 +210,28 @@ class TestStreamVerifier:
         with pytest.raises(EchoMismatch) as caught:
             verifierOf(workload, 1).feed(sent(workload, 2))
         assert (caught.value.message, caught.value.offset) == (1, 3)
+
+    def test_in_step_with_what_goes_out(self) -> None:
+        """Blocks go out and come back in turns, with more out than is kept."""
+        workload = Workload(size=KEPT // 4, count=40)
+        blocks = blocksOf(workload)
+        verifier = StreamVerifier(workload.script(1))
+        out = back = 0
+        for ahead in [1, 3, 20, 2, 0, 9, 0, 12, 0]:
+            while out < len(blocks) and out - back < ahead:
+                verifier.sent(blocks[out])
+                out += 1
+            while back < out - ahead // 3:
+                assert verifier.feed(blocks[back]) == 1
+                back += 1
+        assert (back, verifier.verified) == (40, 40)
+
+    def test_what_was_not_sent_yet_is_extra(self) -> None:
+        """A peer that knows what comes next has still to wait for it."""
+        verifier = StreamVerifier(Workload().script(1))
+        verifier.sent(DEFAULT_MESSAGES[0])
+        with pytest.raises(ExtraBytes):
+            verifier.feed(b"".join(DEFAULT_MESSAGES))
 
     def test_extra_bytes(self) -> None:
         """More than was sent is a fault of its own, and costs no message."""

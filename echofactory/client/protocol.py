@@ -23,7 +23,7 @@ from echofactory.echo import IEchoTransport, releaseClosing, turnOffNagle
 from echofactory.listening import reasonText
 from echofactory.results import FailureKind
 from echofactory.trace import Trace
-from echofactory.workload import BLOCK_SIZE, Block, EchoMismatch, StreamFault, StreamVerifier
+from echofactory.workload import BLOCK_SIZE, EchoMismatch, StreamFault, StreamVerifier
 
 if TYPE_CHECKING:
     from echofactory.client.factory import EchoClientFactory
@@ -58,10 +58,13 @@ class EchoClient(Protocol):
         self.established = False
         self.settled = False
         self._results = factory.results
+        self._record = factory.results.response.record
         self._clock = factory.clock
         self._script = factory.workload.script(number)
-        self._verifier = StreamVerifier(factory.workload.script(number))
-        self._next: Block | None = next(self._script)
+        self._verifier = StreamVerifier(self._script)
+        # The next block to send, and the one to stop before.
+        self._next = 0
+        self._end = self._script.blocks
         self._window = factory.workload.outstanding
         self._halfClose = factory.workload.halfClose
         self._tracing = factory.trace >= Trace.DATA
@@ -108,41 +111,58 @@ class EchoClient(Protocol):
 
     def _send(self) -> None:
         """Send what the window and the transport have room for."""
-        batch: list[bytes] = []
-        size = started = 0
-        while (block := self._next) is not None and not self._paused:
-            data, first, _ = block
-            if first:
-                if len(self._sentAt) + started >= self._window:
-                    break
-                started += 1
-            if self._tracing:
-                self.factory.traceSending(self.number, data)
-            batch.append(data)
-            size += len(data)
-            self._next = next(self._script, None)
-            if size >= BLOCK_SIZE:
-                self._write(batch, size, started)
-                batch = []
-                size = started = 0
-        if batch:
-            self._write(batch, size, started)
-        if self._next is None:
+        while self._next < self._end and not self._paused:
+            room = self._window - len(self._sentAt)
+            if room == 1 and self._script.whole:
+                # The usual case: the one that a round trip's price is of.
+                self._write(self._take(), 1)
+                break
+            batch, started = self._gather(room)
+            if not batch:
+                return
+            self._write(b"".join(batch), started)
+        if self._next == self._end:
             self.transport.unregisterProducer()
             if self._halfClose:
                 self.transport.loseWriteConnection()
 
-    def _write(self, batch: list[bytes], size: int, started: int) -> None:
+    def _gather(self, room: int) -> tuple[list[bytes], int]:
         """
-        @param size: bytes in the batch.
-        @param started: messages that begin in it.
+        Return blocks that can go out together, and how many messages begin in
+        them: no more than C{room}.
         """
-        now = self._clock()
-        self._sentAt.extend([now] * started)
+        batch: list[bytes] = []
+        size = started = 0
+        while self._next < self._end and size < BLOCK_SIZE:
+            if self._script.begins(self._next):
+                if started == room:
+                    break
+                started += 1
+            batch.append(self._take())
+            size += len(batch[-1])
+        return batch, started
+
+    def _take(self) -> bytes:
+        """Return the next block of the script, which will go out."""
+        block = self._script.block(self._next)
+        self._next += 1
+        self._verifier.sent(block)
+        if self._tracing:
+            self.factory.traceSending(self.number, block)
+        return block
+
+    def _write(self, data: bytes, started: int) -> None:
+        """
+        @param started: messages that begin in C{data}.
+        """
         self._results.sent += started
-        self._results.bytesSent += size
-        self._verifier.sent(size)
-        self.transport.write(b"".join(batch))
+        self._results.bytesSent += len(data)
+        now = self._clock()
+        if started == 1:
+            self._sentAt.append(now)
+        else:
+            self._sentAt.extend([now] * started)
+        self.transport.write(data)
 
     def dataReceived(self, data: bytes) -> None:
         if self.settled:
@@ -160,19 +180,23 @@ class EchoClient(Protocol):
                 self._results.mismatched += 1
             self._fail(fault.kind, str(fault))
             return
-        self._verified(completed, now)
-        if self._next is not None:
+        if completed == 1:
+            self._record(now - self._sentAt.popleft())
+            self._results.verified += 1
+        else:
+            self._verified(completed, now)
+        if self._next < self._end:
             self._send()
         elif not self._sentAt and not self._halfClose:
             self._complete()
 
     def _verified(self, completed: int, now: int) -> None:
         for _ in range(completed):
-            self._results.response.record(now - self._sentAt.popleft())
+            self._record(now - self._sentAt.popleft())
         self._results.verified += completed
 
     def readConnectionLost(self) -> None:
-        if self._halfClose and self._next is None and not self._sentAt:
+        if self._halfClose and self._next == self._end and not self._sentAt:
             self._complete()
         else:
             self._fail(*classify(ConnectionDone()))
@@ -206,7 +230,7 @@ class EchoClient(Protocol):
         """The outcome is known: send nothing more, expect nothing more."""
         self.settled = True
         self.progressAt = self._clock()
-        self._next = None
+        self._end = self._next
         self._results.unanswered += len(self._sentAt)
         self._sentAt.clear()
         if self.transport is not None:
@@ -257,7 +281,7 @@ class EchoClient(Protocol):
 
     def resumeProducing(self) -> None:
         self._paused = False
-        if self._next is not None:
+        if self._next < self._end:
             self._send()
         releaseClosing(self.transport)
 
