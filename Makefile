@@ -8,7 +8,7 @@ PACKAGE = $(VENV)/.package
 TOOLS = $(VENV)/.tools
 DEMO_PORT ?= 65432
 
-.PHONY: demo test lint typecheck wheel clean
+.PHONY: demo test bench lint typecheck wheel clean
 
 demo: $(PACKAGE)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh $(DEMO_PORT)
@@ -21,6 +21,11 @@ test: $(TOOLS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=95
 	$(BIN)/python -m pytest --reactor=asyncio -q
+
+# Ours beside others, into bench/ and the README: some ten minutes, on a machine
+# that has two cores to itself and gcc. QUICK=1 only shows that it works.
+bench: $(TOOLS)
+	$(BIN)/python -m bench $(if $(QUICK),--quick --into build/bench)
 
 lint: $(TOOLS)
 	$(BIN)/ruff check

@@ -1,0 +1,3 @@
+"""
+What an echo costs here, beside what it costs others: C{python -m bench}.
+"""

@@ -1,0 +1,148 @@
+"""
+C{python -m bench}: what an echo costs here, beside what it costs others.
+"""
+
+import argparse
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+
+from bench.processes import LOAD_CORE, SERVER_CORE
+from bench.show import GROUPS, Values, draw, goals, ratio, table
+from bench.suite import C_EPOLL, CLIENTS, SERVERS, WEB, Extent, Suite
+from echofactory.descriptors import raiseDescriptorLimit
+
+_HERE = Path(__file__).parent
+_README = _HERE.parent / "README.md"
+_ORDER = list(SERVERS | CLIENTS | {C_EPOLL: []} | WEB)
+
+_FULL = Extent(seconds=0.5, idle=5000, count=1000)
+_QUICK = Extent(seconds=0.1, idle=1000, count=100)
+
+
+def _machine() -> dict[str, object]:
+    """Describe what it ran on, and with."""
+    model = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    compiler = subprocess.run(["gcc", "--version"], capture_output=True, text=True, check=True)
+    return {
+        "cpu": model[1] if model else platform.machine(),
+        "cores": os.cpu_count(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "twisted": version("twisted"),
+        "uvloop": version("uvloop"),
+        "gcc": compiler.stdout.split("\n", 1)[0],
+        "server_core": SERVER_CORE,
+        "load_core": LOAD_CORE,
+    }
+
+
+def _asJSON(values: Values, machine: dict[str, object], rounds: int, extent: Extent) -> str:
+    written = {
+        "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": machine,
+        "rounds": rounds,
+        "seconds": extent.seconds,
+        "idle_connections": extent.idle,
+        "client_messages": extent.count * 100,
+        "measures": {
+            measure.key: {
+                "part": part,
+                "title": measure.title,
+                "unit": measure.unit,
+                "more_is_better": measure.more,
+                "peers": {
+                    peer: {
+                        "median": median(figures),
+                        "min": min(figures),
+                        "max": max(figures),
+                        "ours_over_its": ratio(values[measure.key], peer),
+                        "rounds": figures,
+                    }
+                    for peer, figures in values[measure.key].items()
+                },
+            }
+            for part, measures in GROUPS
+            for measure in measures
+        },
+    }
+    return json.dumps(written, indent=1) + "\n"
+
+
+def _intoREADME(text: str) -> None:
+    readme = _README.read_text()
+    begin, end = "<!-- made by make bench -->\n", "<!-- until here -->\n"
+    before, _, rest = readme.partition(begin)
+    _, _, after = rest.partition(end)
+    _README.write_text(f"{before}{begin}```\n{text}```\n{end}{after}")
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench",
+        description="Measure echo servers and clients beside each other, round by round, the"
+        " server on one core and the load on another, and write the table into the README.",
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=9, help="rounds through all of them (default 9)"
+    )
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="one short round, to see that it works: its figures mean little, and go to --into",
+    )
+    parser.add_argument(
+        "--into",
+        type=Path,
+        default=None,
+        help="directory for results.json and results.svg, instead of this one and the README",
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Do what the command line says."""
+    arguments = _arguments()
+    rounds, extent = (1, _QUICK) if arguments.quick else (arguments.rounds, _FULL)
+    raiseDescriptorLimit()
+    machine = _machine()
+    values: Values = {}
+    with tempfile.TemporaryDirectory() as directory:
+        suite = Suite(extent, Path(directory))
+        for number in range(rounds):
+            print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
+            for figure in suite.round(number):
+                values.setdefault(figure.measure, {}).setdefault(figure.peer, []).append(
+                    figure.value
+                )
+    values = {
+        key: {peer: peers[peer] for peer in _ORDER if peer in peers}
+        for key, peers in values.items()
+    }
+    described = (
+        f"{machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']};"
+        f" Python {machine['python']}, Twisted {machine['twisted']}, uvloop {machine['uvloop']},"
+        f" {machine['gcc']};\nserver on core {SERVER_CORE}, load in C (bench/load.c) on core {LOAD_CORE}; medians"
+        f" of {rounds} interleaved rounds of {extent.seconds:g} s;"
+        " ratios are medians of the rounds'\n\n"
+    )
+    text = f"{described}{table(values)}\n{goals(values)}"
+    print(text, end="")
+    into = arguments.into or _HERE
+    into.mkdir(parents=True, exist_ok=True)
+    (into / "results.json").write_text(_asJSON(values, machine, rounds, extent))
+    draw(values, into / "results.svg")
+    if into == _HERE:
+        _intoREADME(text)
+
+
+if __name__ == "__main__":
+    main()

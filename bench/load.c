@@ -1,0 +1,221 @@
+/*
+ * The bench's load: many connections, one request outstanding on each.
+ *
+ *   load HOST PORT CONNECTIONS SECONDS echo SIZE
+ *   load HOST PORT CONNECTIONS SECONDS churn SIZE
+ *   load HOST PORT CONNECTIONS SECONDS ask REQUEST REPLY-SIZE
+ *
+ * echo   sends SIZE bytes, compares what comes back, and begins again.
+ * churn  the same, with a new connection for every message.
+ * ask    sends REQUEST and counts REPLY-SIZE bytes that come back.
+ *
+ * echo and ask first open every connection and have one reply on each. Then it
+ * prints "ready", waits for a line on its standard input, runs for SECONDS and
+ * until all is answered, and prints how many replies came, within how many
+ * nanoseconds, and how many of these it was on a processor. At the end of its
+ * input it closes everything. Whatever goes wrong ends it with status 1.
+ */
+#define _GNU_SOURCE
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+/* No listening queue shall overflow, be it as short as Twisted's, 50. */
+#define OPENING_AT_ONCE 32
+#define EVENTS 256
+/* Of the source addresses 127.1.0.1 and on: each has some 28,000 ports. */
+#define SOURCES 64
+
+struct connection {
+    int fd;
+    size_t sent, received;
+    int waits_to_send;
+};
+
+static const char *host;
+static int port, poller, churning, comparing, running;
+static char *request;
+static size_t request_size, reply_size;
+static unsigned long replies, outstanding, opened;
+static char buffer[1 << 18];
+
+static void fail(const char *what)
+{
+    fprintf(stderr, "load: %s: %s\n", what, errno ? strerror(errno) : "wrong");
+    exit(1);
+}
+
+static long long read_clock(clockid_t clock)
+{
+    struct timespec t;
+    clock_gettime(clock, &t);
+    return t.tv_sec * 1000000000LL + t.tv_nsec;
+}
+
+static void watch(struct connection *c, int operation, unsigned events)
+{
+    struct epoll_event event = {.events = events, .data.ptr = c};
+    if (epoll_ctl(poller, operation, c->fd, &event) < 0)
+        fail("epoll_ctl");
+}
+
+static void begin(struct connection *c)
+{
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
+    int yes = 1;
+
+    inet_pton(AF_INET, host, &to.sin_addr);
+    c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    if (c->fd < 0)
+        fail("socket");
+    outstanding++;
+    c->sent = c->received = 0;
+    c->waits_to_send = 1;
+    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+    if (churning) {
+        struct sockaddr_in from = {.sin_family = AF_INET};
+        from.sin_addr.s_addr = htonl(0x7f010001 + opened++ % SOURCES);
+        setsockopt(c->fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &yes, sizeof yes);
+        if (bind(c->fd, (struct sockaddr *)&from, sizeof from) < 0)
+            fail("bind");
+    }
+    if (connect(c->fd, (struct sockaddr *)&to, sizeof to) < 0 && errno != EINPROGRESS)
+        fail("connect");
+    watch(c, EPOLL_CTL_ADD, EPOLLIN | EPOLLOUT);
+}
+
+static void send_rest(struct connection *c)
+{
+    while (c->sent < request_size) {
+        ssize_t n = send(c->fd, request + c->sent, request_size - c->sent, MSG_NOSIGNAL);
+        if (n < 0) {
+            if (errno != EAGAIN)
+                fail("send");
+            if (!c->waits_to_send)
+                watch(c, EPOLL_CTL_MOD, EPOLLIN | EPOLLOUT);
+            c->waits_to_send = 1;
+            return;
+        }
+        c->sent += n;
+    }
+    if (c->waits_to_send)
+        watch(c, EPOLL_CTL_MOD, EPOLLIN);
+    c->waits_to_send = 0;
+}
+
+static void ask(struct connection *c)
+{
+    outstanding++;
+    c->sent = c->received = 0;
+    send_rest(c);
+}
+
+/* Returns whether a reply is complete. */
+static int receive(struct connection *c)
+{
+    ssize_t n = recv(c->fd, buffer, sizeof buffer, 0);
+    if (n < 0) {
+        if (errno == EAGAIN)
+            return 0;
+        fail("recv");
+    }
+    errno = 0;
+    if (!n || c->received + n > (comparing ? c->sent : reply_size))
+        fail(n ? "reply too long" : "connection closed");
+    if (comparing && memcmp(buffer, request + c->received, n))
+        fail("reply");
+    c->received += n;
+    return c->received == reply_size;
+}
+
+/* Serve what is ready; fresh is how many connections were begun. */
+static void pass(struct connection *all, int *fresh, int total)
+{
+    struct epoll_event events[EVENTS];
+    int ready = epoll_wait(poller, events, EVENTS, 10000);
+
+    if (ready < 0)
+        fail("epoll_wait");
+    errno = 0;
+    if (!ready)
+        fail("nothing came for 10 seconds");
+    for (int i = 0; i < ready; i++) {
+        struct connection *c = events[i].data.ptr;
+        if (events[i].events & EPOLLOUT)
+            send_rest(c);
+        if (!(events[i].events & (EPOLLIN | EPOLLERR | EPOLLHUP)) || !receive(c))
+            continue;
+        replies++;
+        outstanding--;
+        if (churning) {
+            close(c->fd);
+            if (running)
+                begin(c);
+        } else {
+            if (running)
+                ask(c);
+            else if (*fresh < total)
+                begin(&all[(*fresh)++]);
+        }
+    }
+}
+
+int main(int argc, char **argv)
+{
+    if (argc < 7)
+        return fputs("load: see the head of load.c\n", stderr), 2;
+    host = argv[1];
+    port = atoi(argv[2]);
+    int total = atoi(argv[3]);
+    double seconds = atof(argv[4]);
+    churning = !strcmp(argv[5], "churn");
+    comparing = strcmp(argv[5], "ask");
+    if (comparing) {
+        reply_size = request_size = atol(argv[6]);
+        request = malloc(request_size);
+        for (size_t i = 0; i < request_size; i++)
+            request[i] = (i * 2654435761u) >> 13;
+    } else {
+        request = argv[6];
+        request_size = strlen(request);
+        reply_size = atol(argv[7]);
+    }
+
+    struct connection *all = calloc(total, sizeof *all);
+    int fresh = 0;
+    poller = epoll_create1(0);
+    if (!churning) {
+        while (fresh < total && fresh < OPENING_AT_ONCE)
+            begin(&all[fresh++]);
+        while (outstanding)
+            pass(all, &fresh, total);
+    }
+    puts("ready");
+    fflush(stdout);
+    if (getchar() == EOF)
+        return 0;
+
+    replies = 0;
+    running = 1;
+    long long spent = read_clock(CLOCK_PROCESS_CPUTIME_ID);
+    long long from = read_clock(CLOCK_MONOTONIC);
+    for (int i = 0; i < total; i++)
+        churning ? begin(&all[i]) : ask(&all[i]);
+    do {
+        pass(all, &fresh, total);
+        running = read_clock(CLOCK_MONOTONIC) - from < seconds * 1e9;
+    } while (running || outstanding);
+    printf("%lu %lld %lld\n", replies, read_clock(CLOCK_MONOTONIC) - from,
+           read_clock(CLOCK_PROCESS_CPUTIME_ID) - spent);
+    fflush(stdout);
+    getchar();
+    return 0;
+}

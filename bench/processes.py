@@ -1,0 +1,193 @@
+"""
+Starting servers and loads, each on a core of its own, and reading what they cost.
+"""
+
+import os
+import re
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic, sleep
+
+SERVER_CORE, LOAD_CORE = sorted(os.sched_getaffinity(0))[:2]
+
+_STARTED_WITHIN = 20.0
+"""Seconds for a server to listen."""
+
+
+def freePort() -> int:
+    """Return a port of the loopback that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def compiled(source: Path, into: Path) -> Path:
+    """Compile a C program, and return where it is."""
+    program = into / source.stem
+    subprocess.run(["gcc", "-O2", "-Wall", "-o", program, source], check=True)
+    return program
+
+
+def pinned(core: int, command: list[str]) -> list[str]:
+    return ["taskset", "--cpu-list", str(core), *command]
+
+
+@dataclass(frozen=True)
+class Server:
+    """
+    A server that is running.
+
+    @ivar pid: of its process.
+    @ivar port: where it listens on 127.0.0.1.
+    """
+
+    command: str
+    pid: int
+    port: int
+
+    def cpuNs(self) -> int:
+        """Return the nanoseconds that its threads have spent on a processor."""
+        return sum(
+            int(tasks.read_text().split()[0])
+            for tasks in Path(f"/proc/{self.pid}/task").glob("*/schedstat")
+        )
+
+    def residentBytes(self) -> int:
+        """Return how much memory of its own the process has resident."""
+        rollup = Path(f"/proc/{self.pid}/smaps_rollup").read_text()
+        return 1024 * sum(
+            int(size) for size in re.findall(r"^Private_\w+: +(\d+) kB$", rollup, re.MULTILINE)
+        )
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as attempt:
+        return attempt.connect_ex(("127.0.0.1", port)) == 0
+
+
+@contextmanager
+def serving(command: list[str]) -> Iterator[Server]:
+    """
+    Run a server while the context lasts.
+
+    @param command: what runs it; C{PORT} in an argument stands for its port.
+    @raise RuntimeError: if it does not come to listen.
+    """
+    port = freePort()
+    command = [argument.replace("PORT", str(port)) for argument in command]
+    with (
+        open(os.devnull, "r+b") as null,
+        ExitStack() as stack,
+    ):
+        process = subprocess.Popen(
+            pinned(SERVER_CORE, command), stdin=null, stdout=null, stderr=null
+        )
+        stack.callback(process.wait)
+        stack.callback(process.kill)
+        limit = monotonic() + _STARTED_WITHIN
+        while not _listens(port):
+            if process.poll() is not None or monotonic() > limit:
+                raise RuntimeError(f"does not listen: {' '.join(command)}")
+            sleep(0.02)
+        yield Server(" ".join(command), process.pid, port)
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """
+    What came of a load.
+
+    @ivar replies: how many came.
+    @ivar elapsedNs: within how long.
+    @ivar cpuNs: what the server spent on them.
+    @ivar loadNs: what the load spent on them.
+    """
+
+    replies: int
+    elapsedNs: int
+    cpuNs: int
+    loadNs: int
+
+    @property
+    def perSecond(self) -> float:
+        return self.replies / (self.elapsedNs / 1e9)
+
+    @property
+    def cpuUs(self) -> float:
+        """Microseconds of the server's processor time for each reply."""
+        return self.cpuNs / 1e3 / self.replies
+
+    @property
+    def loadUs(self) -> float:
+        """Microseconds of the load's processor time for each reply."""
+        return self.loadNs / 1e3 / self.replies
+
+
+class Load:
+    """
+    The load program (C{load.c}) against a server: its connections are open,
+    and each has had a reply.
+    """
+
+    def __init__(self, process: "subprocess.Popen[str]", server: Server) -> None:
+        self._process = process
+        self._server = server
+
+    def run(self) -> Exchange:
+        """
+        Have it send for as long as it was told to.
+
+        @raise RuntimeError: if it fails.
+        """
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        before = self._server.cpuNs()
+        self._process.stdin.write("\n")
+        self._process.stdin.flush()
+        came = self._process.stdout.readline().split()
+        spent = self._server.cpuNs() - before
+        if not came:
+            raise RuntimeError(f"the load failed against {self._server.command}")
+        replies, elapsedNs, loadNs = map(int, came)
+        return Exchange(replies, elapsedNs, spent, loadNs)
+
+
+@contextmanager
+def loading(
+    program: Path, server: Server, connections: int, seconds: float, *what: str
+) -> Iterator[Load]:
+    """Open a load's connections while the context lasts."""
+    command = [str(program), "127.0.0.1", str(server.port), str(connections), str(seconds)]
+    with subprocess.Popen(
+        pinned(LOAD_CORE, [*command, *what]),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        try:
+            if process.stdout.readline() != "ready\n":
+                raise RuntimeError(f"the load failed against {server.command}")
+            yield Load(process, server)
+        finally:
+            # It closes its connections at the end of its input.
+            process.communicate()
+
+
+def cpuOf(command: list[str]) -> float:
+    """
+    Run a client to its end, and return its processor time in seconds.
+
+    @raise RuntimeError: if it fails.
+    """
+    process = subprocess.Popen(pinned(LOAD_CORE, command), stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"failed: {' '.join(command)}")
+    return usage.ru_utime + usage.ru_stime

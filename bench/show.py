@@ -1,0 +1,98 @@
+"""
+The figures of a bench, for people: the table, the goals and the picture.
+"""
+
+from pathlib import Path
+from statistics import median
+
+from bench.suite import (
+    CLIENT_MEASURES,
+    GOALS,
+    OURS,
+    SERVER_MEASURES,
+    WEB_MEASURES,
+    Measure,
+)
+
+Values = dict[str, dict[str, list[float]]]
+"""By measure and peer, ours first, the figure of each round."""
+
+GROUPS = (
+    ("server", SERVER_MEASURES),
+    ("client", CLIENT_MEASURES),
+    ("twistd web", WEB_MEASURES),
+)
+
+_DRAWN = ("cpu_100x64", "cpu_1000x1k", "bulk_10x1m", "idle")
+
+
+def ratio(peers: dict[str, list[float]], peer: str) -> float:
+    """Return the median, over the rounds, of our figure divided by a peer's."""
+    ours = next(iter(peers.values()))
+    return median(mine / its for mine, its in zip(ours, peers[peer], strict=True))
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}"
+
+
+def _better(measure: Measure) -> str:
+    return "more is better" if measure.more else "less is better"
+
+
+def table(values: Values) -> str:
+    """Return the one table: each peer's median, least and most, and ours over its."""
+    lines = [f"{'':<34}{'median':>10}{'least':>10}{'most':>10}{'ours / its':>12}"]
+    for group, measures in GROUPS:
+        for measure in measures:
+            lines.append(f"{group}: {measure.title}, {measure.unit} ({_better(measure)})")
+            peers = values[measure.key]
+            lines += (
+                f"  {peer:<32}{_figure(median(figures)):>10}{_figure(min(figures)):>10}"
+                f"{_figure(max(figures)):>10}{ratio(peers, peer):>12.2f}"
+                for peer, figures in peers.items()
+            )
+    return "\n".join(lines) + "\n"
+
+
+def goals(values: Values) -> str:
+    """Return a line for each goal: what was to be reached, and what is."""
+    measures = {measure.key: measure for _, group in GROUPS for measure in group}
+    lines = []
+    for goal in GOALS:
+        measure = measures[goal.measure]
+        reached = ratio(values[goal.measure], goal.peer)
+        kept = reached >= goal.bound if measure.more else reached <= goal.bound
+        sign = "≥" if measure.more else "≤"
+        lines.append(
+            f"  {measure.title + ' / ' + goal.peer:<52}{reached:>6.2f}"
+            f"  goal {sign} {goal.bound:.2f}{'' if kept else '  missed'}"
+        )
+    return "goals\n" + "\n".join(lines) + "\n"
+
+
+def draw(values: Values, path: Path) -> None:
+    """Draw the measures that the README shows; the file's suffix names the format."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    measures = {measure.key: measure for measure in SERVER_MEASURES}
+    # The same figures make the same file.
+    with mpl.rc_context({"svg.hashsalt": "echofactory", "svg.fonttype": "none"}):
+        figure = Figure(figsize=(11, 6.4), layout="constrained")
+        for axes, key in zip(figure.subplots(2, 2).flat, _DRAWN, strict=True):
+            peers = values[key]
+            medians = [median(figures) for figures in peers.values()]
+            spans = list(zip(medians, peers.values(), strict=True))
+            reach = [
+                [middle - min(figures) for middle, figures in spans],
+                [max(figures) - middle for middle, figures in spans],
+            ]
+            colours = ["#d1495b" if peer == OURS else "#8aa1b1" for peer in peers]
+            axes.barh(list(peers), medians, xerr=reach, color=colours, ecolor="#555555")
+            axes.invert_yaxis()
+            axes.set_title(f"{measures[key].title}, {measures[key].unit}", fontsize=10)
+            axes.set_xlabel(_better(measures[key]), fontsize=8)
+            axes.tick_params(labelsize=8)
+            axes.spines[["top", "right"]].set_visible(False)
+        figure.savefig(path, metadata={"Date": None})

@@ -1,0 +1,52 @@
+"""
+The bench: that it runs to its end. What it finds is no test.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.skipif(
+    shutil.which("gcc") is None and "CI" not in os.environ, reason="not installed: gcc"
+)
+@pytest.mark.timeout(240)
+def test_a_quick_bench(tmp_path: Path) -> None:
+    """Every peer is measured, its figures are written, and the README is left alone."""
+    before = (ROOT / "README.md").read_bytes()
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "--quick", "--into", str(tmp_path)],
+        cwd=ROOT, capture_output=True, text=True, timeout=200, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    written = json.loads((tmp_path / "results.json").read_text())
+    measures = written["measures"]
+    assert len(measures) == 13
+    for key, measure in measures.items():
+        peers = measure["peers"]
+        assert len(peers) == {"record": 1, "web_rate": 2, "web_cpu": 2}.get(key, 9), key
+        assert next(iter(peers.values()))["ours_over_its"] == 1.0
+        for figures in peers.values():
+            assert 0 < figures["min"] <= figures["median"] <= figures["max"]
+    assert measures["record"]["peers"]["echofactory"]["median"] < 1000
+    assert "\ngoals\n" in done.stdout
+    assert (tmp_path / "results.svg").read_text().count("uvloop Protocol") == 4
+    assert (ROOT / "README.md").read_bytes() == before
+
+
+def test_the_readme_has_the_last_benchs_table() -> None:
+    """Its figures are those of bench/results.json."""
+    written = json.loads((ROOT / "bench" / "results.json").read_text())
+    readme = (ROOT / "README.md").read_text()
+    table = readme.partition("<!-- made by make bench -->\n")[2]
+    for measure in written["measures"].values():
+        assert f"{measure['part']}: {measure['title']}, {measure['unit']} (" in table
+    ours = written["measures"]["cpu_100x64"]["peers"]["uvloop Protocol"]["ours_over_its"]
+    assert f"{ours:>6.2f}  goal" in table
