@@ -129,9 +129,10 @@ def main() -> None:
     }
     described = (
         f"{machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']};"
-        f" Python {machine['python']}, Twisted {machine['twisted']}, uvloop {machine['uvloop']},"
-        f" {machine['gcc']};\nserver on core {SERVER_CORE}, load in C (bench/load.c) on core {LOAD_CORE}; medians"
-        f" of {rounds} interleaved rounds of {extent.seconds:g} s;"
+        f" Python {machine['python']}, Twisted {machine['twisted']},"
+        f" uvloop {machine['uvloop']}, {machine['gcc']};\n"
+        f"server on core {SERVER_CORE}, load in C (bench/load.c) on core {LOAD_CORE};"
+        f" medians of {rounds} interleaved rounds of {extent.seconds:g} s;"
         " ratios are medians of the rounds'\n\n"
     )
     text = f"{described}{table(values)}\n{goals(values)}"

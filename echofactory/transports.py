@@ -35,10 +35,11 @@ LOST = Failure(CONNECTION_LOST)
 """As Twisted's reactors, made once: nobody may change a reason."""
 
 SMALLEST_READ = 448
-LARGEST_READ = 1 << 18
+LARGEST_READ = SMALLEST_READ << 8
 """Bytes asked for at a time. A read that comes back full asks for more the next
 time, and one that comes back nearly empty for less. The least is what Python's
-own allocator serves; the system's costs more."""
+own allocator serves; the most is short of the 128 KiB for which glibc asks the
+kernel, and gives them back, each time."""
 
 AT_ONCE = 1 << 16
 """Bytes that a producer may send before the lane calls again."""
@@ -85,9 +86,10 @@ class _Connection(tcp.Connection):
             return CONNECTION_LOST if self._broken else CONNECTION_DONE
         received = len(data)
         if received == size:
-            self._readSize = min(size * 4, LARGEST_READ)
+            if size < LARGEST_READ:
+                self._readSize = size * 4
         elif size > SMALLEST_READ and received * 8 < size:
-            self._readSize = max(size // 4, SMALLEST_READ)
+            self._readSize = size // 4
         self.protocol.dataReceived(data)
         return None
 
