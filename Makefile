@@ -25,7 +25,7 @@ test: $(TOOLS)
 # Ours beside others, into bench/ and the README: some ten minutes, on a machine
 # that has two cores to itself and gcc. QUICK=1 only shows that it works.
 bench: $(TOOLS)
-	$(BIN)/python -m bench $(if $(QUICK),--quick --into build/bench)
+	$(BIN)/python -m bench $(if $(filter-out 0,$(QUICK)),--quick)
 
 lint: $(TOOLS)
 	$(BIN)/ruff check

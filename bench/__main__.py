@@ -7,11 +7,14 @@ import json
 import os
 import platform
 import re
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from datetime import UTC, datetime
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 
@@ -89,31 +92,46 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description="Measure echo servers and clients beside each other, round by round, the"
-        " server on one core and the load on another, and write the table into the README.",
+        " server on one core and the load on another, and write the table into the README,"
+        " the figures and a picture into bench/. It needs gcc, and what the extra bench"
+        " installs.",
     )
     parser.add_argument(
-        "--rounds", type=int, default=9, help="rounds through all of them (default 9)"
+        "--rounds", type=int, help="rounds through all of them (default 9, or 1 with --quick)"
     )
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="one short round, to see that it works: its figures mean little, and go to --into",
+        help="only see that it works: a tenth of a second for each figure, into build/bench",
     )
     parser.add_argument(
         "--into",
         type=Path,
-        default=None,
-        help="directory for results.json and results.svg, instead of this one and the README",
+        help="directory for results.json and results.svg, instead of bench/ and the README",
     )
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.rounds is None:
+        arguments.rounds = 1 if arguments.quick else 9
+    if arguments.rounds < 1:
+        parser.error(f"argument --rounds: {arguments.rounds} is not 1 or more")
+    if arguments.quick and arguments.into is None:
+        arguments.into = _HERE.parent / "build" / "bench"
+    for needed in ("matplotlib", "uvloop"):
+        if find_spec(needed) is None:
+            parser.error(f"{needed} is missing: install echofactory[bench]")
+    for program in ("gcc", "taskset"):
+        if shutil.which(program) is None:
+            parser.error(f"{program} is missing")
+    if len(os.sched_getaffinity(0)) < 2:
+        parser.error("two cores are needed, one for the server and one for the load")
+    try:
+        (arguments.into or _HERE).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        parser.error(f"argument --into: {arguments.into}: {error.strerror}")
+    return arguments
 
 
-def main() -> None:
-    """Do what the command line says."""
-    arguments = _arguments()
-    rounds, extent = (1, _QUICK) if arguments.quick else (arguments.rounds, _FULL)
-    raiseDescriptorLimit()
-    machine = _machine()
+def _measure(rounds: int, extent: Extent) -> Values:
     values: Values = {}
     with tempfile.TemporaryDirectory() as directory:
         suite = Suite(extent, Path(directory))
@@ -123,6 +141,23 @@ def main() -> None:
                 values.setdefault(figure.measure, {}).setdefault(figure.peer, []).append(
                     figure.value
                 )
+    return values
+
+
+def main() -> None:
+    """Do what the command line says."""
+    arguments = _arguments()
+    rounds, extent = arguments.rounds, _QUICK if arguments.quick else _FULL
+    raiseDescriptorLimit()
+    machine = _machine()
+    # The servers are ended, too.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        values = _measure(rounds, extent)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except RuntimeError as error:
+        sys.exit(f"bench: {error}")
     values = {
         key: {peer: peers[peer] for peer in _ORDER if peer in peers}
         for key, peers in values.items()
@@ -135,13 +170,17 @@ def main() -> None:
         f" medians of {rounds} interleaved rounds of {extent.seconds:g} s;"
         " ratios are medians of the rounds'\n\n"
     )
-    text = f"{described}{table(values)}\n{goals(values)}"
+    text = described + table(values)
+    if arguments.quick:
+        text += "\nA quick run: it works, and its figures mean little.\n"
+    else:
+        text += f"\n{goals(values)}"
     print(text, end="")
     into = arguments.into or _HERE
-    into.mkdir(parents=True, exist_ok=True)
     (into / "results.json").write_text(_asJSON(values, machine, rounds, extent))
     draw(values, into / "results.svg")
-    if into == _HERE:
+    print(f"written: {into}/results.json, {into}/results.svg", file=sys.stderr)
+    if arguments.into is None:
         _intoREADME(text)
 
 

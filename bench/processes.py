@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
 
-SERVER_CORE, LOAD_CORE = sorted(os.sched_getaffinity(0))[:2]
+_CORES = sorted(os.sched_getaffinity(0))
+SERVER_CORE, LOAD_CORE = _CORES[0], _CORES[-1]
 
 _STARTED_WITHIN = 20.0
 """Seconds for a server to listen."""

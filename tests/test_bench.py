@@ -36,9 +36,26 @@ def test_a_quick_bench(tmp_path: Path) -> None:
         for figures in peers.values():
             assert 0 < figures["min"] <= figures["median"] <= figures["max"]
     assert measures["record"]["peers"]["echofactory"]["median"] < 1000
-    assert "\ngoals\n" in done.stdout
+    assert "its figures mean little" in done.stdout
     assert (tmp_path / "results.svg").read_text().count("uvloop Protocol") == 4
     assert (ROOT / "README.md").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--rounds", "0"], "argument --rounds: 0 is not 1 or more"),
+        (["--into", "/dev/null/x"], "argument --into: /dev/null/x: Not a directory"),
+    ],
+)
+def test_a_bench_that_cannot_be(arguments: list[str], said: str) -> None:
+    """It is refused before anything is measured."""
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", *arguments],
+        cwd=ROOT, capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.endswith(f"error: {said}\n"), done.stderr
 
 
 def test_the_readme_has_the_last_benchs_table() -> None:
