@@ -7,6 +7,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn, TypeVar
 
@@ -14,8 +15,10 @@ from twisted import __version__ as twistedVersion
 from twisted.internet.endpoints import quoteStringArgument
 from twisted.python import usage
 
-from echofactory.client.factory import Patience
+from echofactory.client.factory import Opening, Patience
 from echofactory.express import laneOf
+from echofactory.progress import CHOICES
+from echofactory.schedule import Rate
 from echofactory.server import Limits
 from echofactory.trace import Trace
 from echofactory.workload import DEFAULT_MESSAGES, MAX_MESSAGE_SIZE, Workload
@@ -23,6 +26,9 @@ from echofactory.workload import DEFAULT_MESSAGES, MAX_MESSAGE_SIZE, Workload
 T = TypeVar("T")
 
 _SIZES = {"": 1, "k": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+_RATES = {"": 1.0, "k": 1e3, "M": 1e6}
+MOST_RATE = 1e7
+"""Messages a second: more than any process here sends."""
 LONGEST = 366 * 86400.0
 """Seconds: a year and a day."""
 
@@ -81,6 +87,45 @@ def parseCount(text: str) -> int:
     return int(text)
 
 
+def parseRate(text: str) -> float:
+    """
+    Read a number a second, such as C{500} or C{20k} (1k is 1,000).
+
+    @raise ValueError: saying what is accepted.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kM]?)", text, re.ASCII)
+    if match is None or not 0 < (rate := float(match[1]) * _RATES[match[2]]) <= MOST_RATE:
+        raise ValueError("not a rate of up to 10M a second, such as 500 or 20k")
+    return rate
+
+
+def parseRates(text: str) -> Rate:
+    """
+    Read a rate, or two: C{1k..20k} rises from one to the other.
+
+    @raise ValueError: saying what is accepted.
+    """
+    first, dots, last = text.partition("..")
+    try:
+        return Rate(parseRate(first), parseRate(last if dots else first))
+    except ValueError:
+        raise ValueError(
+            "not a rate of up to 10M a second, such as 500 or 20k, nor two, such as 1k..20k"
+        ) from None
+
+
+def parseAddress(text: str) -> str:
+    """
+    Read an address of this machine's.
+
+    @raise ValueError: saying what is accepted.
+    """
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        raise ValueError("not an IPv4 or IPv6 address") from None
+
+
 def parsePort(text: str) -> int:
     """
     Read a port to connect to.
@@ -113,6 +158,17 @@ def parseHost(text: str) -> str:
     if not host:
         raise ValueError("not a host's name or address")
     return host
+
+
+def parseProgress(text: str) -> str:
+    """
+    Read what is shown of a run.
+
+    @raise ValueError: saying what is accepted.
+    """
+    if text not in CHOICES:
+        raise ValueError(f"not one of {', '.join(CHOICES)}")
+    return text
 
 
 def parseTrace(text: str) -> Trace:
@@ -325,6 +381,8 @@ class ClientOptions(CommandOptions):
     examples = """\
 python -m echofactory.client 127.0.0.1 65432 100 --size 1k --count 1000
     100 connections, each sending 1000 generated messages of 1 KiB
+python -m echofactory.client 127.0.0.1 65432 50 --size 64 --rate 1k --duration 10s
+    1,000 messages a second for 10 seconds, whether or not replies come
 python -m echofactory.client --connect tls:example.com:7007 -n 10 --json -
     10 connections over TLS, the results as JSON
 python -m echofactory.client 127.0.0.1 65432 --message-file image.iso --half-close
@@ -346,7 +404,29 @@ python -m echofactory.client 127.0.0.1 65432 --message-file image.iso --half-clo
             "window",
             None,
             None,
-            "Messages outstanding per connection. [default: the number of --message, or one]",
+            "Messages outstanding per connection."
+            " [default: the number of --message, or one; no limit with --rate]",
+        ],
+        ["duration", None, None, "Send for so long, not a count of messages: 10s, 2m or 1h."],
+        [
+            "rate",
+            None,
+            None,
+            "Messages a second over all connections, sent on schedule whether or not replies"
+            " come (open loop): 500, 20k, or 1k..20k to rise evenly."
+            " [default: as fast as replies make room in the window]",
+        ],
+        [
+            "connect-rate",
+            None,
+            None,
+            "Connections to ask for in a second: 500 or 20k. [default: all at once]",
+        ],
+        [
+            "hold",
+            None,
+            None,
+            "How long to keep a connection open after its last message is back: 250ms, 10s.",
         ],
         [
             "connect-timeout",
@@ -373,8 +453,22 @@ python -m echofactory.client 127.0.0.1 65432 --message-file image.iso --half-clo
             "Write the results to this file as JSON; - is stdout, and the report then"
             " goes to stderr.",
         ],
+        [
+            "progress",
+            None,
+            "auto",
+            "What to show on stderr during the run: auto (a live view, on a terminal), always"
+            " (without a terminal, a line for each interval) or never.",
+        ],
+        [
+            "interval",
+            None,
+            "1s",
+            "Length of the pieces that the run is shown and kept in: 250ms, 10s.",
+        ],
     ]
     optFlags: ClassVar[list[list[object]]] = [
+        ["churn", None, "Open a new connection for every message."],
         [
             "half-close",
             None,
@@ -390,6 +484,7 @@ python -m echofactory.client 127.0.0.1 65432 --message-file image.iso --half-clo
         super().__init__()
         self.target: str | None = None
         self.messages: list[bytes] = []
+        self.addresses: list[str] = []
         self._address: tuple[str, ...] = ()
 
     def opt_message(self, text: str) -> None:
@@ -399,11 +494,23 @@ python -m echofactory.client 127.0.0.1 65432 --message-file image.iso --half-clo
         """
         self.messages.append(text.encode("utf-8", "surrogateescape"))
 
+    def opt_bind(self, text: str) -> None:
+        """
+        A source address; may be repeated, and they are used in turn.
+        [default: the system chooses]
+        """
+        self.addresses.append(_read("--bind", text, parseAddress))
+
     def parseArgs(self, *arguments: str) -> None:
         self._address = arguments
 
     def postOptions(self) -> None:
         self.trace = self.read("trace", parseTrace)
+        self.interval = self.read("interval", parsePatience)
+        self.progress = self.read("progress", parseProgress)
+        self.opening = Opening(
+            rate=self.readIfGiven("connect-rate", parseRate), addresses=tuple(self.addresses)
+        )
         self.patience = Patience(
             connect=self.read("connect-timeout", parsePatience),
             reply=self.read("reply-timeout", parsePatience),
@@ -454,13 +561,24 @@ python -m echofactory.client 127.0.0.1 65432 --message-file image.iso --half-clo
             self.messages = [self._readFile(self["message-file"])]
         elif b"" in self.messages:
             raise usage.UsageError("--message: '' is empty, and cannot come back")
+        self._refuseTogether("count", "duration", "a run ends by one of them")
+        self._refuseTogether("churn", "window", "a connection has but one message then")
+        self._refuseTogether("hold", "half-close", "a half-closed connection is not kept open")
         return Workload(
             messages=tuple(self.messages) or DEFAULT_MESSAGES,
             size=self.readIfGiven("size", parseSize),
             count=self.readIfGiven("count", parseCount),
+            duration=self.readIfGiven("duration", parsePatience),
+            rate=self.readIfGiven("rate", parseRates),
             window=self.readIfGiven("window", parseCount),
+            churn=bool(self["churn"]),
             halfClose=bool(self["half-close"]),
+            hold=self.readIfGiven("hold", parseDuration) or 0.0,
         )
+
+    def _refuseTogether(self, one: str, other: str, why: str) -> None:
+        if self[one] and self[other]:
+            raise usage.UsageError(f"--{one} and --{other}: {why}")
 
     def _readFile(self, path: str) -> bytes:
         file = Path(path)

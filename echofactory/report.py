@@ -2,8 +2,7 @@
 The results for people: aligned text, a unit on every number.
 """
 
-from echofactory.latency import Latency
-from echofactory.results import Results
+from echofactory.results import FailureKind, Kernel, Results
 
 _SIZES = ("B", "KiB", "MiB", "GiB", "TiB")
 _MS_NS = 1_000_000
@@ -21,20 +20,58 @@ def sizeText(size: float) -> str:
 
 def durationText(ns: float) -> str:
     """Write a number of nanoseconds: C{250 us}, C{1.50 ms}, C{2.00 s}."""
-    if ns < _MS_NS:
+    if ns < 9_950:
+        return f"{ns / 1000:.1f} us"
+    if ns < 999_500:
         return f"{ns / 1000:.0f} us"
-    if ns < _S_NS:
+    if ns < 999_995_000:
         return f"{ns / _MS_NS:.2f} ms"
     return f"{ns / _S_NS:.2f} s"
 
 
-def _latencyText(latency: Latency) -> str:
-    if not latency.count:
-        return "none measured"
-    mean = latency.total / latency.count
+_LADDER = (
+    ("min", "min"),
+    ("p50", "p50"),
+    ("p90", "p90"),
+    ("p95", "p95"),
+    ("p99", "p99"),
+    ("p99_9", "p99.9"),
+    ("p99_99", "p99.99"),
+    ("max", "max"),
+    ("mean", "mean"),
+)
+
+
+def _ladder(results: Results) -> list[str]:
+    """Return the latencies, a line each, by percentile."""
+    named = [("connect time", results.connect), ("response time", results.response)]
+    if results.rateAsked is not None:
+        named += [("service time", results.service), ("send lag", results.sendLag)]
+    rows = [["", *(title for _, title in _LADDER)]]
+    for name, latency in named:
+        fields = latency.asJSON()
+        if not fields["count"]:
+            continue
+        rows.append([name, *(durationText(fields[field] or 0) for field, _ in _LADDER)])
+    if len(rows) == 1:
+        return []
+    return [f"{row[0]:<13}" + "".join(f"  {cell:>8}" for cell in row[1:]) for row in rows]
+
+
+def _kernelText(kernel: Kernel) -> str:
+    if not kernel.connections:
+        return "the kernel does not say"
+    again = (
+        f"{kernel.retransmits:,} segments sent again: lost on the way, or acknowledged late"
+        if kernel.retransmits
+        else "no segment had to be sent again"
+    )
+    mean = kernel.rttUsTotal / kernel.connections
     return (
-        f"min {durationText(latency.least)}, mean {durationText(mean)},"
-        f" max {durationText(latency.greatest)}"
+        f"{again}; {kernel.lost:,} lost at the end,"
+        f" {'?' if kernel.reordering is None else f'{kernel.reordering:,}'} times out of order;"
+        f" round trip {durationText(kernel.rttUsLeast * 1000)} to"
+        f" {durationText(kernel.rttUsMost * 1000)}, mean {durationText(mean * 1000)}"
     )
 
 
@@ -46,10 +83,28 @@ def _verdictText(results: Results) -> str:
     return f"interrupted: {results.unfinished:,} connections were not done"
 
 
+def _rateText(results: Results) -> str:
+    share = results.achieved / results.verified if results.verified else 0.0
+    achieved = (
+        f"{results.achieved:,.0f} messages/s,"
+        f" {sizeText(results.bytesReceived * share)}/s achieved"
+    )
+    if results.rateAsked is None:
+        return f"{achieved}, as fast as replies came"
+    reached = results.achieved / results.rateAsked
+    return f"{achieved}; {results.rateAsked:,.0f} messages/s asked ({reached:.1%})"
+
+
+def _failureText(results: Results, kind: FailureKind) -> str:
+    example = results.examples[kind]
+    return (
+        f"{results.failures[kind]:,} {kind}; first connection {example.connection}:"
+        f" {example.detail}"
+    )
+
+
 def report(results: Results) -> str:
     """Write the results as lines of text, the last one ended too."""
-    seconds = results.elapsedNs / _S_NS
-    perSecond = 1 / seconds if seconds else 0.0
     rows = [
         ("target", results.target),
         (
@@ -67,21 +122,20 @@ def report(results: Results) -> str:
             "bytes",
             f"{sizeText(results.bytesSent)} sent, {sizeText(results.bytesReceived)} received",
         ),
-        (
-            "elapsed",
-            f"{durationText(results.elapsedNs)}:"
-            f" {results.verified * perSecond:,.0f} messages/s verified,"
-            f" {sizeText(results.bytesReceived * perSecond)}/s received",
-        ),
-        ("connect time", _latencyText(results.connect)),
-        ("response time", _latencyText(results.response)),
+        ("elapsed", durationText(results.elapsedNs)),
+        ("rate", _rateText(results)),
+        ("tcp", _kernelText(results.kernel)),
         *(
-            ("failures" if index == 0 else "", f"{count:,} {kind}")
-            for index, (kind, count) in enumerate(sorted(results.failures.items()))
+            ("failures" if index == 0 else "", _failureText(results, kind))
+            for index, kind in enumerate(sorted(results.failures))
         ),
         ("verdict", _verdictText(results)),
     ]
-    return "".join(f"{name:<13}  {value}\n" for name, value in rows)
+    lines = [f"{name:<13}  {value}" for name, value in rows]
+    ladder = _ladder(results)
+    if ladder:
+        lines = [*lines[:-1], *ladder, lines[-1]]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def failureLines(results: Results) -> list[str]:

@@ -55,6 +55,90 @@ class ConnectionFailure:
     detail: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """
+    A piece of a run.
+
+    @ivar endNs: when it ended, in nanoseconds from the run's beginning.
+    @ivar lengthNs: how long it was.
+    @ivar open: connections, at its end.
+    @ivar messages: verified in it.
+    @ivar bytes: received in it.
+    @ivar p50Ns: of the response times in it; C{None} if there were none.
+    @ivar p99Ns: the same.
+    @ivar failures: connections that failed in it.
+    """
+
+    endNs: int
+    lengthNs: int
+    open: int
+    messages: int
+    bytes: int
+    p50Ns: int | None
+    p99Ns: int | None
+    failures: int
+
+    @property
+    def perSecond(self) -> float:
+        """Messages a second."""
+        return self.messages / (self.lengthNs / 1e9)
+
+    def asJSON(self) -> dict[str, object]:
+        """Return an item of the JSON's C{intervals}."""
+        return {
+            "t_s": self.endNs / 1e9,
+            "open": self.open,
+            "messages": self.messages,
+            "bytes": self.bytes,
+            "p50_ns": self.p50Ns,
+            "p99_ns": self.p99Ns,
+            "failures": self.failures,
+        }
+
+
+@dataclass(kw_only=True)
+class Kernel:
+    """
+    What the kernel saw, summed over the connections that it was asked about just
+    before they closed (L{echofactory.client.kernel}).
+    """
+
+    connections: int = 0
+    retransmits: int = 0
+    lost: int = 0
+    reordering: int | None = None
+    rttUsLeast: int = 0
+    rttUsTotal: int = 0
+    rttUsMost: int = 0
+
+    def add(self, retransmits: int, lost: int, reordering: int | None, rttUs: int) -> None:
+        """Add what it saw of one connection."""
+        self.rttUsLeast = min(self.rttUsLeast, rttUs) if self.connections else rttUs
+        self.rttUsMost = max(self.rttUsMost, rttUs)
+        self.rttUsTotal += rttUs
+        self.connections += 1
+        self.retransmits += retransmits
+        self.lost += lost
+        if reordering is not None:
+            self.reordering = (self.reordering or 0) + reordering
+
+    def asJSON(self) -> dict[str, object] | None:
+        """Return the JSON's C{tcp}; C{None} if the kernel said nothing."""
+        if not self.connections:
+            return None
+        return {
+            "retransmits": self.retransmits,
+            "lost": self.lost,
+            "reordering": self.reordering,
+            "rtt_us": {
+                "min": self.rttUsLeast,
+                "mean": self.rttUsTotal / self.connections,
+                "max": self.rttUsMost,
+            },
+        }
+
+
 @dataclass(kw_only=True)
 class Results:
     """
@@ -79,9 +163,19 @@ class Results:
     @ivar bytesSent: handed to the transports.
     @ivar bytesReceived: received, right or wrong.
     @ivar connect: from asking for a connection to being connected.
-    @ivar response: from handing a message's first byte to the transport to
+    @ivar response: from when a message was due to receiving its last byte back;
+        without a rate, it is due when its first byte is handed to the transport.
+    @ivar service: from handing a message's first byte to the transport to
         receiving its last byte back.
+    @ivar sendLag: from when a message was due to the client's turning to it: the
+        instrument's own error. Nothing without a rate.
+    @ivar kernel: what the kernel saw.
+    @ivar intervals: the run, piece by piece.
+    @ivar rateAsked: messages a second, the mean over the run; C{None}: as fast
+        as replies come.
     @ivar elapsedNs: the whole run, nanoseconds.
+    @ivar firstAt: when the first message could be sent; C{perf_counter_ns}.
+    @ivar lastAt: when the last one was verified.
     @ivar interrupted: whether it was stopped before its end.
     """
 
@@ -103,8 +197,48 @@ class Results:
     bytesReceived: int = 0
     connect: Latency = field(default_factory=Latency)
     response: Latency = field(default_factory=Latency)
+    service: Latency = field(default_factory=Latency)
+    sendLag: Latency = field(default_factory=Latency)
+    kernel: Kernel = field(default_factory=Kernel)
+    intervals: list[Interval] = field(default_factory=list)
+    rateAsked: float | None = None
     elapsedNs: int = 0
+    firstAt: int = 0
+    lastAt: int = 0
     interrupted: bool = False
+    _closedMessages: int = 0
+    _closedBytes: int = 0
+    _closedFailures: int = 0
+
+    def closeInterval(self, elapsedNs: int) -> Interval:
+        """
+        End a piece of the run.
+
+        @param elapsedNs: since the run's beginning.
+        """
+        before = self.intervals
+        p50, p99 = self.response.rotate().percentiles(50.0, 99.0)
+        interval = Interval(
+            endNs=elapsedNs,
+            lengthNs=elapsedNs - (before[-1].endNs if before else 0),
+            open=self.open,
+            messages=self.verified - self._closedMessages,
+            bytes=self.bytesReceived - self._closedBytes,
+            p50Ns=p50,
+            p99Ns=p99,
+            failures=self.failed - self._closedFailures,
+        )
+        self._closedMessages = self.verified
+        self._closedBytes = self.bytesReceived
+        self._closedFailures = self.failed
+        before.append(interval)
+        return interval
+
+    @property
+    def achieved(self) -> float:
+        """Messages verified a second, while there were any to send or to await."""
+        active = self.lastAt - self.firstAt
+        return self.verified / (active / 1e9) if active > 0 else 0.0
 
     @property
     def failed(self) -> int:
@@ -143,6 +277,8 @@ class Results:
         @param version: of echofactory.
         """
         elapsed = self.elapsedNs / 1e9
+        # The last one, cut off by the end, and those with nothing in them say nothing.
+        rates = [interval.perSecond for interval in self.intervals[:-1] if interval.messages]
         return {
             "schema": SCHEMA,
             "version": version,
@@ -166,16 +302,16 @@ class Results:
             },
             "bytes": {"sent": self.bytesSent, "received": self.bytesReceived},
             "rate": {
-                "asked": None,
-                "achieved": self.verified / elapsed if elapsed else 0.0,
-                "min": None,
-                "max": None,
+                "asked": self.rateAsked,
+                "achieved": self.achieved,
+                "min": min(rates, default=None),
+                "max": max(rates, default=None),
             },
-            "tcp": None,
+            "tcp": self.kernel.asJSON(),
             "response_ns": self.response.asJSON(),
-            "service_ns": None,
+            "service_ns": self.service.asJSON(),
             "connect_ns": self.connect.asJSON(),
-            "send_lag_ns": None,
-            "intervals": [],
+            "send_lag_ns": self.sendLag.asJSON(),
+            "intervals": [interval.asJSON() for interval in self.intervals],
             "verdict": self.verdict,
         }

@@ -19,6 +19,7 @@ What is touched of Twisted that is not public, each with its reason:
 
 import socket
 from collections.abc import Iterable
+from contextlib import suppress
 from errno import EAGAIN, ENOBUFS
 from typing import Any
 
@@ -240,8 +241,21 @@ class TCPServer(_Connection, tcp.Server):
         return f"<{protocol} #{self.sessionno} on {self.server._realPortNumber}>"
 
 
+_BIND_ADDRESS_NO_PORT = getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24)
+
+
 class TCPClient(_Connection, tcp.Client):
     """A connection that was asked for."""
+
+    def createInternetSocket(self) -> socket.socket:
+        """
+        See L{tcp.BaseClient}. A source address bound without a port takes one as
+        it connects: taken before, it would have to be free for every destination.
+        """
+        created: socket.socket = super().createInternetSocket()
+        with suppress(OSError):
+            created.setsockopt(socket.IPPROTO_IP, _BIND_ADDRESS_NO_PORT, 1)
+        return created
 
 
 class TCPPort(tcp.Port):

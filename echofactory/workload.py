@@ -13,6 +13,7 @@ from hashlib import shake_128
 from typing import NamedTuple, Protocol
 
 from echofactory.results import FailureKind
+from echofactory.schedule import Rate, Schedule
 
 DEFAULT_MESSAGES = (b"Message 1 from client.", b"Message 2 from client.")
 
@@ -75,12 +76,24 @@ class Workload:
     size: int | None = None
     """Bytes a message: send generated messages instead (L{blockGenerator})."""
     count: int | None = None
-    """Messages per connection; C{None}: each of the list once, or one generated."""
+    """Messages per connection; C{None}: each of the list once, or one generated,
+    or as many as C{duration} has time for."""
+    duration: float | None = None
+    """Seconds to send for, from when every connection is up or has failed."""
+    rate: Rate | None = None
+    """Send on schedule, over all connections in turn, whether or not replies come
+    (open loop); C{None}: send when a reply makes room in the window (closed
+    loop)."""
     window: int | None = None
-    """Messages outstanding per connection; C{None}: the length of the list."""
+    """Messages outstanding per connection; C{None}: the length of the list, or no
+    limit with C{rate}."""
+    churn: bool = False
+    """A new connection for every message."""
     halfClose: bool = False
     """Close the sending side after the last message, and expect the end of the
     stream after the last byte."""
+    hold: float = 0.0
+    """Seconds to keep a connection open after its last message is back."""
 
     def __post_init__(self) -> None:
         if self.size is None and not self.messages:
@@ -96,16 +109,32 @@ class Workload:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name}: {value} is not 1 or more")
+        if self.duration is not None and not self.duration > 0:
+            raise ValueError(f"duration: {self.duration} is not more than 0 s")
+        if not self.hold >= 0:
+            raise ValueError(f"hold: {self.hold} is not 0 s or more")
+        if self.count is not None and self.duration is not None:
+            raise ValueError("duration: a run has that or a count")
+        if self.hold and self.halfClose:
+            raise ValueError("hold: a half-closed connection is not kept open")
+        if self.churn and self.window is not None:
+            raise ValueError("window: with churn, a connection has one message")
 
     @property
-    def messagesPerConnection(self) -> int:
+    def messagesPerConnection(self) -> int | None:
+        """C{None} if time decides."""
+        if self.duration is not None:
+            return None
         if self.count is not None:
             return self.count
         return len(self.messages) if self.size is None else 1
 
     @property
-    def bytesPerConnection(self) -> int:
+    def bytesPerConnection(self) -> int | None:
+        """C{None} if time decides."""
         total = self.messagesPerConnection
+        if total is None:
+            return None
         if self.size is not None:
             return total * self.size
         rounds, rest = divmod(total, len(self.messages))
@@ -113,21 +142,34 @@ class Workload:
         return rounds * sum(lengths) + sum(lengths[:rest])
 
     @property
-    def outstanding(self) -> int:
-        """The window in force, in messages."""
+    def outstanding(self) -> int | None:
+        """The window in force, in messages; C{None}: no limit."""
         if self.window is not None:
             return self.window
+        if self.churn:
+            return 1
+        if self.rate is not None:
+            return None
         return len(self.messages) if self.size is None else 1
+
+    def schedule(self, connections: int) -> Schedule | None:
+        """Return when messages are due; C{None} if replies decide."""
+        if self.rate is None:
+            return None
+        if self.duration is not None:
+            return Schedule.lasting(self.rate, self.duration)
+        assert self.messagesPerConnection is not None
+        return Schedule.of(self.rate, self.messagesPerConnection * connections)
 
     def script(self, connection: int) -> "Script":
         """
-        Return all that one connection sends.
+        Return what one connection sends, for as long as it does.
 
         @param connection: its number, from 1.
         """
         if self.size is None:
-            return _ListScript(self._pieces, self.messagesPerConnection)
-        return _GeneratedScript(connection, self.size, self.messagesPerConnection)
+            return _ListScript(self._pieces)
+        return _GeneratedScript(connection, self.size)
 
     @cached_property
     def _pieces(self) -> "list[_Piece]":
@@ -145,19 +187,20 @@ class Workload:
             "size": self.size,
             "count": self.messagesPerConnection,
             "bytes": self.bytesPerConnection,
+            "duration_s": self.duration,
             "window": self.outstanding,
+            "churn": self.churn,
             "half_close": self.halfClose,
+            "hold_s": self.hold,
         }
 
 
 class Script(Protocol):
     """
-    All that one connection sends, in order, in blocks of at most L{BLOCK_SIZE}
-    bytes; any of them can be had at any time, by its number from 0.
+    What one connection sends, in order, in blocks of at most L{BLOCK_SIZE} bytes;
+    any of them can be had at any time, by its number from 0. It has no end.
     """
 
-    blocks: int
-    """How many there are."""
     whole: bool
     """Whether each of them is a message."""
 
@@ -173,14 +216,16 @@ class Script(Protocol):
     def place(self, index: int) -> tuple[int, int]:
         """Return the number of a block's message, from 1, and its offset there."""
 
+    def end(self, messages: int) -> int:
+        """Return how many blocks the first so many messages have."""
+
 
 class _GeneratedScript:
-    def __init__(self, connection: int, size: int, messages: int) -> None:
+    def __init__(self, connection: int, size: int) -> None:
         self._perMessage = -(-size // BLOCK_SIZE)
         lastSize = size - (self._perMessage - 1) * BLOCK_SIZE
         self._generate = blockGenerator(connection, BLOCK_SIZE)
         self._generateLast = blockGenerator(connection, lastSize)
-        self.blocks = messages * self._perMessage
         self.whole = self._perMessage == 1
 
     def block(self, index: int) -> bytes:
@@ -200,6 +245,9 @@ class _GeneratedScript:
         number, part = divmod(index, self._perMessage)
         return number + 1, part * BLOCK_SIZE
 
+    def end(self, messages: int) -> int:
+        return messages * self._perMessage
+
 
 class _Piece(NamedTuple):
     """A block of a list of messages."""
@@ -211,10 +259,8 @@ class _Piece(NamedTuple):
 
 
 class _ListScript:
-    def __init__(self, pieces: list[_Piece], messages: int) -> None:
+    def __init__(self, pieces: list[_Piece]) -> None:
         self._pieces = pieces
-        rounds, rest = divmod(messages, pieces[-1].number)
-        self.blocks = rounds * len(pieces) + sum(piece.number <= rest for piece in pieces)
         self.whole = len(pieces) == pieces[-1].number
 
     def block(self, index: int) -> bytes:
@@ -230,6 +276,10 @@ class _ListScript:
         rounds, at = divmod(index, len(self._pieces))
         piece = self._pieces[at]
         return rounds * self._pieces[-1].number + piece.number, piece.offset
+
+    def end(self, messages: int) -> int:
+        rounds, rest = divmod(messages, self._pieces[-1].number)
+        return rounds * len(self._pieces) + sum(piece.number <= rest for piece in self._pieces)
 
 
 class StreamFault(Exception):

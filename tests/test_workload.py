@@ -25,7 +25,9 @@ from echofactory.workload import (
 
 def blocksOf(workload: Workload, connection: int = 1) -> list[bytes]:
     script = workload.script(connection)
-    return [script.block(index) for index in range(script.blocks)]
+    messages = workload.messagesPerConnection
+    assert messages is not None
+    return [script.block(index) for index in range(script.end(messages))]
 
 
 def sent(workload: Workload, connection: int = 1) -> bytes:
@@ -68,7 +70,8 @@ class TestWorkload:
             assert max(len(block) for block in blocks) <= BLOCK_SIZE
             script = workload.script(3)
             assert script.whole == (size <= BLOCK_SIZE)
-            places = [script.place(index) for index in range(script.blocks)]
+            assert [script.end(n) for n in (0, 2)] == [0, len(blocks)]
+            places = [script.place(index) for index in range(len(blocks))]
             assert [message for message, offset in places if not offset] == [1, 2]
             for index, (message, offset) in enumerate(places):
                 assert script.begins(index) == (offset == 0)
@@ -122,6 +125,11 @@ class TestWorkload:
             ({"size": -1}, "size: -1"),
             ({"count": 0}, "count: 0"),
             ({"window": 0}, "window: 0"),
+            ({"duration": 0.0}, "duration: 0.0 is not more than 0 s"),
+            ({"hold": -1.0}, "hold: -1.0"),
+            ({"count": 1, "duration": 1.0}, "duration: a run has that or a count"),
+            ({"churn": True, "window": 2}, "window: with churn"),
+            ({"hold": 1.0, "halfClose": True}, "hold: a half-closed"),
         ],
     )
     def test_refuses_nonsense(self, settings: dict[str, Any], text: str) -> None:
@@ -202,7 +210,7 @@ class TestStreamVerifier:
                 verifier.feed(bad)
             except StreamFault:
                 continue
-            assert verifier.verified < workload.messagesPerConnection
+            assert verifier.verified < 20
 
     def test_messages_of_another_connection_are_noticed(self) -> None:
         """What belongs to connection 2 does not pass on connection 1."""

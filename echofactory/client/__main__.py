@@ -30,6 +30,7 @@ from echofactory.client.target import IProbeReactor, Target
 from echofactory.descriptors import connectionsThatFit, raiseDescriptorLimit
 from echofactory.listening import EndpointError
 from echofactory.options import ClientOptions
+from echofactory.progress import progress
 from echofactory.report import failureLines, report
 from echofactory.results import Results
 from echofactory.server import EchoFactory
@@ -89,7 +90,19 @@ def _run(reactor: IClientReactor, options: ClientOptions, target: Target | None)
     """
     trace = options.trace if target is not None else Trace.DATA
     factory = EchoClientFactory(
-        reactor, options.workload, options.connections, options.patience, trace
+        reactor,
+        options.workload,
+        options.connections,
+        options.patience,
+        trace,
+        opening=options.opening,
+        interval=options.interval,
+    )
+    factory.watch = view = progress(
+        # What is told line by line would break the view.
+        "never" if trace > Trace.NONE and sys.stderr.isatty() else options.progress,
+        sys.stderr,
+        factory.remaining,
     )
     outcome: list[Results | Failure] = []
     done: Deferred[None] = Deferred()
@@ -113,6 +126,8 @@ def _run(reactor: IClientReactor, options: ClientOptions, target: Target | None)
     reactor.callWhenRunning(start)
     reactor.addSystemEventTrigger("before", "shutdown", interrupt)
     reactor.run()
+    if view is not None:
+        view.close()
     (result,) = outcome
     if isinstance(result, Failure):
         result.raiseException()
@@ -169,7 +184,9 @@ def main() -> NoReturn:
     target = None
     if options.target is not None:
         try:
-            target = Target(reactor, options.target, options.patience.connect)
+            target = Target(
+                reactor, options.target, options.patience.connect, options.opening.addresses
+            )
         except EndpointError as error:
             options.refuse("connect", str(error))
     jsonFile = _openJSON(options)

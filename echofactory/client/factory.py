@@ -2,6 +2,7 @@
 The client's factory: it opens the N connections and keeps the run's books.
 """
 
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter_ns
@@ -13,6 +14,8 @@ from twisted.internet.protocol import ClientFactory, Factory
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from echofactory.client.kernel import kernelView
+from echofactory.client.pacer import Pacer
 from echofactory.client.protocol import EchoClient
 from echofactory.client.target import IProbeReactor, Target
 from echofactory.results import ConnectionFailure, FailureKind, Results
@@ -47,13 +50,34 @@ class Patience:
                 raise ValueError(f"{name}: {getattr(self, name)} is not more than 0 s")
 
 
+@dataclass(frozen=True, kw_only=True)
+class Opening:
+    """
+    How connections are asked for.
+
+    @raise ValueError: from the constructor, naming the field and the value.
+    """
+
+    rate: float | None = None
+    """So many a second; C{None}: all at once."""
+    addresses: tuple[str, ...] = ()
+    """This machine's, to connect from in turn; none: the system chooses."""
+
+    def __post_init__(self) -> None:
+        if self.rate is not None and not self.rate > 0:
+            raise ValueError(f"rate: {self.rate} is not more than 0")
+
+
 class EchoClientFactory(ClientFactory):
     """
-    Opens N connections to an echo server, each an L{EchoClient}, all at once.
+    Opens N connections to an echo server, each an L{EchoClient}, and keeps the
+    books of the run.
 
     A factory serves one run.
 
+    @ivar reactor: what it was given.
     @ivar results: the books, true at any time during the run.
+    @ivar watch: called at the end of each interval.
     """
 
     noisy = False
@@ -66,30 +90,63 @@ class EchoClientFactory(ClientFactory):
         patience: Patience | None = None,
         trace: Trace = Trace.NONE,
         clock: Callable[[], int] = perf_counter_ns,
+        opening: Opening | None = None,
+        interval: float = 1.0,
     ) -> None:
         """
-        @param connections: how many, 1 or more.
+        @param connections: how many, 1 or more; with C{churn}, how many at once.
         @param clock: nanoseconds, never set back.
-        @raise ValueError: if C{connections} is less than 1.
+        @param interval: seconds; the results are kept by pieces of this length.
+        @raise ValueError: if C{connections} is less than 1, or C{interval} not
+            more than 0.
         """
         if connections < 1:
             raise ValueError(f"connections: {connections} is not 1 or more")
+        if not interval > 0:
+            raise ValueError(f"interval: {interval} is not more than 0 s")
+        self.reactor = reactor
         self.workload = workload
         self.patience = patience or Patience()
         self.trace = trace
         self.clock = clock
-        self.results = Results(target="", workload=workload.asJSON(), requested=connections)
-        self._reactor = reactor
+        self.results = Results(
+            target="",
+            workload=workload.asJSON(),
+            requested=0 if workload.churn else connections,
+            rateAsked=workload.rate.mean if workload.rate is not None else None,
+        )
+        if workload.rate is None:
+            self.results.service = self.results.response
+        self._connections = connections
+        self._opening = opening or Opening()
+        self._interval = interval
+        self.watch: Callable[[Results], None] | None = None
         self._clients: set[EchoClient] = set()
         self._begun = False
+        # Connections to ask for, those asked for, and those of them that are
+        # neither up nor have failed.
+        self._toOpen = connections
         self._asked = 0
-        self._opening: IDelayedCall | None = None
+        self._connecting = 0
+        self._openLater: IDelayedCall | None = None
+        # What ends a run of some duration: the schedule, or a timer.
+        self._pacer: Pacer | None = None
+        self._timeUp: IDelayedCall | None = None
+        self._sending = False
+        # The connections that the schedule's messages go to in turn; and those
+        # messages that wait for a connection of their own (churn).
+        self._ready: list[EchoClient] = []
+        self._turn = 0
+        self._due: deque[int] = deque()
         self._resolving: Deferred[None] | None = None
         self._over: Deferred[None] = Deferred()
 
     def buildProtocol(self, addr: IAddress | None) -> EchoClient:  # type: ignore[override]
         """Make the next connection's protocol."""
         self._asked += 1
+        self._connecting += 1
+        if self.workload.churn:
+            self.results.requested += 1
         client = EchoClient(self, self._asked)
         self._clients.add(client)
         return client
@@ -109,28 +166,40 @@ class EchoClientFactory(ClientFactory):
             raise RuntimeError("an EchoClientFactory serves one run")
         self._begun = True
         if isinstance(endpoint, str):
-            endpoint = Target(self._reactor, endpoint, self.patience.connect)
+            endpoint = Target(
+                self.reactor, endpoint, self.patience.connect, self._opening.addresses
+            )
         self._endpoint = endpoint
         self._text = self.results.target = repr(endpoint)
         if isinstance(endpoint, Target):
             self._text, self.results.target = endpoint.text, endpoint.description
 
-        startedAt = self.clock()
-        sweeper = LoopingCall(self._sweep)
-        sweeper.clock = self._reactor
+        self._startedAt = self.clock()
+        sweeper = self._every(
+            self._sweep, min(self.patience.connect, self.patience.reply, 10.0) / 10
+        )
+        ticker = self._every(self._tick, self._interval)
         try:
             if isinstance(endpoint, Target):
                 await self._resolve(endpoint)
-            if self._asked < self.results.requested and not self.results.interrupted:
-                sweeper.start(min(self.patience.connect, self.patience.reply, 10.0) / 10, False)
+            if not self._over.called:
+                if self.workload.churn:
+                    self._beginSending()
                 self._openSome()
                 await self._over
         finally:
-            if sweeper.running:
-                sweeper.stop()
+            sweeper.stop()
+            ticker.stop()
             self._giveUp()
-            self.results.elapsedNs = self.clock() - startedAt
+            self._closeInterval()
+            self.results.elapsedNs = self.clock() - self._startedAt
         return self.results
+
+    def _every(self, call: Callable[[], None], seconds: float) -> LoopingCall:
+        looping = LoopingCall(call)
+        looping.clock = self.reactor
+        looping.start(seconds, now=False)
+        return looping
 
     def interrupt(self) -> None:
         """Cut what is open, open nothing more, and end the run with its results."""
@@ -139,33 +208,55 @@ class EchoClientFactory(ClientFactory):
             self._giveUp()
             self._checkOver()
 
+    def remaining(self) -> float | None:
+        """Return the seconds that are left to send; C{None} if replies decide."""
+        schedule = self.workload.schedule(self._connections)
+        seconds = schedule.seconds if schedule is not None else self.workload.duration
+        if seconds is None or not self._sending:
+            return None
+        return max(0.0, seconds - (self.clock() - self.results.firstAt) / 1e9)
+
     async def _resolve(self, target: Target) -> None:
         """Look up the target's name; without an address, every connection has failed."""
         self._resolving = Deferred.fromCoroutine(target.resolve())
-        self._resolving.addTimeout(self.patience.connect, self._reactor)
+        self._resolving.addTimeout(self.patience.connect, self.reactor)
         try:
             await self._resolving
         except (DNSLookupError, TimeoutError) as reason:
             detail = str(reason)
             if isinstance(reason, TimeoutError):
                 detail = f"no answer within {self.patience.connect:g} s"
-            while self._asked < self.results.requested:
-                self._asked += 1
-                self.connectionFailed(self._asked, FailureKind.DNS, detail)
+            self.results.requested = self._connections
+            for number in range(1, self._connections + 1):
+                self.connectionFailed(number, FailureKind.DNS, detail)
+            self._toOpen = 0
             self._checkOver()
         except CancelledError:
             if not self.results.interrupted:
                 raise
 
+    # Opening
+
     def _openSome(self) -> None:
         """Ask for some connections, and come back for the others."""
-        self._opening = None
-        missing = self.results.requested - self._asked
-        for _ in range(min(missing, _OPENED_AT_ONCE)):
+        self._openLater = None
+        allowed = _OPENED_AT_ONCE
+        if self._opening.rate is not None:
+            elapsed = (self.clock() - self._startedAt) / 1e9
+            # As many as are due, and none in advance.
+            allowed = min(allowed, int(elapsed * self._opening.rate) + 1 - self._asked)
+        for _ in range(min(self._toOpen, allowed)):
+            self._toOpen -= 1
             self._open()
-        if missing > _OPENED_AT_ONCE:
-            self._opening = self._reactor.callLater(0, self._openSome)
+        if self._toOpen and self._openLater is None:
+            wait = 0.0 if self._opening.rate is None else min(0.01, 1 / self._opening.rate)
+            self._openLater = self.reactor.callLater(wait, self._openSome)
         self._checkOver()
+
+    def _openAnother(self) -> None:
+        self._toOpen += 1
+        if self._openLater is None:
+            self._openLater = self.reactor.callLater(0, self._openSome)
 
     def _open(self) -> None:
         client = self.buildProtocol(None)
@@ -175,34 +266,138 @@ class EchoClientFactory(ClientFactory):
                 number=client.number,
                 target=self._text,
             )
+        if self._due:
+            # A connection of its own for a message that is due (churn).
+            client.messageDue(self._due.popleft())
+            client.finish()
         client.connecting = maybeDeferred(self._endpoint.connect, _Only(client))
         client.connecting.addErrback(client.notConnected)
+
+    # Sending
+
+    def _beginSending(self) -> None:
+        """Start the schedule, or the time that there is."""
+        schedule = self.workload.schedule(self._connections)
+        if schedule is not None:
+            self._sending = True
+            if self.workload.churn:
+                # One for each message, when it is due.
+                self._toOpen = 0
+            self.results.firstAt = self.clock()
+            self._pacer = Pacer(self.reactor, schedule, self._deliver, self._finish)
+        elif self.workload.duration is not None:
+            self._sending = True
+            self._timeUp = self.reactor.callLater(self.workload.duration, self._finish)
+
+    def _deliver(self, dueAt: int) -> None:
+        """A message is due: the next connection's turn."""
+        if self.workload.churn:
+            self._due.append(dueAt)
+            if len(self._clients) + self._toOpen < self._connections:
+                self._openAnother()
+        elif self._ready:
+            self._turn = (self._turn + 1) % len(self._ready)
+            self._ready[self._turn].messageDue(dueAt)
+
+    def _finish(self) -> None:
+        """Nothing more is due; what is under way goes to its end."""
+        self._sending = False
+        self._timeUp = None
+        if not self.workload.churn:
+            for client in list(self._clients):
+                client.finish()
+        self._checkOver()
+
+    # Ending
 
     def _sweep(self) -> None:
         now = self.clock()
         for client in list(self._clients):
             client.sweep(now)
 
+    def _tick(self) -> None:
+        self._closeInterval()
+        if self.watch is not None:
+            self.watch(self.results)
+
+    def _closeInterval(self) -> None:
+        self.results.closeInterval(self.clock() - self._startedAt)
+
     def _giveUp(self) -> None:
-        if self._opening is not None:
-            self._opening.cancel()
-            self._opening = None
+        self._toOpen = 0
+        self._due.clear()
+        self._stopSending()
+        if self._openLater is not None:
+            self._openLater.cancel()
+            self._openLater = None
         if self._resolving is not None:
             self._resolving.cancel()
         for client in list(self._clients):
             client.giveUp()
 
+    def _stopSending(self) -> None:
+        self._sending = False
+        if self._pacer is not None:
+            self._pacer.stop()
+        if self._timeUp is not None:
+            self._timeUp.cancel()
+            self._timeUp = None
+
     def _checkOver(self) -> None:
-        opened = self.results.interrupted or self._asked == self.results.requested
-        if opened and not self._clients and not self._over.called:
-            self._over.callback(None)
+        if self._clients or self._toOpen or self._due or self._over.called:
+            return
+        if self.workload.churn and self._sending:
+            return
+        self._stopSending()
+        self._over.callback(None)
+
+    def _oneIsDecided(self) -> None:
+        """A connection is up or has failed: if that was the last, time begins."""
+        self._connecting -= 1
+        if self._asked == self._connections and not self._connecting and self._ready:
+            self._beginSending()
+
+    # What an EchoClient tells.
+
+    def connectionUp(self, client: EchoClient, connectNs: int) -> None:
+        """An L{EchoClient} tells that it is connected."""
+        self.results.connectionEstablished(connectNs)
+        if not self.results.firstAt:
+            self.results.firstAt = self.clock()
+        if not self.workload.churn:
+            self._ready.append(client)
+            self._oneIsDecided()
+
+    def connectionSettled(self, client: EchoClient) -> None:
+        """An L{EchoClient} tells that its outcome is known, before it closes."""
+        view = kernelView(client.transport)
+        if view is not None:
+            self.results.kernel.add(*view)
+        if client in self._ready:
+            self._ready.remove(client)
 
     def connectionOver(self, client: EchoClient) -> None:
         """An L{EchoClient} tells that its transport is gone, or never came."""
         self._clients.discard(client)
         if client.established:
             self.results.open -= 1
+        elif not self.workload.churn:
+            self._oneIsDecided()
+        if self.workload.churn and self._mayChurn():
+            self._openAnother()
         self._checkOver()
+
+    def _mayChurn(self) -> bool:
+        """Tell whether another connection takes the place of one that is over."""
+        if self.results.interrupted:
+            return False
+        if self.workload.rate is not None:
+            return len(self._due) > self._toOpen
+        if self.workload.duration is not None:
+            return self._sending
+        assert self.workload.messagesPerConnection is not None
+        total = self._connections * self.workload.messagesPerConnection
+        return self._asked + self._toOpen < total
 
     def connectionFailed(self, number: int, kind: FailureKind, detail: str) -> None:
         """An L{EchoClient} tells that it cannot do its job."""

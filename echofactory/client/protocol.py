@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
+    IDelayedCall,
     IHalfCloseableProtocol,
     IHandshakeListener,
     INegotiated,
@@ -27,6 +28,8 @@ from echofactory.workload import BLOCK_SIZE, EchoMismatch, StreamFault, StreamVe
 
 if TYPE_CHECKING:
     from echofactory.client.factory import EchoClientFactory
+
+_NO_LIMIT = 1 << 62
 
 
 @implementer(IHalfCloseableProtocol, IHandshakeListener, IPushProducer)
@@ -53,23 +56,37 @@ class EchoClient(Protocol):
     connecting: Deferred[IProtocol] | None = None
 
     def __init__(self, factory: "EchoClientFactory", number: int) -> None:
+        workload = factory.workload
         self.factory = factory
         self.number = number
         self.established = False
         self.settled = False
         self._results = factory.results
-        self._record = factory.results.response.record
+        self._recordResponse = factory.results.response.record
+        self._recordService = factory.results.service.record
         self._clock = factory.clock
-        self._script = factory.workload.script(number)
+        self._script = workload.script(number)
         self._verifier = StreamVerifier(self._script)
-        # The next block to send, and the one to stop before.
+        # The next block to send, the one to stop before as yet, and whether that
+        # one is the last.
         self._next = 0
-        self._end = self._script.blocks
-        self._window = factory.workload.outstanding
-        self._halfClose = factory.workload.halfClose
+        self._end = 0
+        self._final = False
+        self._messagesDue = 0
+        self._scheduled = workload.rate is not None
+        if not self._scheduled:
+            messages = 1 if workload.churn else workload.messagesPerConnection
+            self._final = messages is not None
+            self._end = self._script.end(messages) if messages is not None else _NO_LIMIT
+        self._allOut = False
+        self._window = workload.outstanding or _NO_LIMIT
+        self._halfClose = workload.halfClose
         self._tracing = factory.trace >= Trace.DATA
+        # Of the messages that are out: when each was sent, and when it was due.
         self._sentAt: deque[int] = deque()
+        self._dueAt: deque[int] = deque()
         self._paused = False
+        self._held: IDelayedCall | None = None
         self.askedAt = self.progressAt = self._clock()
 
     def notConnected(self, reason: Failure) -> None:
@@ -105,9 +122,33 @@ class EchoClient(Protocol):
     def _begin(self) -> None:
         self.established = True
         self.progressAt = self._clock()
-        self._results.connectionEstablished(self.progressAt - self.askedAt)
         self.transport.registerProducer(self, True)
+        self.factory.connectionUp(self, self.progressAt - self.askedAt)
         self._send()
+
+    def messageDue(self, dueAt: int) -> None:
+        """
+        Send another message, as soon as the connection and the window let it.
+
+        @param dueAt: when the schedule wanted it sent; C{perf_counter_ns}.
+        """
+        self._results.sendLag.record(self._clock() - dueAt)
+        self._dueAt.append(dueAt)
+        self._messagesDue += 1
+        self._end = self._script.end(self._messagesDue)
+        if self.established:
+            self._send()
+
+    def finish(self) -> None:
+        """Begin no message that is not due yet, and close when all are back."""
+        if self._final or self.settled:
+            return
+        self._final = True
+        if not self._scheduled:
+            message, offset = self._script.place(self._next)
+            self._end = self._script.end(message) if offset else self._next
+        if self.established:
+            self._send()
 
     def _send(self) -> None:
         """Send what the window and the transport have room for."""
@@ -119,12 +160,19 @@ class EchoClient(Protocol):
                 break
             batch, started = self._gather(room)
             if not batch:
-                return
+                break
             self._write(b"".join(batch), started)
-        if self._next == self._end:
+        if self._final and self._next == self._end:
+            self._everythingIsOut()
+
+    def _everythingIsOut(self) -> None:
+        if not self._allOut:
+            self._allOut = True
             self.transport.unregisterProducer()
             if self._halfClose:
                 self.transport.loseWriteConnection()
+        if not self._sentAt and not self._halfClose:
+            self._complete()
 
     def _gather(self, room: int) -> tuple[list[bytes], int]:
         """
@@ -158,6 +206,9 @@ class EchoClient(Protocol):
         self._results.sent += started
         self._results.bytesSent += len(data)
         now = self._clock()
+        if not self._sentAt:
+            # Nobody waited for anything until now.
+            self.progressAt = now
         if started == 1:
             self._sentAt.append(now)
         else:
@@ -180,23 +231,29 @@ class EchoClient(Protocol):
                 self._results.mismatched += 1
             self._fail(fault.kind, str(fault))
             return
-        if completed == 1:
-            self._record(now - self._sentAt.popleft())
+        if completed == 1 and not self._scheduled:
+            self._recordService(now - self._sentAt.popleft())
             self._results.verified += 1
+            self._results.lastAt = now
         else:
             self._verified(completed, now)
         if self._next < self._end:
             self._send()
-        elif not self._sentAt and not self._halfClose:
-            self._complete()
+        elif self._final:
+            self._everythingIsOut()
 
     def _verified(self, completed: int, now: int) -> None:
         for _ in range(completed):
-            self._record(now - self._sentAt.popleft())
-        self._results.verified += completed
+            self._recordService(now - self._sentAt.popleft())
+            if self._scheduled:
+                # Counted from the scheduled time, or a stalled server would look fast.
+                self._recordResponse(now - self._dueAt.popleft())
+        if completed:
+            self._results.verified += completed
+            self._results.lastAt = now
 
     def readConnectionLost(self) -> None:
-        if self._halfClose and self._next == self._end and not self._sentAt:
+        if self._halfClose and self._allOut and not self._sentAt:
             self._complete()
         else:
             self._fail(*classify(ConnectionDone()))
@@ -214,11 +271,21 @@ class EchoClient(Protocol):
         self.factory.connectionOver(self)
 
     def _complete(self) -> None:
-        if not self.settled:
-            self._settle()
-            self._results.completed += 1
-            self.factory.traceClosing(self.number)
-            self.transport.loseConnection()
+        """All is back: close, once it has been held open for as long as is asked."""
+        if self.settled or self._held is not None:
+            return
+        hold = self.factory.workload.hold
+        if hold:
+            self._held = self.factory.reactor.callLater(hold, self._release)
+        else:
+            self._release()
+
+    def _release(self) -> None:
+        self._held = None
+        self._settle()
+        self._results.completed += 1
+        self.factory.traceClosing(self.number)
+        self.transport.loseConnection()
 
     def _fail(self, kind: FailureKind, detail: str) -> None:
         if not self.settled:
@@ -230,9 +297,16 @@ class EchoClient(Protocol):
         """The outcome is known: send nothing more, expect nothing more."""
         self.settled = True
         self.progressAt = self._clock()
+        self._final = True
         self._end = self._next
         self._results.unanswered += len(self._sentAt)
         self._sentAt.clear()
+        self._dueAt.clear()
+        if self._held is not None:
+            self._held.cancel()
+            self._held = None
+        if self.established:
+            self.factory.connectionSettled(self)
         if self.transport is not None:
             self.transport.unregisterProducer()
 
@@ -250,6 +324,8 @@ class EchoClient(Protocol):
             if self.settled:
                 # The peer does not let go, as some do with TLS's closing alert.
                 self.transport.abortConnection()
+                return
+            if not self._sentAt and not (self._halfClose and self._allOut):
                 return
             missing = (
                 f"{len(self._sentAt)} messages outstanding"

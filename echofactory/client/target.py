@@ -5,6 +5,7 @@ once, not once per connection.
 
 import re
 from collections import deque
+from collections.abc import Sequence
 from ipaddress import ip_address
 from math import ceil
 
@@ -47,11 +48,20 @@ class Target:
     @ivar text: the target for a person: C{('127.0.0.1', 7)} for plain TCP.
     """
 
-    def __init__(self, reactor: IProbeReactor, description: str, connectTimeout: float) -> None:
+    def __init__(
+        self,
+        reactor: IProbeReactor,
+        description: str,
+        connectTimeout: float,
+        sources: Sequence[str] = (),
+    ) -> None:
         """
         @param connectTimeout: seconds after which Twisted's endpoint gives up,
             unless the string says so itself.
-        @raise EndpointError: if the string describes no endpoint.
+        @param sources: addresses to connect from, in turn; none: the system
+            chooses.
+        @raise EndpointError: if the string describes no endpoint, or one that has
+            no source address.
         """
         self.description = self.text = description
         prefix, _, rest = description.partition(":")
@@ -60,12 +70,17 @@ class Target:
         self._reactor = reactor
         self._connectTimeout = connectTimeout
         self._host: str | None = None
+        self._sources = tuple(sources) or (None,)
+        self._turn = 0
         self._works = 0
         try:
-            self._endpoints = [clientFromString(reactor, description)]
+            # For each source, the addresses to try.
+            self._endpoints = [[clientFromString(reactor, description)]]
             kind, *arguments = SEPARATOR.split(description)
             if kind.lower() in _TO_HOSTS:
                 self._readHost(kind.lower(), arguments)
+            if sources and self._host is None:
+                raise ValueError("nothing is known of its source address")
         except Exception as reason:
             # Whatever a plugin or OpenSSL raises, the string is what has to change.
             raise EndpointError(self.description, reason) from reason
@@ -103,12 +118,22 @@ class Target:
         # Or the first one that does not answer would use up all the time.
         timeout = ceil(self._connectTimeout / len(addresses))
         self._endpoints = [
-            clientFromString(self._reactor, self._at(address, timeout)) for address in addresses
+            [
+                clientFromString(self._reactor, self._at(address, timeout, source))
+                for address in addresses
+                if source is None or ip_address(source).version == ip_address(address).version
+            ]
+            for source in self._sources
         ]
+        if [] in self._endpoints:
+            source = self._sources[self._endpoints.index([])]
+            raise DNSLookupError(f"no address to connect to from {source}")
 
-    def _at(self, address: str, timeout: int) -> str:
+    def _at(self, address: str, timeout: int, source: str | None) -> str:
         """Return the endpoint string, with an address in the place of the name."""
         options = {"timeout": str(timeout), **self._options}
+        if source is not None:
+            options["bindAddress"] = source
         if self._kind != "tls":
             options["host"] = address
             return joined([self._kind], options)
@@ -120,14 +145,18 @@ class Target:
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """See L{IStreamClientEndpoint}."""
-        if len(self._endpoints) == 1:
-            connecting: Deferred[IProtocol] = self._endpoints[0].connect(protocolFactory)
+        endpoints = self._endpoints[self._turn]
+        self._turn = (self._turn + 1) % len(self._endpoints)
+        if len(endpoints) == 1:
+            connecting: Deferred[IProtocol] = endpoints[0].connect(protocolFactory)
             return connecting
-        return Deferred.fromCoroutine(self._tryEach(protocolFactory))
+        return Deferred.fromCoroutine(self._tryEach(endpoints, protocolFactory))
 
-    async def _tryEach(self, protocolFactory: IProtocolFactory) -> IProtocol:
+    async def _tryEach(
+        self, endpoints: list[IStreamClientEndpoint], protocolFactory: IProtocolFactory
+    ) -> IProtocol:
         # From the one that worked last, round to the one before it.
-        candidates = deque(enumerate(self._endpoints))
+        candidates = deque(enumerate(endpoints))
         candidates.rotate(-self._works)
         while True:
             index, endpoint = candidates.popleft()

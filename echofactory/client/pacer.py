@@ -1,0 +1,65 @@
+"""
+The open loop: it hands out messages when they are due.
+"""
+
+from collections.abc import Callable
+from time import perf_counter_ns
+from typing import Any
+
+from echofactory.client.timer import timer
+from echofactory.schedule import Schedule
+
+_AT_ONCE = 64
+"""Messages handed out before the reactor has its turn."""
+
+
+class Pacer:
+    """
+    Goes through a schedule.
+
+    @ivar over: whether every message has been handed out.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        schedule: Schedule,
+        deliver: Callable[[int], None],
+        finished: Callable[[], None],
+    ) -> None:
+        """
+        @param deliver: called for each message, with when it was due
+            (C{perf_counter_ns}).
+        @param finished: called after the last one.
+        """
+        self.over = False
+        self._schedule = schedule
+        self._deliver = deliver
+        self._finished = finished
+        self._next = 0
+        self._beganAt = perf_counter_ns()
+        self._timer = timer(reactor, self._wake)
+        self._timer.at(self._beganAt)
+
+    def stop(self) -> None:
+        """Hand out nothing more."""
+        self.over = True
+        self._timer.stop()
+
+    def _wake(self) -> None:
+        schedule = self._schedule
+        for _ in range(_AT_ONCE):
+            if self._next == schedule.total:
+                self.stop()
+                self._finished()
+                return
+            due = self._beganAt + schedule.dueNs(self._next)
+            if due > perf_counter_ns():
+                break
+            self._next += 1
+            self._deliver(due)
+            if self.over:
+                # What was delivered ended the run.
+                return
+        # If it is due already, the timer calls as soon as others have had their turn.
+        self._timer.at(due)

@@ -1,0 +1,355 @@
+"""
+The client as an instrument: what it measures of peers whose behaviour is known.
+Each test states its figures.
+"""
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from programs import CLIENT, client, multiecho, running
+from schema import validate
+
+HERE = Path(__file__).parent
+MS = 1_000_000
+
+
+@contextmanager
+def late(milliseconds: float, offset: int | None = None) -> Iterator[str]:
+    """Run late_server.py, and return its port."""
+    arguments = [str(milliseconds), *([] if offset is None else [str(offset)])]
+    with running([sys.executable, str(HERE / "late_server.py"), *arguments]) as server:
+        yield server.waitFor(r"listening on (\d+)")[1]
+
+
+def measured(*arguments: str) -> Any:
+    """Run the client, and return its JSON."""
+    done = client("127.0.0.1", *arguments, "--json", "-")
+    assert done.process.returncode == 0, done.err
+    return validate(json.loads("\n".join(done.out)))
+
+
+def test_a_server_that_adds_20_ms() -> None:
+    """The median service time is 20 to 21 ms. (Measured: 20.2.)"""
+    with late(20) as port:
+        results = measured(port, "5", "--size", "64", "--rate", "50", "--duration", "2s")
+    assert results["messages"]["verified"] == 100
+    assert 20 * MS <= results["service_ns"]["p50"] <= 21 * MS
+
+
+def frozen(port: int, pid: int, *arguments: str) -> Any:
+    """Run 10 seconds at 200 messages/s, in which the server stops for one second."""
+    load = ["10", "--size", "64", "--rate", "200", "--duration", "10s", "--json", "-"]
+    with running([*CLIENT, "127.0.0.1", str(port), *load, *arguments,
+                  "--progress", "always"]) as program:  # fmt: skip
+        program.waitFor(r"^ +4\.\d s", program.err)
+        subprocess.run(["kill", "-STOP", str(pid)], check=True)
+        # The freeze is what is tested: there is nothing else to wait for.
+        time.sleep(1.0)
+        subprocess.run(["kill", "-CONT", str(pid)], check=True)
+        assert program.finish() == 0, program.err
+    return validate(json.loads("\n".join(program.out)))
+
+
+@pytest.mark.parametrize("window", [[], ["--window", "1"]], ids=["open", "window-1"])
+def test_a_server_that_freezes(window: list[str]) -> None:
+    """
+    A tenth of the messages wait up to a second, evenly: p95 of the response time is
+    0.5 s and p99 0.9 s, within a tenth. With a window of one the service times look
+    innocent: all but ten messages are held back by the client itself, and p95 is
+    milliseconds.
+    """
+    with multiecho("--trace", "none", "127.0.0.1", "0") as (server, port):
+        results = frozen(port, server.process.pid, *window)
+    assert results["messages"]["verified"] == 2000
+    assert results["response_ns"]["p95"] == pytest.approx(500 * MS, rel=0.1)
+    assert results["response_ns"]["p99"] == pytest.approx(900 * MS, rel=0.1)
+    assert results["response_ns"]["p50"] < 10 * MS
+    if window:
+        assert results["service_ns"]["p95"] < 10 * MS
+    # The instrument went on sending; what was held back is none of its errors.
+    assert results["send_lag_ns"]["p95"] < 20 * MS
+
+
+@pytest.mark.parametrize("rate", ["1k", "10k"])
+def test_the_rate_that_was_asked_for(rate: str) -> None:
+    """It is achieved within 1 %. (Measured: 99.9 %.)"""
+    with multiecho("--trace", "none", "127.0.0.1", "0") as (_, port):
+        results = measured(str(port), "50", "--size", "64", "--rate", rate, "--duration", "3s")
+    asked = results["rate"]["asked"]
+    assert asked == {"1k": 1000.0, "10k": 10_000.0}[rate]
+    assert results["rate"]["achieved"] == pytest.approx(asked, rel=0.01)
+    assert results["messages"]["verified"] == 3 * asked
+
+
+def test_one_byte_in_a_hundred_million() -> None:
+    """
+    It is reported with its connection, message and offset, though all the others
+    came back.
+    """
+    size, count, at = 65_536, 763, 49_876_543
+    with late(0, at) as port:
+        done = client(
+            "127.0.0.1", port, "2", "--size", str(size), "--count", str(count), "--json", "-"
+        )
+    assert done.process.returncode == 1
+    results = validate(json.loads("\n".join(done.out)))
+    assert results["bytes"]["sent"] > 70_000_000
+    assert results["messages"]["mismatched"] == 1
+    place = rf"connection 2: message {at // size + 1}, offset {at % size:,}:"
+    assert re.search(place, "\n".join(done.err)), done.err
+
+
+@pytest.mark.skipif(shutil.which("ss") is None, reason="not installed: ss")
+def test_bytes_as_the_kernel_counts_them() -> None:
+    """C{ss}, asked while the connections are held open, has the same sums."""
+    with multiecho("--trace", "none", "127.0.0.1", "0") as (_, port):
+        load = ["20", "--size", "10k", "--count", "30", "--hold", "3s", "--json", "-"]
+        with running([*CLIENT, "127.0.0.1", str(port), *load]) as program:
+            expected = 20 * 30 * 10 * 1024
+
+            def asked(name: str) -> int:
+                said = subprocess.run(
+                    ["ss", "-tinH", "state", "established", f"dport = {port}"],
+                    capture_output=True, text=True, check=True,
+                ).stdout  # fmt: skip
+                return sum(int(n) for n in re.findall(rf"\b{name}:(\d+)", said))
+
+            deadline = time.monotonic() + 10
+            while asked("bytes_received") < expected and time.monotonic() < deadline:
+                assert program.process.poll() is None
+            received, acked = asked("bytes_received"), asked("bytes_acked")
+            assert program.finish() == 0
+    results = validate(json.loads("\n".join(program.out)))
+    assert results["bytes"]["received"] == received == expected
+    # The kernel counts each connection's SYN as a byte.
+    assert results["bytes"]["sent"] == acked - 20
+    assert results["elapsed_s"] > 3
+
+
+def test_memory_of_a_long_run() -> None:
+    """
+    It does not grow with the messages: less than 2 MiB while hundreds of thousands
+    pass. (Measured: 0.3.)
+    """
+    from programs import residentBytes
+
+    with (
+        multiecho("--trace", "none", "127.0.0.1", "0") as (_, port),
+        running(
+            [
+                *CLIENT,
+                "127.0.0.1",
+                str(port),
+                "50",
+                "--size",
+                "64",
+                "--duration",
+                "9s",
+                "--progress",
+                "always",
+            ]
+        ) as program,  # fmt: skip
+    ):
+        program.waitFor(r"^ +3\.\d s", program.err)
+        before = residentBytes(program.process.pid)
+        program.waitFor(r"^ +8\.\d s", program.err)
+        grown = residentBytes(program.process.pid) - before
+        assert program.finish() == 0
+    assert grown < 2 << 20, f"{grown / (1 << 20):.1f} MiB"
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[str]:
+    """The port of an echo server."""
+    with multiecho("--trace", "none", "127.0.0.1", "0") as (_, number):
+        yield str(number)
+
+
+def test_duration(port: str) -> None:
+    """It sends for so long, and what is out then still comes back."""
+    results = measured(port, "3", "--size", "64", "--duration", "1s", "--interval", "250ms")
+    assert 1.0 <= results["elapsed_s"] < 3.0
+    assert results["workload"]["count"] is None
+    assert results["messages"]["verified"] == results["messages"]["sent"] > 100
+    assert results["connections"]["completed"] == 3
+    intervals = results["intervals"]
+    assert [round(interval["t_s"], 2) for interval in intervals[:3]] == pytest.approx(
+        [0.25, 0.5, 0.75], abs=0.1
+    )
+    assert sum(interval["messages"] for interval in intervals) == results["messages"]["sent"]
+    assert sum(interval["bytes"] for interval in intervals) == results["bytes"]["received"]
+
+
+def test_streaming(port: str) -> None:
+    """A window of large messages moves bulk data."""
+    results = measured(port, "2", "--size", "64k", "--window", "16", "--duration", "1s")
+    assert results["bytes"]["received"] > 50 << 20
+
+
+def test_a_rising_rate(port: str) -> None:
+    """Its messages come as it rises: a quarter of them in the first half, from 0 to 2N."""
+    results = measured(port, "5", "--size", "64", "--rate", "1..399", "--duration", "2s",
+                       "--interval", "1s")  # fmt: skip
+    assert results["messages"]["verified"] == 400
+    assert results["rate"]["asked"] == 200.0
+    assert results["intervals"][0]["messages"] == pytest.approx(100, abs=20)
+
+
+def test_a_message_of_blocks_on_schedule(port: str) -> None:
+    """One of several blocks is one message, each due in its time."""
+    results = measured(port, "2", "--size", "200k", "--rate", "50", "--count", "10")
+    assert results["messages"]["verified"] == 20
+    assert results["bytes"]["received"] == 20 * 200 * 1024
+    assert results["response_ns"]["count"] == results["service_ns"]["count"] == 20
+
+
+def test_churn(port: str) -> None:
+    """A connection for every message, so many at once."""
+    results = measured(port, "4", "--size", "64", "--churn", "--count", "25")
+    assert results["connections"]["requested"] == results["connections"]["completed"] == 100
+    assert results["messages"]["verified"] == results["connect_ns"]["count"] == 100
+    assert results["connections"]["peak_open"] <= 4
+
+
+def test_churn_for_a_duration(port: str) -> None:
+    """The same, for as long as there is time."""
+    results = measured(port, "4", "--churn", "--message", "x", "--duration", "500ms")
+    assert results["messages"]["verified"] == results["connections"]["completed"] > 20
+
+
+def test_churn_on_schedule(port: str) -> None:
+    """A connection is asked for when its message is due."""
+    results = measured(port, "20", "--size", "64", "--churn", "--rate", "100", "--count", "5")
+    assert results["messages"]["verified"] == results["connections"]["requested"] == 100
+    assert 0.9 < results["elapsed_s"] < 5
+    assert results["response_ns"]["p50"] >= results["service_ns"]["p50"]
+
+
+def test_connect_rate(port: str) -> None:
+    """Twenty connections at forty a second take half a second."""
+    results = measured(port, "20", "--connect-rate", "40")
+    assert 0.45 <= results["elapsed_s"] < 2.0
+
+
+def test_bind() -> None:
+    """Source addresses are used in turn."""
+    with multiecho("127.0.0.1", "0") as (server, number):
+        sources = ["--bind", "127.0.0.2", "--bind", "127.0.0.3"]
+        results = measured(str(number), "4", *sources)
+        server.waitFor(r"closing connection")
+        peers = re.findall(r"accepted connection from \('(.*?)'", "\n".join(server.out))
+    assert sorted(peers) == ["127.0.0.2", "127.0.0.2", "127.0.0.3", "127.0.0.3"]
+    assert results["connections"]["completed"] == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["--bind", "10.11.12.13"], "10.11.12.13"),
+        (["--bind", "::1"], "no address to connect to from ::1"),
+    ],
+)
+def test_a_source_that_is_none(port: str, arguments: list[str], text: str) -> None:
+    """An address that is not this machine's, or of another kind, fails by name."""
+    done = client("127.0.0.1", port, *arguments)
+    assert done.process.returncode == 1
+    assert len(done.err) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--rate", "0"], "--rate: '0' is not a rate"),
+        (["--rate", "1k.."], "--rate: '1k..' is not a rate"),
+        (["--rate", "fast"], "--rate: 'fast' is not a rate"),
+        (["--duration", "0"], "--duration: '0' is not a duration of more than 0"),
+        (["--count", "3", "--duration", "1s"], "--count and --duration: a run ends by one"),
+        (["--churn", "--window", "3"], "--churn and --window: "),
+        (["--hold", "1s", "--half-close"], "--hold and --half-close: "),
+        (["--bind", "localhost"], "--bind: 'localhost' is not an IPv4 or IPv6 address"),
+        (["--connect-rate", "-1"], "--connect-rate: '-1' is not a rate"),
+        (["--progress", "some"], "--progress: 'some' is not one of auto, always, never"),
+        (["--interval", "0"], "--interval: '0' is not a duration of more than 0"),
+    ],
+)
+def test_what_makes_no_sense(arguments: list[str], said: str) -> None:
+    """One line that names the option, the value and what is accepted."""
+    done = client("127.0.0.1", "7", *arguments)
+    assert done.process.returncode == 2
+    (line,) = done.err
+    assert line.startswith(f"echofactory.client: {said}"), line
+
+
+def test_progress_lines(port: str) -> None:
+    """Without a terminal, a line for each interval, on stderr, if it is asked for."""
+    load = ["2", "--size", "64", "--rate", "100", "--duration", "1s", "--interval", "250ms"]
+    done = client("127.0.0.1", port, *load, "--progress", "always")
+    assert done.process.returncode == 0
+    assert len(done.err) >= 3
+    assert re.fullmatch(
+        r" +0\.\d s +2 open +[\d.]+ messages/s +[\d.]+ \w+/s  p50 +[\d.]+ [um]s"
+        r"  p99 +[\d.]+ [um]s  0 failed",
+        done.err[0],
+    ), done.err
+    quiet = client("127.0.0.1", port, *load)
+    assert quiet.err == []
+
+
+def test_the_live_view(port: str) -> None:
+    """On a terminal it is drawn anew, and gone at the end."""
+    import os
+    import pty
+
+    controller, terminal = pty.openpty()
+    shown = bytearray()
+
+    def read() -> None:
+        try:
+            while data := os.read(controller, 65536):
+                shown.extend(data)
+        except OSError:
+            return
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    done = subprocess.run(
+        [*CLIENT, "127.0.0.1", port, "2", "--size", "64", "--rate", "100", "--duration", "1s",
+         "--interval", "250ms"],
+        stdin=terminal, stdout=subprocess.PIPE, stderr=terminal, timeout=30, check=False,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "80"},
+    )  # fmt: skip
+    os.close(terminal)
+    reader.join(10)
+    os.close(controller)
+    assert done.returncode == 0
+    text = shown.decode()
+    for part in ("connections", "messages/s", "p50", "p99", "left", "verified"):
+        assert part in text, text
+    # The cursor, hidden for the view, is back.
+    assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l")
+
+
+@pytest.mark.parametrize("load", [["--duration", "1h"], ["--rate", "10", "--duration", "1h"],
+                                  ["--churn", "--duration", "1h"]])  # fmt: skip
+def test_interrupted(port: str, load: list[str]) -> None:
+    """Ctrl-C at any moment: the report of what was done, within a second, exit 130."""
+    with running([*CLIENT, "127.0.0.1", port, "5", "--size", "64", *load, "--json", "-",
+                  "--progress", "always", "--interval", "200ms"]) as program:  # fmt: skip
+        program.waitFor(r"messages/s", program.err)
+        before = time.monotonic()
+        assert program.end(signal.SIGINT) == 130
+        assert time.monotonic() - before < 1.0
+    results = validate(json.loads("\n".join(program.out)))
+    assert results["verdict"] == "interrupted"
+    assert results["messages"]["verified"] > 0

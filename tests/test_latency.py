@@ -1,0 +1,86 @@
+"""
+What is kept of a latency, against the library's own recording.
+"""
+
+import pytest
+from hdrh.histogram import HdrHistogram
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from echofactory.latency import DIGITS, HIGHEST_NS, LOWEST_NS, Latency
+
+READINGS = st.lists(st.integers(0, 2 * HIGHEST_NS) | st.integers(0, 10_000_000), max_size=200)
+
+
+def library(readings: list[int]) -> HdrHistogram:
+    histogram = HdrHistogram(LOWEST_NS, HIGHEST_NS, DIGITS)
+    for reading in readings:
+        histogram.record_value(min(reading, HIGHEST_NS))
+    return histogram
+
+
+def of(readings: list[int]) -> Latency:
+    latency = Latency()
+    for reading in readings:
+        latency.record(reading)
+    return latency
+
+
+@settings(deadline=None)
+@given(READINGS)
+def test_as_the_library_records(readings: list[int]) -> None:
+    """Not one reading falls into another step than the library's."""
+    assert of(readings).histogram().counts[:] == library(readings).counts[:]
+
+
+def test_mean_and_deviation_are_the_librarys() -> None:
+    """Of fast readings and of slow ones, whose steps are coarser."""
+    readings = [700, 1_500, 40_000, 40_100, 3_000_000, 3_100_000, 90_000_000]
+    written, theirs = of(readings).asJSON(), library(readings)
+    assert written["mean"] == pytest.approx(theirs.get_mean_value(), rel=0.0001)
+    assert written["stddev"] == pytest.approx(theirs.get_stddev(), rel=0.0001)
+
+
+@settings(deadline=None, max_examples=20)
+@given(READINGS, READINGS)
+def test_two_merged_are_one(some: list[int], others: list[int]) -> None:
+    """Added, rotated or recorded in one go: the same readings."""
+    merged = of(some)
+    merged.add(of(others))
+    whole = of(some + others)
+    assert merged.asJSON() == whole.asJSON()
+    rotated = of(some)
+    first = rotated.rotate()
+    for reading in others:
+        rotated.record(reading)
+    assert first.asJSON() == of(some).asJSON()
+    assert rotated.rotate().asJSON() == of(others).asJSON()
+    assert rotated.asJSON() == whole.asJSON()
+
+
+def test_json() -> None:
+    """Nanoseconds in, nanoseconds out, three digits of them."""
+    written = of([n * 1_000_000 for n in range(1, 1001)]).asJSON()
+    assert written["count"] == 1000
+    expected = {
+        "min": 1e6, "p50": 500e6, "p90": 900e6, "p95": 950e6, "p99": 990e6, "p99_9": 999e6,
+        "p99_99": 1000e6, "max": 1000e6, "mean": 500.5e6,
+    }  # fmt: skip
+    for field, value in expected.items():
+        assert written[field] == pytest.approx(value, rel=0.001), field
+
+
+def test_nothing_recorded() -> None:
+    """What is not known is null."""
+    written = Latency().asJSON()
+    assert written.pop("count") == 0
+    assert set(written.values()) == {None}
+    assert Latency().percentiles(50.0, 99.0) == [None, None]
+
+
+def test_memory_does_not_grow_with_the_readings() -> None:
+    """No more steps are kept than the histogram has."""
+    latency = Latency()
+    for reading in range(0, 40_000_000_000, 100_003):
+        latency.record(reading)
+    assert len(latency._recent) < HdrHistogram(LOWEST_NS, HIGHEST_NS, DIGITS).counts_len
