@@ -20,15 +20,15 @@ from statistics import median
 
 from bench.processes import LOAD_CORE, SERVER_CORE
 from bench.show import GROUPS, Values, draw, goals, ratio, table
-from bench.suite import C_EPOLL, CLIENTS, SERVERS, WEB, Extent, Suite
+from bench.suite import C_EPOLL, CLIENTS, SERVERS, WEB, Extent, Figure, Suite
 from echofactory.descriptors import raiseDescriptorLimit
 
 _HERE = Path(__file__).parent
 _README = _HERE.parent / "README.md"
 _ORDER = list(SERVERS | CLIENTS | {C_EPOLL: []} | WEB)
 
-_FULL = Extent(seconds=0.5, idle=5000, count=1000)
-_QUICK = Extent(seconds=0.1, idle=1000, count=100)
+_FULL = Extent(turns=3, seconds=0.25, idle=5000, count=500)
+_QUICK = Extent(turns=1, seconds=0.1, idle=1000, count=100)
 
 
 def _machine() -> dict[str, object]:
@@ -48,11 +48,14 @@ def _machine() -> dict[str, object]:
     }
 
 
-def _asJSON(values: Values, machine: dict[str, object], rounds: int, extent: Extent) -> str:
+def _asJSON(
+    values: Values, loads: Values, machine: dict[str, object], rounds: int, extent: Extent
+) -> str:
     written = {
         "when": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": machine,
         "rounds": rounds,
+        "turns": extent.turns,
         "seconds": extent.seconds,
         "idle_connections": extent.idle,
         "client_messages": extent.count * 100,
@@ -67,8 +70,9 @@ def _asJSON(values: Values, machine: dict[str, object], rounds: int, extent: Ext
                         "median": median(figures),
                         "min": min(figures),
                         "max": max(figures),
-                        "ours_over_its": ratio(values[measure.key], peer),
-                        "rounds": figures,
+                        "ours_over_its": ratio(values[measure.key], peer)._asdict(),
+                        "turns": figures,
+                        "load_busy": loads.get(measure.key, {}).get(peer),
                     }
                     for peer, figures in values[measure.key].items()
                 },
@@ -97,7 +101,7 @@ def _arguments() -> argparse.Namespace:
         " installs.",
     )
     parser.add_argument(
-        "--rounds", type=int, help="rounds through all of them (default 9, or 1 with --quick)"
+        "--rounds", type=int, help="rounds through all of them (default 7, or 1 with --quick)"
     )
     parser.add_argument(
         "--quick",
@@ -111,7 +115,7 @@ def _arguments() -> argparse.Namespace:
     )
     arguments = parser.parse_args()
     if arguments.rounds is None:
-        arguments.rounds = 1 if arguments.quick else 9
+        arguments.rounds = 1 if arguments.quick else 7
     if arguments.rounds < 1:
         parser.error(f"argument --rounds: {arguments.rounds} is not 1 or more")
     if arguments.quick and arguments.into is None:
@@ -131,17 +135,27 @@ def _arguments() -> argparse.Namespace:
     return arguments
 
 
-def _measure(rounds: int, extent: Extent) -> Values:
+def _measure(rounds: int, extent: Extent) -> tuple[Values, Values]:
+    """Return the figures, and how busy the load was meanwhile."""
     values: Values = {}
+    loads: Values = {}
     with tempfile.TemporaryDirectory() as directory:
         suite = Suite(extent, Path(directory))
         for number in range(rounds):
             print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
             for figure in suite.round(number):
-                values.setdefault(figure.measure, {}).setdefault(figure.peer, []).append(
-                    figure.value
-                )
-    return values
+                _add(values, figure, figure.value)
+                if figure.loadBusy is not None:
+                    _add(loads, figure, figure.loadBusy)
+    ordered = {
+        key: {peer: peers[peer] for peer in _ORDER if peer in peers}
+        for key, peers in values.items()
+    }
+    return ordered, loads
+
+
+def _add(values: Values, figure: Figure, value: float) -> None:
+    values.setdefault(figure.measure, {}).setdefault(figure.peer, []).append(value)
 
 
 def main() -> None:
@@ -153,31 +167,27 @@ def main() -> None:
     # The servers are ended, too.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
-        values = _measure(rounds, extent)
+        values, loads = _measure(rounds, extent)
     except KeyboardInterrupt:
         sys.exit(130)
     except RuntimeError as error:
         sys.exit(f"bench: {error}")
-    values = {
-        key: {peer: peers[peer] for peer in _ORDER if peer in peers}
-        for key, peers in values.items()
-    }
     described = (
         f"{machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']};"
         f" Python {machine['python']}, Twisted {machine['twisted']},"
         f" uvloop {machine['uvloop']}, {machine['gcc']};\n"
         f"server on core {SERVER_CORE}, load in C (bench/load.c) on core {LOAD_CORE};"
-        f" medians of {rounds} interleaved rounds of {extent.seconds:g} s;"
-        " ratios are medians of the rounds'\n\n"
+        f" medians of {rounds * extent.turns} interleaved turns of {extent.seconds:g} s;"
+        " ratios turn by turn\n\n"
     )
-    text = described + table(values)
+    text = described + table(values, loads)
     if arguments.quick:
         text += "\nA quick run: it works, and its figures mean little.\n"
     else:
         text += f"\n{goals(values)}"
     print(text, end="")
     into = arguments.into or _HERE
-    (into / "results.json").write_text(_asJSON(values, machine, rounds, extent))
+    (into / "results.json").write_text(_asJSON(values, loads, machine, rounds, extent))
     draw(values, into / "results.svg")
     print(f"written: {into}/results.json, {into}/results.svg", file=sys.stderr)
     if arguments.into is None:

@@ -170,7 +170,7 @@ static void pass(struct connection *all, int *fresh, int total)
 
 int main(int argc, char **argv)
 {
-    if (argc < 7)
+    if (argc < 7 || (!strcmp(argv[5], "ask") && argc < 8))
         return fputs("load: see the head of load.c\n", stderr), 2;
     host = argv[1];
     port = atoi(argv[2]);

@@ -124,6 +124,11 @@ class Exchange:
         return self.cpuNs / 1e3 / self.replies
 
     @property
+    def loadBusy(self) -> float:
+        """The share of the time that the load was on a processor."""
+        return self.loadNs / self.elapsedNs
+
+    @property
     def loadUs(self) -> float:
         """Microseconds of the load's processor time for each reply."""
         return self.loadNs / 1e3 / self.replies

@@ -3,7 +3,8 @@ The figures of a bench, for people: the table, the goals and the picture.
 """
 
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
+from typing import NamedTuple
 
 from bench.suite import (
     CLIENT_MEASURES,
@@ -15,7 +16,7 @@ from bench.suite import (
 )
 
 Values = dict[str, dict[str, list[float]]]
-"""By measure and peer, ours first, the figure of each round."""
+"""By measure and peer, ours first, the figure of each turn."""
 
 GROUPS = (
     ("server", SERVER_MEASURES),
@@ -26,10 +27,26 @@ GROUPS = (
 _DRAWN = ("cpu_100x64", "cpu_1000x1k", "bulk_10x1m", "idle")
 
 
-def ratio(peers: dict[str, list[float]], peer: str) -> float:
-    """Return the median, over the rounds, of our figure divided by a peer's."""
+class Ratio(NamedTuple):
+    """
+    Our figure over a peer's, turn by turn.
+
+    @ivar low: the lower quartile.
+    @ivar high: the upper quartile.
+    """
+
+    low: float
+    median: float
+    high: float
+
+
+def ratio(peers: dict[str, list[float]], peer: str) -> Ratio:
+    """Compare our figures with a peer's of the same turns."""
     ours = next(iter(peers.values()))
-    return median(mine / its for mine, its in zip(ours, peers[peer], strict=True))
+    ratios = [mine / its for mine, its in zip(ours, peers[peer], strict=True)]
+    if len(ratios) == 1:
+        return Ratio(*ratios, *ratios, *ratios)
+    return Ratio(*quantiles(ratios, n=4, method="inclusive"))
 
 
 def _figure(value: float) -> str:
@@ -40,19 +57,28 @@ def _better(measure: Measure) -> str:
     return "more is better" if measure.more else "less is better"
 
 
-def table(values: Values) -> str:
-    """Return the one table: each peer's median, least and most, and ours over its."""
-    lines = [f"{'':<34}{'median':>10}{'least':>10}{'most':>10}{'ours / its':>12}"]
+def table(values: Values, loads: Values) -> str:
+    """
+    Return the one table: each peer's median, least and most, ours over its with
+    the quartiles, and how busy the load was.
+    """
+    lines = [
+        f"{'':<34}{'median':>9}{'least':>9}{'most':>9}{'ours / its':>12}{'quartiles':>15}"
+        f"{'load busy':>11}"
+    ]
     for group, measures in GROUPS:
         for measure in measures:
             lines.append(f"{group}: {measure.title}, {measure.unit} ({_better(measure)})")
             peers = values[measure.key]
-            lines += (
-                f"  {peer:<32}{_figure(median(figures)):>10}{_figure(min(figures)):>10}"
-                f"{_figure(max(figures)):>10}{ratio(peers, peer):>12.2f}"
-                for peer, figures in peers.items()
-            )
-    return "\n".join(lines) + "\n"
+            for peer, figures in peers.items():
+                low, middle, high = ratio(peers, peer)
+                busy = loads.get(measure.key, {}).get(peer)
+                lines.append(
+                    f"  {peer:<32}{_figure(median(figures)):>9}{_figure(min(figures)):>9}"
+                    f"{_figure(max(figures)):>9}{middle:>12.2f}{f'{low:.2f} - {high:.2f}':>15}"
+                    f"{f'{median(busy):.0%}' if busy else '':>11}"
+                )
+    return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
 def goals(values: Values) -> str:
@@ -61,12 +87,14 @@ def goals(values: Values) -> str:
     lines = []
     for goal in GOALS:
         measure = measures[goal.measure]
-        reached = ratio(values[goal.measure], goal.peer)
-        kept = reached >= goal.bound if measure.more else reached <= goal.bound
-        sign = "≥" if measure.more else "≤"
+        low, reached, high = ratio(values[goal.measure], goal.peer)
+        met = reached >= goal.bound if measure.more else reached <= goal.bound
+        verdict = "met" if met else "missed"
+        if low < goal.bound < high:
+            verdict += ", within the quartiles"
         lines.append(
-            f"  {measure.title + ' / ' + goal.peer:<52}{reached:>6.2f}"
-            f"  goal {sign} {goal.bound:.2f}{'' if kept else '  missed'}"
+            f"  {measure.title + ' / ' + goal.peer:<50}{reached:>6.2f}"
+            f"  goal {'≥' if measure.more else '≤'} {goal.bound:.2f}  {verdict}"
         )
     return "goals\n" + "\n".join(lines) + "\n"
 

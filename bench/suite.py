@@ -103,7 +103,7 @@ SERVER_MEASURES = (
     Measure("bulk_10x64k", "echoed, 10 × 64 KiB", "MB/s", more=True),
     Measure("bulk_10x1m", "echoed, 10 × 1 MiB", "MB/s", more=True),
     Measure("idle", "memory per idle connection", "kB"),
-    Measure("accepts", "connections accepted", "1/s", more=True),
+    Measure("accepts", "connections, with 64 B each", "1/s", more=True),
     Measure("cpu_accept", "CPU per connection", "µs"),
 )
 CLIENT_MEASURES = (
@@ -144,11 +144,17 @@ GOALS = (
 
 
 class Figure(NamedTuple):
-    """One figure of one round."""
+    """
+    One figure of one turn.
+
+    @ivar loadBusy: the share of the time that the load, not the server, was on a
+        processor; C{None} where there is no such load.
+    """
 
     measure: str
     peer: str
     value: float
+    loadBusy: float | None = None
 
 
 @dataclass(frozen=True)
@@ -156,11 +162,13 @@ class Extent:
     """
     How much is done for each figure.
 
+    @ivar turns: of every peer at every measure, within a round.
     @ivar seconds: that a load lasts.
     @ivar idle: connections held to see what each takes.
     @ivar count: messages on each of a client's connections.
     """
 
+    turns: int
     seconds: float
     idle: int
     count: int
@@ -202,18 +210,23 @@ class Suite:
             for name, server in servers.items():
                 yield Figure("idle", name, self._idle(server))
             for key, connections, size in (("100x64", 100, 64), ("1000x1k", 1000, 1024)):
-                for name, server in servers.items():
-                    came = self._loaded(server, connections, "echo", str(size))
-                    yield Figure(f"cpu_{key}", name, came.cpuUs)
-                    yield Figure(f"rate_{key}", name, came.perSecond)
+                for name, came in self._turns(servers, connections, "echo", str(size)):
+                    yield Figure(f"cpu_{key}", name, came.cpuUs, came.loadBusy)
+                    yield Figure(f"rate_{key}", name, came.perSecond, came.loadBusy)
             for key, size in (("bulk_10x64k", 1 << 16), ("bulk_10x1m", 1 << 20)):
-                for name, server in servers.items():
-                    came = self._loaded(server, 10, "echo", str(size))
-                    yield Figure(key, name, came.perSecond * size / 1e6)
+                for name, came in self._turns(servers, 10, "echo", str(size)):
+                    yield Figure(key, name, came.perSecond * size / 1e6, came.loadBusy)
+            for name, came in self._turns(servers, 32, "churn", "64"):
+                yield Figure("accepts", name, came.perSecond, came.loadBusy)
+                yield Figure("cpu_accept", name, came.cpuUs, came.loadBusy)
+
+    def _turns(
+        self, servers: dict[str, Server], connections: int, *what: str
+    ) -> Iterator[tuple[str, Exchange]]:
+        """Load the servers one after the other, time and again."""
+        for _ in range(self._extent.turns):
             for name, server in servers.items():
-                came = self._loaded(server, 32, "churn", "64")
-                yield Figure("accepts", name, came.perSecond)
-                yield Figure("cpu_accept", name, came.cpuUs)
+                yield name, self._loaded(server, connections, *what)
 
     def _loaded(self, server: Server, connections: int, *what: str) -> Exchange:
         with loading(self._load, server, connections, self._extent.seconds, *what) as load:
@@ -243,15 +256,16 @@ class Suite:
 
     def _web(self, number: int) -> Iterator[Figure]:
         with ExitStack() as stack:
-            servers = [
-                (name, stack.enter_context(serving(_inserted(command, SITE=str(self._site)))))
+            servers = {
+                name: stack.enter_context(serving(_inserted(command, SITE=str(self._site))))
                 for name, command in _turned(WEB, number)
-            ]
-            for name, server in servers:
-                size = _replySize(server)
-                came = self._loaded(server, 50, "ask", _REQUEST, str(size))
-                yield Figure("web_rate", name, came.perSecond)
-                yield Figure("web_cpu", name, came.cpuUs)
+            }
+            sizes = {name: _replySize(server) for name, server in servers.items()}
+            # Both have the same page, and the same headers.
+            (size,) = set(sizes.values())
+            for name, came in self._turns(servers, 50, "ask", _REQUEST, str(size)):
+                yield Figure("web_rate", name, came.perSecond, came.loadBusy)
+                yield Figure("web_cpu", name, came.cpuUs, came.loadBusy)
 
 
 def _recordNs() -> float:

@@ -58,6 +58,8 @@ class ExpressReactor:
     the reactor behind it, which is the one to run.
 
     Where there is no epoll, C{ExpressReactor(reactor)} is that reactor.
+
+    @ivar lane: what watches the connections.
     """
 
     def __new__(cls, reactor: Any) -> Any:

@@ -4,7 +4,7 @@ descriptor among its others, and what is watched by it.
 """
 
 import select
-from collections.abc import Callable
+from collections import deque
 from contextlib import suppress
 from typing import Any
 
@@ -50,11 +50,11 @@ class Lane:
         self._watched: list[Any] = []
         self._interests = bytearray()
         self._count = 0
-        # Of this pass: what it still has an event for may be another
+        # For each pass under way (a protocol may have the reactor iterate), what
+        # was removed in it: what it still has an event for may be another
         # connection's by now.
-        self._removed: set[int] = set()
-        self._serving = False
-        self._closing: list[Any] = []
+        self._passes: list[set[int]] = []
+        self._closing: deque[Any] = deque()
 
     def fileno(self) -> int:
         """See L{IReadDescriptor<twisted.internet.interfaces.IReadDescriptor>}."""
@@ -67,14 +67,15 @@ class Lane:
     def doRead(self) -> None:
         """Serve what is ready, up to L{EVENTS_PER_PASS} descriptors."""
         watched = self._watched
-        removed = self._removed
-        removed.clear()
         ready = self._poller.poll(0, EVENTS_PER_PASS)
-        self._serving = True
+        removed: set[int] = set()
+        self._passes.append(removed)
         for descriptor, event in ready:
             if removed and descriptor in removed:
                 continue
             selectable = watched[descriptor]
+            if selectable is None:
+                continue
             why: BaseException | None = None
             reading = False
             try:
@@ -93,10 +94,10 @@ class Lane:
                 why = error
             if why:
                 self._disconnect(selectable, why, reading)
-        self._serving = False
+        self._passes.pop()
         while self._closing:
-            closing = self._closing.pop()
-            self._tell(closing, closing.closeNow)
+            closing = self._closing.popleft()
+            self._tell(closing, "closeNow")
 
     def closeAfterwards(self, connection: Any) -> bool:
         """
@@ -104,9 +105,9 @@ class Lane:
 
         @return: C{False} if none are being served, and nothing will be called.
         """
-        if self._serving:
+        if self._passes:
             self._closing.append(connection)
-        return self._serving
+        return bool(self._passes)
 
     def _disconnect(self, selectable: Any, why: BaseException, reading: bool) -> None:
         half = (
@@ -121,20 +122,20 @@ class Lane:
             _log.failure("while disconnecting {selectable!r}", selectable=selectable)
             self._dropWhole(selectable)
             half = False
-        lost = selectable.readConnectionLost if half else selectable.connectionLost
+        lost = "readConnectionLost" if half else "connectionLost"
         self._tell(selectable, lost, _USUAL.get(type(why)) or Failure(why))
 
-    def _tell(self, selectable: Any, call: Callable[..., None], *arguments: Failure) -> None:
+    def _tell(self, selectable: Any, method: str, *arguments: Failure) -> None:
         # What escaped from here would make the reactor behind drop the lane.
         try:
-            call(*arguments)
+            getattr(selectable, method)(*arguments)
         except BaseException:
             _log.failure("while disconnecting {selectable!r}", selectable=selectable)
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor behind has stopped: every connection of the lane is lost."""
         for selectable in self.forget():
-            self._tell(selectable, selectable.connectionLost, reason)
+            self._tell(selectable, "connectionLost", reason)
 
     def add(self, selectable: Any, interest: int) -> None:
         """
@@ -189,14 +190,16 @@ class Lane:
 
     def _dropWhole(self, selectable: Any) -> None:
         """Drop what does not know its descriptor any more."""
-        with suppress(ValueError):
-            self._drop(self._watched.index(selectable))
+        for descriptor, watched in enumerate(self._watched):
+            if watched is selectable:
+                self._drop(descriptor)
 
     def _drop(self, descriptor: int) -> None:
         self._watched[descriptor] = None
         self._interests[descriptor] = 0
         self._count -= 1
-        self._removed.add(descriptor)
+        for removed in self._passes:
+            removed.add(descriptor)
         # Closed behind the lane's back, the kernel has forgotten it already.
         with suppress(OSError):
             self._poller.unregister(descriptor)

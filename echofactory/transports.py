@@ -111,6 +111,7 @@ class _Connection(tcp.Connection):
             sent = self.socket.send(data)
         except OSError as error:
             self._broken = error.errno not in {EAGAIN, ENOBUFS}
+            self._direct = False
             sent = 0
         if self.producer is not None:
             self._atOnce += sent
@@ -172,7 +173,9 @@ class _Connection(tcp.Connection):
         if self.dataBuffer or self._tempDataLen or self.producer is not None:
             self.startWriting()
         else:
-            self.connectionLost(DONE)
+            # The kernel may know better than that all is done: the peer reset it.
+            broken = self._broken or self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            self.connectionLost(LOST if broken else DONE)
 
     def loseWriteConnection(self) -> None:
         """See L{IHalfCloseableDescriptor}."""
@@ -222,23 +225,38 @@ class TCPServer(_Connection, tcp.Server):
         self.server = server
         self.client = client
         self.sessionno = sessionno
+        self._portNumber = server._realPortNumber
+        # An instance's attribute is found faster than its class's.
         self._readSize = SMALLEST_READ
         self.startReading()
         self.connected = 1
 
+    def connectionLost(self, reason: Failure) -> None:
+        """See L{FileDescriptor<twisted.internet.abstract.FileDescriptor>}."""
+        protocol = getattr(self, "protocol", None)
+        if protocol is not None:
+            self._protocolType = type(protocol)
+        super().connectionLost(reason)
+
     @property
     def hostname(self) -> Any:  # type: ignore[override]
+        """The peer's address."""
         return self.client[0]
 
     @property
     def logstr(self) -> str:  # type: ignore[override]
-        prefix = self._getLogPrefix(self.protocol)
+        """The prefix of its lines in the log."""
+        if hasattr(self, "protocol"):
+            prefix = self._getLogPrefix(self.protocol)
+        else:
+            prefix = self._protocolType.__name__
         return f"{prefix},{self.sessionno},{self.hostname}"
 
     @property
     def repstr(self) -> str:  # type: ignore[override]
-        protocol = getattr(self, "protocol", None).__class__.__name__
-        return f"<{protocol} #{self.sessionno} on {self.server._realPortNumber}>"
+        """What C{repr} says."""
+        kind = type(self.protocol) if hasattr(self, "protocol") else self._protocolType
+        return f"<{kind.__name__} #{self.sessionno} on {self._portNumber}>"
 
 
 _BIND_ADDRESS_NO_PORT = getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24)

@@ -175,7 +175,7 @@ class Workload:
     def _pieces(self) -> "list[_Piece]":
         """The list of messages, cut into blocks."""
         return [
-            _Piece(message[at : at + BLOCK_SIZE], number, at, at + BLOCK_SIZE >= len(message))
+            _Piece(message, number, at, at + BLOCK_SIZE >= len(message))
             for number, message in enumerate(self.messages, 1)
             for at in range(0, len(message), BLOCK_SIZE)
         ]
@@ -252,7 +252,7 @@ class _GeneratedScript:
 class _Piece(NamedTuple):
     """A block of a list of messages."""
 
-    data: bytes
+    message: bytes
     number: int
     offset: int
     last: bool
@@ -264,7 +264,9 @@ class _ListScript:
         self.whole = len(pieces) == pieces[-1].number
 
     def block(self, index: int) -> bytes:
-        return self._pieces[index % len(self._pieces)].data
+        message, _, offset, _ = self._pieces[index % len(self._pieces)]
+        # Of a message that is one block, this is the message itself.
+        return message[offset : offset + BLOCK_SIZE]
 
     def begins(self, index: int) -> bool:
         return self._pieces[index % len(self._pieces)].offset == 0
@@ -337,16 +339,18 @@ class ExtraBytes(StreamFault):
         self.received = received
 
 
-KEPT = 64 * 1024
-"""Bytes that a verifier keeps of what went out; it has the rest made again."""
+KEPT_SIZE = 16 * 1024
+KEPT_BLOCKS = 64
+"""What a verifier keeps of what went out, at most; it has the rest made again."""
 
 
 class StreamVerifier:
     """
     Checks one connection's incoming stream against its script.
 
-    Of what went out it keeps at most the block that is to come and L{KEPT} bytes
-    more: a peer that takes everything and returns nothing costs no memory.
+    Of what went out it keeps the block that is to come, and of those after it
+    L{KEPT_BLOCKS} at most, and L{KEPT_SIZE} bytes: what a peer takes and does not
+    return costs no more memory than that.
 
     @ivar verified: messages that came back whole, so far.
     """
@@ -374,7 +378,11 @@ class StreamVerifier:
         self._sent += 1
         if not ahead:
             self._block = block
-        elif ahead == len(self._kept) + 1 and self._keptSize + len(block) <= KEPT:
+        elif (
+            ahead == len(self._kept) + 1
+            and ahead <= KEPT_BLOCKS
+            and self._keptSize + len(block) <= KEPT_SIZE
+        ):
             self._kept.append(block)
             self._keptSize += len(block)
 

@@ -11,11 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from bench.show import goals, table
+
 ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.skipif(
-    shutil.which("gcc") is None and "CI" not in os.environ, reason="not installed: gcc"
+    "CI" not in os.environ
+    and (shutil.which("gcc") is None or len(os.sched_getaffinity(0)) < 2),
+    reason="no gcc, or no second core",
 )
 @pytest.mark.timeout(240)
 def test_a_quick_bench(tmp_path: Path) -> None:
@@ -32,10 +36,11 @@ def test_a_quick_bench(tmp_path: Path) -> None:
     for key, measure in measures.items():
         peers = measure["peers"]
         assert len(peers) == {"record": 1, "web_rate": 2, "web_cpu": 2}.get(key, 9), key
-        assert next(iter(peers.values()))["ours_over_its"] == 1.0
+        assert next(iter(peers.values()))["ours_over_its"]["median"] == 1.0
         for figures in peers.values():
-            assert 0 < figures["min"] <= figures["median"] <= figures["max"]
-    assert measures["record"]["peers"]["echofactory"]["median"] < 1000
+            assert figures["min"] <= figures["median"] <= figures["max"]
+            if key not in ("client_100x64", "record"):
+                assert figures["min"] > 0
     assert "its figures mean little" in done.stdout
     assert (tmp_path / "results.svg").read_text().count("uvloop Protocol") == 4
     assert (ROOT / "README.md").read_bytes() == before
@@ -59,11 +64,14 @@ def test_a_bench_that_cannot_be(arguments: list[str], said: str) -> None:
 
 
 def test_the_readme_has_the_last_benchs_table() -> None:
-    """Its figures are those of bench/results.json."""
+    """It is the one made of bench/results.json, to the letter."""
     written = json.loads((ROOT / "bench" / "results.json").read_text())
+    values, loads = (
+        {
+            key: {peer: figures[what] for peer, figures in measure["peers"].items()}
+            for key, measure in written["measures"].items()
+        }
+        for what in ("turns", "load_busy")
+    )
     readme = (ROOT / "README.md").read_text()
-    table = readme.partition("<!-- made by make bench -->\n")[2]
-    for measure in written["measures"].values():
-        assert f"{measure['part']}: {measure['title']}, {measure['unit']} (" in table
-    ours = written["measures"]["cpu_100x64"]["peers"]["uvloop Protocol"]["ours_over_its"]
-    assert f"{ours:>6.2f}  goal" in table
+    assert f"\n\n{table(values, loads)}\n{goals(values)}```\n<!-- until here -->" in readme

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,8 +21,9 @@ from programs import CLIENT, TWISTD, client, multiecho, running
 from pytest_twisted import ensureDeferred
 from twisted.internet import tcp, unix
 from twisted.internet.abstract import FileDescriptor
+from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.endpoints import clientFromString, serverFromString
-from twisted.internet.error import ConnectionAborted, ConnectionDone
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
@@ -302,7 +304,7 @@ def test_what_epoll_cannot_watch(reactor: Any, tmp_path: Path) -> None:
     with (tmp_path / "file").open("w") as file, pytest.raises(PermissionError):
         lane.addReader(file)
     assert lane.lane.fileno() == -1
-    assert lane not in reactor.getReaders()
+    assert lane.lane not in reactor.getReaders()
 
 
 @ensureDeferred
@@ -468,4 +470,91 @@ async def test_closing_another(reactor: Any, connect: Connect) -> None:
     await first.until(reactor, lambda: first.ended)
     await second.until(reactor, lambda: second.ended)
     assert received == [b"hello", b"hello", b"close"]
+    await port.stopListening()
+
+
+@ensureDeferred
+async def test_a_turn_within_a_turn(reactor: Any, connect: Connect) -> None:
+    """A protocol that has the reactor iterate costs no other connection."""
+    if isinstance(reactor, AsyncioSelectorReactor):
+        # Its turns are asyncio's, which has none within another.
+        return
+    protocols: list[Doing] = []
+
+    def do(protocol: Doing, data: bytes) -> None:
+        if protocol not in protocols:
+            protocols.append(protocol)
+        if data == b"iterate":
+            for each in protocols[:3]:
+                if each is not protocol:
+                    each.transport.abortConnection()
+            # The last one has data: the lane is called again.
+            protocol.transport.reactor.doIteration(0)
+        protocol.transport.write(data)
+
+    def known(number: int) -> bool:
+        return len(protocols) == number
+
+    port, target = served(reactor, do)
+    peers = [await connect(target) for _ in range(4)]
+    for number, peer in enumerate(peers):
+        peer.transport.write(b"x")
+        await eventually(reactor, partial(known, number + 1))
+    for peer in peers:
+        peer.transport.getHandle().send(b"iterate" if peer is not peers[3] else b"y")
+    await eventually(reactor, lambda: sum(peer.ended for peer in peers) == 2)
+    await peers[3].until(reactor, lambda: peers[3].received == b"xy")
+    late = await connect(target)
+    late.transport.write(b"late")
+    await late.until(reactor, lambda: late.received == b"late")
+    await port.stopListening()
+
+
+@ensureDeferred
+async def test_closing_what_the_peer_has_reset(reactor: Any, connect: Connect) -> None:
+    """It is lost, not done, though nothing was read of it."""
+    protocols: list[Doing] = []
+
+    def do(protocol: Doing, data: bytes) -> None:
+        protocols.append(protocol)
+        if data == b"pause":
+            protocol.transport.pauseProducing()
+        elif data == b"close":
+            protocols[0].transport.loseConnection()
+
+    Closing.lost = []
+    port, target = served(reactor, do, Closing)
+    resetting, other = await connect(target), await connect(target)
+    resetting.transport.write(b"pause")
+    await eventually(reactor, lambda: protocols)
+    resetting.transport.abortConnection()
+    await resetting.untilLost(reactor)
+    other.transport.write(b"close")
+    await eventually(reactor, lambda: Closing.lost)
+    assert Closing.lost == [ConnectionLost]
+    await port.stopListening()
+
+
+@ensureDeferred
+async def test_what_a_lost_connection_is_called(reactor: Any, connect: Connect) -> None:
+    """In the log it has the same name as before."""
+    names: list[str] = []
+
+    class Named(Protocol):
+        transport: Any
+
+        def connectionMade(self) -> None:
+            names.append(f"{self.transport.logPrefix()} {self.transport!r}")
+
+        def connectionLost(self, reason: Failure = connectionDone) -> None:
+            names.append(f"{self.transport.logPrefix()} {self.transport!r}")
+
+    port = ExpressReactor(reactor).listenTCP(
+        0, Factory.forProtocol(Named), interface="127.0.0.1"
+    )
+    number = portOf(port.getHost())
+    peer = await connect(f"tcp:127.0.0.1:{number}")
+    peer.transport.loseConnection()
+    await eventually(reactor, lambda: len(names) == 2)
+    assert names == [f"Named,0,127.0.0.1 <Named #0 on {number}>"] * 2
     await port.stopListening()

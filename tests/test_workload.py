@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from echofactory.workload import (
     BLOCK_SIZE,
     DEFAULT_MESSAGES,
-    KEPT,
+    KEPT_SIZE,
     EchoMismatch,
     ExtraBytes,
     StreamFault,
@@ -221,7 +221,7 @@ class TestStreamVerifier:
 
     def test_in_step_with_what_goes_out(self) -> None:
         """Blocks go out and come back in turns, with more out than is kept."""
-        workload = Workload(size=KEPT // 4, count=40)
+        workload = Workload(size=KEPT_SIZE // 4, count=40)
         blocks = blocksOf(workload)
         verifier = StreamVerifier(workload.script(1))
         out = back = 0
