@@ -62,6 +62,11 @@ class Latency:
         self._recent = defaultdict(int)
         return recent
 
+    def clear(self) -> None:
+        """Forget all readings."""
+        self._recent.clear()
+        self._earlier.clear()
+
     def add(self, other: "Latency") -> None:
         """Add another's readings; it keeps them too."""
         for counts in (other._earlier, other._recent):

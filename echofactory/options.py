@@ -17,6 +17,7 @@ from twisted.python import usage
 
 from echofactory.client.factory import Opening, Patience
 from echofactory.express import laneOf
+from echofactory.findrate import NAMES, Goal
 from echofactory.progress import CHOICES
 from echofactory.schedule import Rate
 from echofactory.server import Limits
@@ -26,6 +27,7 @@ from echofactory.workload import DEFAULT_MESSAGES, MAX_MESSAGE_SIZE, Workload
 T = TypeVar("T")
 
 _SIZES = {"": 1, "k": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+_GOAL = re.compile(r"([a-z0-9.]+)\s*<\s*(\d+(?:\.\d+)?)(us|ms|s)", re.ASCII)
 _RATES = {"": 1.0, "k": 1e3, "M": 1e6}
 MOST_RATE = 1e7
 """Messages a second: more than any process here sends."""
@@ -112,6 +114,24 @@ def parseRates(text: str) -> Rate:
         raise ValueError(
             "not a rate of up to 10M a second, such as 500 or 20k, nor two, such as 1k..20k"
         ) from None
+
+
+def parseGoals(text: str) -> tuple[Goal, ...]:
+    """
+    Read what a rate is to keep, such as C{p99<5ms,max<1s}.
+
+    @raise ValueError: saying what is accepted.
+    """
+    goals = []
+    for part in text.split(","):
+        match = _GOAL.fullmatch(part.strip())
+        if match is None or match[1] not in NAMES or not float(match[2]):
+            raise ValueError(
+                f"not such as p99<5ms or p50<300us,max<1s: {', '.join(NAMES)}, less than a time"
+            )
+        limitNs = int(float(match[2]) * 1e9 * (_DURATIONS | {"us": 1e-6})[match[3]])
+        goals.append(Goal(match[1], limitNs, part.strip()))
+    return tuple(goals)
 
 
 def parseAddress(text: str) -> str:
@@ -383,6 +403,8 @@ python -m echofactory.client 127.0.0.1 65432 100 --size 1k --count 1000
     100 connections, each sending 1000 generated messages of 1 KiB
 python -m echofactory.client 127.0.0.1 65432 50 --size 64 --rate 1k --duration 10s
     1,000 messages a second for 10 seconds, whether or not replies come
+python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
+    the highest rate at which 99 of 100 messages are back within 5 ms
 python -m echofactory.client --connect tls:example.com:7007 -n 10 --json -
     10 connections over TLS, the results as JSON
 python -m echofactory.client 127.0.0.1 65432 --message-file image.iso --half-close
@@ -415,6 +437,14 @@ python -m echofactory.client 127.0.0.1 65432 --message-file image.iso --half-clo
             "Messages a second over all connections, sent on schedule whether or not replies"
             " come (open loop): 500, 20k, or 1k..20k to rise evenly."
             " [default: as fast as replies make room in the window]",
+        ],
+        [
+            "find-rate",
+            None,
+            None,
+            "Find the highest rate at which the response times keep this promise, and nothing"
+            " fails: p99<5ms, or several such as p50<300us,max<1s. Each rate is tried for"
+            " --duration [default: 5s], after a second to settle.",
         ],
         [
             "connect-rate",
@@ -452,6 +482,13 @@ python -m echofactory.client 127.0.0.1 65432 --message-file image.iso --half-clo
             None,
             "Write the results to this file as JSON; - is stdout, and the report then"
             " goes to stderr.",
+        ],
+        [
+            "hdr",
+            None,
+            None,
+            "Write the response times to this file as an HdrHistogram log, a histogram for each"
+            " interval.",
         ],
         [
             "progress",
@@ -506,6 +543,10 @@ python -m echofactory.client 127.0.0.1 65432 --message-file image.iso --half-clo
 
     def postOptions(self) -> None:
         self.trace = self.read("trace", parseTrace)
+        self.goals = self.readIfGiven("find-rate", parseGoals)
+        self._refuseTogether("find-rate", "hdr", "a log is of one run")
+        if self["hdr"] == "-":
+            raise usage.UsageError("--hdr: '-' is not a file")
         self.interval = self.read("interval", parsePatience)
         self.progress = self.read("progress", parseProgress)
         self.opening = Opening(
@@ -561,6 +602,8 @@ python -m echofactory.client 127.0.0.1 65432 --message-file image.iso --half-clo
             self.messages = [self._readFile(self["message-file"])]
         elif b"" in self.messages:
             raise usage.UsageError("--message: '' is empty, and cannot come back")
+        for other in ("rate", "count"):
+            self._refuseTogether("find-rate", other, "it is what the search decides")
         self._refuseTogether("count", "duration", "a run ends by one of them")
         self._refuseTogether("churn", "window", "a connection has but one message then")
         self._refuseTogether("hold", "half-close", "a half-closed connection is not kept open")

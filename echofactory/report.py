@@ -78,6 +78,8 @@ def _kernelText(kernel: Kernel) -> str:
 def _verdictText(results: Results) -> str:
     if results.verdict == "ok":
         return "ok: every byte came back"
+    if results.verdict == "failed" and not results.failed:
+        return "failed: no rate was found that keeps the promise"
     if results.verdict == "failed":
         return f"failed: {results.failed:,} of {results.requested:,} connections"
     return f"interrupted: {results.unfinished:,} connections were not done"

@@ -171,6 +171,8 @@ class Results:
         instrument's own error. Nothing without a rate.
     @ivar kernel: what the kernel saw.
     @ivar intervals: the run, piece by piece.
+    @ivar recent: the response times of the last of them.
+    @ivar findRate: the JSON's C{find_rate}, if the run belongs to a search.
     @ivar rateAsked: messages a second, the mean over the run; C{None}: as fast
         as replies come.
     @ivar elapsedNs: the whole run, nanoseconds.
@@ -201,6 +203,8 @@ class Results:
     sendLag: Latency = field(default_factory=Latency)
     kernel: Kernel = field(default_factory=Kernel)
     intervals: list[Interval] = field(default_factory=list)
+    recent: Latency = field(default_factory=Latency)
+    findRate: dict[str, object] | None = None
     rateAsked: float | None = None
     elapsedNs: int = 0
     firstAt: int = 0
@@ -217,7 +221,8 @@ class Results:
         @param elapsedNs: since the run's beginning.
         """
         before = self.intervals
-        p50, p99 = self.response.rotate().percentiles(50.0, 99.0)
+        self.recent = self.response.rotate()
+        p50, p99 = self.recent.percentiles(50.0, 99.0)
         interval = Interval(
             endNs=elapsedNs,
             lengthNs=elapsedNs - (before[-1].endNs if before else 0),
@@ -233,6 +238,11 @@ class Results:
         self._closedFailures = self.failed
         before.append(interval)
         return interval
+
+    def forgetLatencies(self) -> None:
+        """What was measured until now was only to settle."""
+        for latency in (self.response, self.service, self.sendLag):
+            latency.clear()
 
     @property
     def achieved(self) -> float:
@@ -255,6 +265,8 @@ class Results:
         """C{"ok"}, C{"failed"} or C{"interrupted"}."""
         if self.interrupted:
             return "interrupted"
+        if self.findRate is not None and self.findRate["found"] is None:
+            return "failed"
         return "ok" if self.completed == self.requested else "failed"
 
     def connectionEstablished(self, connectNs: int) -> None:
@@ -313,5 +325,6 @@ class Results:
             "connect_ns": self.connect.asJSON(),
             "send_lag_ns": self.sendLag.asJSON(),
             "intervals": [interval.asJSON() for interval in self.intervals],
+            "find_rate": self.findRate,
             "verdict": self.verdict,
         }

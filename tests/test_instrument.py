@@ -17,8 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hdrh.histogram import HdrHistogram
+from hdrh.log import HistogramLogReader
 from programs import CLIENT, client, multiecho, running
 from schema import validate
+
+from echofactory.latency import DIGITS, HIGHEST_NS, LOWEST_NS
 
 HERE = Path(__file__).parent
 MS = 1_000_000
@@ -353,3 +357,38 @@ def test_interrupted(port: str, load: list[str]) -> None:
     results = validate(json.loads("\n".join(program.out)))
     assert results["verdict"] == "interrupted"
     assert results["messages"]["verified"] > 0
+
+
+def test_the_hdr_log(port: str, tmp_path: Path) -> None:
+    """The library's own reader finds an interval's histogram in each line, and all in all."""
+    path = tmp_path / "run.hlog"
+    load = ["4", "--size", "64", "--rate", "200", "--duration", "1s", "--interval", "250ms"]
+    results = measured(port, *load, "--hdr", str(path))
+    whole = HdrHistogram(LOWEST_NS, HIGHEST_NS, DIGITS)
+    reader = HistogramLogReader(str(path), whole)
+    intervals = []
+    while (interval := reader.get_next_interval_histogram()) is not None:
+        intervals.append(interval.get_total_count())
+        whole.add(interval)
+    assert intervals == [interval["messages"] for interval in results["intervals"]]
+    assert whole.get_total_count() == 200
+    for percentile in (50.0, 99.0):
+        assert whole.get_value_at_percentile(percentile) == (
+            results["response_ns"][f"p{percentile:.0f}"]
+        )
+    lines = path.read_text().splitlines()
+    assert lines[0] == "#[Histogram log format version 1.2]"
+    assert lines[3].startswith("0.000000,0.2")
+
+
+def test_an_hdr_log_that_cannot_be_written(port: str) -> None:
+    """It is said in one line, before the run if it is known then."""
+    refused = client("127.0.0.1", port, "--hdr", "/nowhere/run.hlog")
+    assert refused.process.returncode == 2
+    assert refused.err == [
+        "echofactory.client: --hdr: '/nowhere/run.hlog': No such file or directory"
+    ]
+    full = client("127.0.0.1", port, "--hdr", "/dev/full")
+    assert full.process.returncode == 1
+    assert full.err == ["echofactory.client: --hdr: No space left on device"]
+    assert full.out[-1] == "verdict        ok: every byte came back"

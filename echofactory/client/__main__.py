@@ -6,6 +6,8 @@ import json
 import os
 import sys
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from signal import SIG_IGN, SIGINT, signal
 from typing import IO, NoReturn, cast
 
@@ -26,18 +28,24 @@ from zope.interface import implementer
 
 from echofactory import __version__
 from echofactory.client.factory import EchoClientFactory
+from echofactory.client.search import SETTLING, Search
 from echofactory.client.target import IProbeReactor, Target
 from echofactory.descriptors import connectionsThatFit, raiseDescriptorLimit
+from echofactory.hdrlog import HdrLog
 from echofactory.listening import EndpointError
 from echofactory.options import ClientOptions
 from echofactory.progress import progress
 from echofactory.report import failureLines, report
 from echofactory.results import Results
+from echofactory.schedule import Rate
 from echofactory.server import EchoFactory
 from echofactory.service import EchoService
 from echofactory.trace import Trace
+from echofactory.workload import Workload
 
 _STATUS = {"ok": 0, "failed": 1, "interrupted": 130}
+_STEP = 5.0
+"""Seconds that a search tries each rate for."""
 _INTRODUCTION = (
     "No address given, so this process serves itself. --help shows what else it does."
 )
@@ -67,48 +75,79 @@ class _Teller:
 
 
 async def _job(
-    reactor: IClientReactor, target: Target | None, factory: EchoClientFactory
+    reactor: IClientReactor, target: Target | None, run: EchoClientFactory | Search
 ) -> Results:
     """Run the job against the target, or a server of our own if there is none."""
     if target is not None:
-        return await factory.run(target)
+        return await run.run(target)
     server = EchoService(reactor, ["tcp:0:interface=127.0.0.1"], EchoFactory(trace=Trace.DATA))
     server.startService()
     (address,) = server.addresses
     assert isinstance(address, IPv4Address)
     try:
-        return await factory.run(f"tcp:127.0.0.1:{address.port}")
+        return await run.run(f"tcp:127.0.0.1:{address.port}")
     finally:
         await server.stopService()
 
 
-def _run(reactor: IClientReactor, options: ClientOptions, target: Target | None) -> Results:
+def _factory(
+    reactor: IClientReactor, options: ClientOptions, workload: Workload, settling: float = 0.0
+) -> EchoClientFactory:
+    return EchoClientFactory(
+        reactor,
+        workload,
+        options.connections,
+        options.patience,
+        options.trace if options.target is not None else Trace.DATA,
+        opening=options.opening,
+        interval=options.interval,
+        settling=settling,
+    )
+
+
+def _search(reactor: IClientReactor, options: ClientOptions, text: IO[str]) -> Search:
+    """Return the search for the rate that keeps the goals."""
+    workload = options.workload
+
+    def make(rate: float) -> EchoClientFactory:
+        lasting = SETTLING + (workload.duration or _STEP)
+        return _factory(
+            reactor, options, replace(workload, rate=Rate(rate, rate), duration=lasting), SETTLING
+        )
+
+    assert options.goals is not None
+    return Search(options.goals, make, partial(print, file=text, flush=True))
+
+
+def _run(
+    reactor: IClientReactor,
+    options: ClientOptions,
+    target: Target | None,
+    hdrLog: HdrLog | None,
+    text: IO[str],
+) -> Results:
     """
     Run the reactor until the job is done or a signal stops it.
 
     @return: the results of as much as was done.
     """
-    trace = options.trace if target is not None else Trace.DATA
-    factory = EchoClientFactory(
-        reactor,
-        options.workload,
-        options.connections,
-        options.patience,
-        trace,
-        opening=options.opening,
-        interval=options.interval,
-    )
-    factory.watch = view = progress(
+    run: EchoClientFactory | Search
+    view = None
+    if options.goals is not None:
+        run = _search(reactor, options, text)
+    else:
+        run = factory = _factory(reactor, options, options.workload)
         # What is told line by line would break the view.
-        "never" if trace > Trace.NONE and sys.stderr.isatty() else options.progress,
-        sys.stderr,
-        factory.remaining,
-    )
+        lines = factory.trace > Trace.NONE and sys.stderr.isatty()
+        view = progress(
+            "never" if lines else options.progress, sys.stderr, factory.remaining
+        )
+        factory.watchers += [watcher for watcher in (view, hdrLog) if watcher is not None]
     outcome: list[Results | Failure] = []
     done: Deferred[None] = Deferred()
 
     def start() -> None:
-        Deferred.fromCoroutine(_job(reactor, target, factory)).addBoth(finish)
+        Deferred.fromCoroutine(_job(reactor, target, run)).addBoth(finish)
 
     def finish(result: Results | Failure) -> None:
         outcome.append(result)
@@ -120,7 +159,7 @@ def _run(reactor: IClientReactor, options: ClientOptions, target: Target | None)
     def interrupt() -> Deferred[None]:
         # The report comes at once; what is impatient meanwhile shall not spoil it.
         signal(SIGINT, SIG_IGN)
-        factory.interrupt()
+        run.interrupt()
         return done
 
     reactor.callWhenRunning(start)
@@ -134,9 +173,9 @@ def _run(reactor: IClientReactor, options: ClientOptions, target: Target | None)
     return result
 
 
-def _openJSON(options: ClientOptions) -> IO[str] | None:
-    """Open the JSON output before the run, so that a bad path costs no run."""
-    path = options["json"]
+def _open(options: ClientOptions, name: str) -> IO[str] | None:
+    """Open an output before the run, so that a bad path costs no run."""
+    path = options[name]
     if path is None:
         return None
     if path == "-":
@@ -144,7 +183,7 @@ def _openJSON(options: ClientOptions) -> IO[str] | None:
     try:
         return open(path, "w", encoding="utf-8")
     except OSError as error:
-        options.refuse("json", f"{path!r}: {error.strerror}")
+        options.refuse(name, f"{path!r}: {error.strerror}")
 
 
 def _write(options: ClientOptions, name: str, file: IO[str], text: str) -> int:
@@ -189,7 +228,9 @@ def main() -> NoReturn:
             )
         except EndpointError as error:
             options.refuse("connect", str(error))
-    jsonFile = _openJSON(options)
+    jsonFile = _open(options, "json")
+    hdrFile = _open(options, "hdr")
+    hdrLog = HdrLog(hdrFile) if hdrFile is not None else None
     text = sys.stderr if jsonFile is sys.stdout else sys.stdout
     globalLogBeginner.beginLoggingTo(
         [_Teller(text)], discardBuffer=True, redirectStandardIO=False
@@ -197,7 +238,7 @@ def main() -> NoReturn:
 
     if target is None:
         print(_INTRODUCTION, file=text, flush=True)
-    results = _run(reactor, options, target)
+    results = _run(reactor, options, target, hdrLog, text)
     for line in failureLines(results):
         print(f"{options.program}: {line}", file=sys.stderr)
     status = _STATUS[results.verdict]
@@ -206,6 +247,9 @@ def main() -> NoReturn:
     if jsonFile is not None:
         written = json.dumps(results.asJSON(__version__), indent=2) + "\n"
         status = _write(options, "--json", jsonFile, written) or status
+    if hdrLog is not None and hdrLog.error is not None:
+        print(f"{options.program}: --hdr: {hdrLog.error.strerror}", file=sys.stderr)
+        status = status or 1
     sys.exit(status)
 
 

@@ -77,7 +77,7 @@ class EchoClientFactory(ClientFactory):
 
     @ivar reactor: what it was given.
     @ivar results: the books, true at any time during the run.
-    @ivar watch: called at the end of each interval.
+    @ivar watchers: called at the end of each interval.
     """
 
     noisy = False
@@ -92,11 +92,13 @@ class EchoClientFactory(ClientFactory):
         clock: Callable[[], int] = perf_counter_ns,
         opening: Opening | None = None,
         interval: float = 1.0,
+        settling: float = 0.0,
     ) -> None:
         """
         @param connections: how many, 1 or more; with C{churn}, how many at once.
         @param clock: nanoseconds, never set back.
         @param interval: seconds; the results are kept by pieces of this length.
+        @param settling: seconds of sending whose latencies do not count.
         @raise ValueError: if C{connections} is less than 1, or C{interval} not
             more than 0.
         """
@@ -120,7 +122,9 @@ class EchoClientFactory(ClientFactory):
         self._connections = connections
         self._opening = opening or Opening()
         self._interval = interval
-        self.watch: Callable[[Results], None] | None = None
+        self._settling = settling
+        self._settled: IDelayedCall | None = None
+        self.watchers: list[Callable[[Results], None]] = []
         self._clients: set[EchoClient] = set()
         self._begun = False
         # Connections to ask for, those asked for, and those of them that are
@@ -178,7 +182,7 @@ class EchoClientFactory(ClientFactory):
         sweeper = self._every(
             self._sweep, min(self.patience.connect, self.patience.reply, 10.0) / 10
         )
-        ticker = self._every(self._tick, self._interval)
+        ticker = self._every(self._closeInterval, self._interval)
         try:
             if isinstance(endpoint, Target):
                 await self._resolve(endpoint)
@@ -277,6 +281,8 @@ class EchoClientFactory(ClientFactory):
 
     def _beginSending(self) -> None:
         """Start the schedule, or the time that there is."""
+        if self._settling:
+            self._settled = self.reactor.callLater(self._settling, self._forget)
         schedule = self.workload.schedule(self._connections)
         if schedule is not None:
             self._sending = True
@@ -288,6 +294,10 @@ class EchoClientFactory(ClientFactory):
         elif self.workload.duration is not None:
             self._sending = True
             self._timeUp = self.reactor.callLater(self.workload.duration, self._finish)
+
+    def _forget(self) -> None:
+        self._settled = None
+        self.results.forgetLatencies()
 
     def _deliver(self, dueAt: int) -> None:
         """A message is due: the next connection's turn."""
@@ -315,13 +325,10 @@ class EchoClientFactory(ClientFactory):
         for client in list(self._clients):
             client.sweep(now)
 
-    def _tick(self) -> None:
-        self._closeInterval()
-        if self.watch is not None:
-            self.watch(self.results)
-
     def _closeInterval(self) -> None:
         self.results.closeInterval(self.clock() - self._startedAt)
+        for watcher in self.watchers:
+            watcher(self.results)
 
     def _giveUp(self) -> None:
         self._toOpen = 0
@@ -342,6 +349,9 @@ class EchoClientFactory(ClientFactory):
         if self._timeUp is not None:
             self._timeUp.cancel()
             self._timeUp = None
+        if self._settled is not None:
+            self._settled.cancel()
+            self._settled = None
 
     def _checkOver(self) -> None:
         if self._clients or self._toOpen or self._due or self._over.called:

@@ -1,0 +1,94 @@
+"""
+A search for the highest rate that keeps a promise, run by run.
+"""
+
+from collections.abc import Callable, Sequence
+
+from twisted.internet.interfaces import IStreamClientEndpoint
+
+from echofactory.client.factory import EchoClientFactory
+from echofactory.findrate import Ending, Goal, RateSearch, Step
+from echofactory.report import durationText
+from echofactory.results import Results
+
+FIRST = 500.0
+"""Messages a second, to begin with."""
+
+SETTLING = 1.0
+"""Seconds of each step whose latencies do not count."""
+
+
+class Search:
+    """
+    Finds the rate: one run for each step.
+
+    @ivar search: the steps so far.
+    """
+
+    def __init__(
+        self,
+        goals: Sequence[Goal],
+        make: Callable[[float], EchoClientFactory],
+        tell: Callable[[str], None],
+    ) -> None:
+        """
+        @param make: returns the factory of a run at some rate.
+        @param tell: called with a line for each step.
+        """
+        self.goals = tuple(goals)
+        self.search = RateSearch(FIRST)
+        self._make = make
+        self._tell = tell
+        self._factory: EchoClientFactory | None = None
+        self._interrupted = False
+
+    async def run(self, endpoint: str | IStreamClientEndpoint) -> Results:
+        """
+        Return the results of the highest rate that kept every goal; of the last
+        one, if none did.
+        """
+        while (rate := self.search.next()) is not None and not self._interrupted:
+            self._factory = self._make(rate)
+            step = Step.of(rate, await self._factory.run(endpoint), self.goals)
+            self.search.note(step)
+            self._tell(self._stepText(step))
+        self._tell(self._endText())
+        best = self.search.best
+        results = (best or self.search.steps[-1]).results
+        results.findRate = self.search.asJSON(self.goals)
+        results.interrupted = self._interrupted
+        return results
+
+    def interrupt(self) -> None:
+        """Cut the run that is under way, and end the search."""
+        self._interrupted = True
+        if self._factory is not None:
+            self._factory.interrupt()
+
+    def _stepText(self, step: Step) -> str:
+        fields = step.results.response.asJSON()
+        reached = ", ".join(
+            f"{goal.name} {durationText(fields[goal.field] or 0)}" for goal in self.goals
+        )
+        verdict = "kept" if step.kept else "broken"
+        if step.results.interrupted:
+            verdict = "interrupted"
+        return (
+            f"{step.asked:10,.0f} messages/s asked, {step.results.achieved:10,.0f} achieved,"
+            f" {reached}, {step.results.failed:,} failed: {verdict}"
+        )
+
+    def _endText(self) -> str:
+        promise = ", ".join(goal.text for goal in self.goals)
+        best, ending = self.search.best, self.search.ending
+        found = f"{best.asked:,.0f} messages/s keep {promise}" if best is not None else ""
+        last = self.search.steps[-1]
+        if ending is Ending.FIRST:
+            return f"not even {last.asked:,.0f} messages/s keep {promise}"
+        if ending is Ending.CLIENT:
+            lag = durationText(last.results.sendLag.asJSON()["p99"] or 0)
+            limit = f"at {last.asked:,.0f} messages/s the client is the limit: its send lag is {lag} at p99"
+            return f"{found}; {limit}" if found else limit
+        if ending is Ending.FOUND:
+            return f"{found}, and no rate a twentieth higher"
+        return f"interrupted; {found or 'nothing found'}"

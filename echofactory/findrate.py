@@ -1,0 +1,156 @@
+"""
+The highest rate that keeps a promise: which rate to try next, and what was kept.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from echofactory.latency import PERCENTILES
+from echofactory.results import Results
+
+NAMES = {field.replace("_", "."): field for field in (*PERCENTILES, "max")}
+"""What a goal may be about, and the field of the JSON: C{p99.9} is C{p99_9}."""
+
+PRECISION = 1.05
+"""How far apart the highest rate kept and the lowest one broken may be in the end."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """
+    A bound of the response times.
+
+    @ivar name: one of L{NAMES}.
+    @ivar limitNs: what it is to be less than.
+    @ivar text: as it was given.
+    """
+
+    name: str
+    limitNs: int
+    text: str
+
+    @property
+    def field(self) -> str:
+        """Of the JSON's latencies."""
+        return NAMES[self.name]
+
+    def isKept(self, results: Results) -> bool:
+        """Tell whether a run kept it; one without a reading did not."""
+        reached = results.response.asJSON()[self.field]
+        return reached is not None and reached < self.limitNs
+
+
+class Ending(StrEnum):
+    """Why a search ended."""
+
+    FOUND = "found"
+    """A rate that is kept, and one a twentieth higher that is not."""
+    FIRST = "first"
+    """The first rate is broken already."""
+    CLIENT = "client"
+    """The client does not keep to its schedule: the limit is its own."""
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True)
+class Step:
+    """
+    One rate that was tried.
+
+    @ivar broken: the goals that were not kept.
+    @ivar clientLate: whether the client's own lateness is half of what a goal
+        allows.
+    """
+
+    asked: float
+    results: Results
+    broken: tuple[Goal, ...]
+    clientLate: bool
+
+    @classmethod
+    def of(cls, asked: float, results: Results, goals: Sequence[Goal]) -> "Step":
+        """Judge a run."""
+        lag = results.sendLag.asJSON()["p99"] or 0
+        return cls(
+            asked,
+            results,
+            tuple(goal for goal in goals if not goal.isKept(results)),
+            any(lag * 2 > goal.limitNs for goal in goals),
+        )
+
+    @property
+    def kept(self) -> bool:
+        """Whether every goal was kept, and nothing failed."""
+        return not self.broken and self.results.verdict == "ok"
+
+    def asJSON(self) -> dict[str, object]:
+        """Return an item of the JSON's C{find_rate.steps}."""
+        return {
+            "asked": self.asked,
+            "achieved": self.results.achieved,
+            "kept": self.kept,
+            "broken": [goal.text for goal in self.broken],
+            "failures": {str(kind): n for kind, n in sorted(self.results.failures.items())},
+            "response_ns": self.results.response.asJSON(),
+            "send_lag_ns": self.results.sendLag.asJSON(),
+        }
+
+
+class RateSearch:
+    """
+    Doubles the rate until a goal breaks, and halves the distance from there.
+
+    @ivar steps: those that were noted.
+    @ivar ending: why it is over; C{None} while it is not.
+    """
+
+    def __init__(self, first: float) -> None:
+        """
+        @param first: the rate to begin with, in messages a second.
+        """
+        self.steps: list[Step] = []
+        self.ending: Ending | None = None
+        self._next = first
+        self._broken: float | None = None
+
+    @property
+    def best(self) -> Step | None:
+        """The highest rate that was kept."""
+        kept = [step for step in self.steps if step.kept]
+        return max(kept, key=lambda step: step.asked, default=None)
+
+    def next(self) -> float | None:
+        """Return the rate to try; C{None} if the search is over."""
+        return None if self.ending is not None else self._next
+
+    def note(self, step: Step) -> None:
+        """Note what came of the rate that was to be tried."""
+        self.steps.append(step)
+        best = self.best
+        if step.results.interrupted:
+            self.ending = Ending.INTERRUPTED
+        elif step.kept:
+            assert best is not None
+            self._next = (
+                best.asked * 2 if self._broken is None else (best.asked + self._broken) / 2
+            )
+        elif step.clientLate and not step.results.failures:
+            self.ending = Ending.CLIENT
+        elif best is None:
+            self.ending = Ending.FIRST
+        else:
+            self._broken = step.asked
+            self._next = (best.asked + step.asked) / 2
+        if best and self._broken and self._broken / best.asked <= PRECISION:
+            self.ending = self.ending or Ending.FOUND
+
+    def asJSON(self, goals: Sequence[Goal]) -> dict[str, object]:
+        """Return the JSON's C{find_rate}."""
+        best = self.best
+        return {
+            "goals": [goal.text for goal in goals],
+            "found": best.asked if best is not None else None,
+            "ended_by": str(self.ending) if self.ending is not None else None,
+            "steps": [step.asJSON() for step in self.steps],
+        }

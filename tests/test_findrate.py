@@ -1,0 +1,150 @@
+"""
+The search for the highest rate that keeps a promise.
+"""
+
+import json
+import re
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from programs import CLIENT, client, multiecho, running
+from schema import validate
+
+from echofactory.findrate import PRECISION, Ending, Goal, RateSearch, Step
+from echofactory.options import parseGoals
+from echofactory.results import ConnectionFailure, FailureKind, Results
+
+MS = 1_000_000
+GOALS = (Goal("p99", 5 * MS, "p99<5ms"),)
+
+
+def came(rate: float, responseNs: int, lagNs: int = 1000, failed: bool = False) -> Step:
+    """A step of one message."""
+    results = Results(target="x", workload={}, requested=1)
+    results.response.record(responseNs)
+    results.sendLag.record(lagNs)
+    if failed:
+        results.connectionFailed(ConnectionFailure(1, FailureKind.RESET, "reset"))
+    else:
+        results.completed = 1
+    return Step.of(rate, results, GOALS)
+
+
+@pytest.mark.parametrize("limit", [501, 1000, 1234, 77_000])
+def test_it_closes_in(limit: float) -> None:
+    """Doubling, then halving the distance to a twentieth, wherever the limit is."""
+    search = RateSearch(500)
+    while (rate := search.next()) is not None:
+        search.note(came(rate, MS if rate <= limit else 9 * MS))
+    assert search.ending is Ending.FOUND
+    assert search.best is not None
+    assert search.best.asked <= limit < search.best.asked * PRECISION
+    assert len(search.steps) < 16
+
+
+def test_the_first_is_broken() -> None:
+    """There is nothing to find."""
+    search = RateSearch(500)
+    search.note(came(500, 9 * MS))
+    assert (search.next(), search.ending, search.best) == (None, Ending.FIRST, None)
+
+
+def test_the_client_is_the_limit() -> None:
+    """A late client's broken goal says nothing of the server."""
+    search = RateSearch(500)
+    search.note(came(500, MS))
+    search.note(came(1000, 9 * MS, lagNs=4 * MS))
+    assert search.ending is Ending.CLIENT
+    assert search.best is not None
+    assert search.best.asked == 500
+
+
+def test_a_failure_breaks_every_promise() -> None:
+    """However fast the others were."""
+    search = RateSearch(500)
+    search.note(came(500, MS))
+    search.note(came(1000, MS, failed=True))
+    assert search.next() == 750
+
+
+def test_goals() -> None:
+    """Several, each with its unit."""
+    assert parseGoals("p50<300us, p99.9 < 5ms,max<1.5s") == (
+        Goal("p50", 300_000, "p50<300us"),
+        Goal("p99.9", 5 * MS, "p99.9 < 5ms"),
+        Goal("max", 1500 * MS, "max<1.5s"),
+    )
+
+
+@pytest.mark.parametrize("text", ["", "p99", "p98<5ms", "p99>5ms", "p99<5", "p99<0ms", "p99<5ms,"])
+def test_goals_that_are_none(text: str) -> None:
+    """One line that names the option, the value and what is accepted."""
+    done = client("127.0.0.1", "7", "--find-rate", text)
+    assert done.process.returncode == 2
+    (line,) = done.err
+    assert line.startswith(f"echofactory.client: --find-rate: {text!r} is not such as p99<5ms")
+
+
+@pytest.mark.parametrize("other", [["--rate", "5"], ["--count", "5"], ["--hdr", "x"]])
+def test_what_makes_no_sense_with_it(other: list[str]) -> None:
+    """The search decides it."""
+    done = client("127.0.0.1", "7", "--find-rate", "p99<5ms", *other)
+    assert done.process.returncode == 2
+    (line,) = done.err
+    assert line.startswith(f"echofactory.client: --find-rate and {other[0]}: ")
+
+
+def found(*arguments: str, status: int = 0) -> tuple[Any, list[str]]:
+    """Run a search; return its JSON and the lines of its steps."""
+    done = client("127.0.0.1", *arguments, "--duration", "500ms", "--json", "-")
+    assert done.process.returncode == status, done.err
+    return validate(json.loads("\n".join(done.out))), done.err
+
+
+def test_the_capacity_of_a_server() -> None:
+    """
+    Ten connections that are each served once in 5 ms carry 2,000 messages/s and no
+    more: that is found, within a fifth.
+    """
+    late = [sys.executable, str(Path(__file__).parent / "late_server.py"), "5"]
+    with running(late) as server:
+        port = server.waitFor(r"listening on (\d+)")[1]
+        results, told = found(port, "10", "--size", "64", "--find-rate", "p90<40ms,max<1s")
+    search = results["find_rate"]
+    assert search["goals"] == ["p90<40ms", "max<1s"]
+    assert search["ended_by"] == "found"
+    assert search["found"] == pytest.approx(2000, rel=0.2)
+    assert [step["asked"] for step in search["steps"][:2]] == [500, 1000]
+    assert results["rate"]["asked"] == search["found"]
+    assert re.match(r" +500 messages/s asked, +\d+ achieved, p90 [\d.]+ ms, max ", told[0])
+    assert f"{search['found']:,.0f} messages/s keep p90<40ms, max<1s" in "\n".join(told)
+
+
+def test_searches_that_end_at_once() -> None:
+    """The first step is broken, by the server or by the client itself: it says which."""
+    late = [sys.executable, str(Path(__file__).parent / "late_server.py"), "20"]
+    with running(late) as server:
+        port = server.waitFor(r"listening on (\d+)")[1]
+        results, told = found(port, "50", "--size", "64", "--find-rate", "p50<10ms", status=1)
+        assert results["find_rate"]["ended_by"] == "first"
+        assert "not even 500 messages/s keep p50<10ms" in told
+        results, told = found(port, "50", "--size", "64", "--find-rate", "p50<1us", status=1)
+        assert results["find_rate"]["ended_by"] == "client"
+        assert "at 500 messages/s the client is the limit: its send lag is " in "\n".join(told)
+
+
+def test_an_interrupted_search() -> None:
+    """The steps until then are reported; exit 130."""
+    with (
+        multiecho("--trace", "none", "127.0.0.1", "0") as (_, port),
+        running([*CLIENT, "127.0.0.1", str(port), "5", "--size", "64", "--find-rate", "max<10s",
+                 "--duration", "500ms", "--json", "-"]) as program,  # fmt: skip
+    ):
+        program.waitFor("500 messages/s asked", program.err)
+        assert program.end(signal.SIGINT) == 130
+    results = validate(json.loads("\n".join(program.out)))
+    assert results["find_rate"]["ended_by"] == "interrupted"
+    assert results["find_rate"]["found"] == 500
