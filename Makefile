@@ -13,14 +13,17 @@ DEMO_PORT ?= 65432
 demo: $(PACKAGE)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh $(DEMO_PORT)
 
+# What only starts programs, which have reactors of their own.
+PROGRAMS = bench client_program findrate instrument server_program
+
 # The whole suite on the platform's own reactor, with the coverage of both this
-# process and those it starts; and again on asyncio's.
+# process and those it starts; and again on asyncio's, but for the programs.
 test: $(TOOLS)
 	rm -f .coverage .coverage.*
 	$(BIN)/coverage run -m pytest --reactor=default
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=95
-	$(BIN)/python -m pytest --reactor=asyncio -q
+	$(BIN)/python -m pytest --reactor=asyncio -q $(PROGRAMS:%=--ignore=tests/test_%.py)
 
 # Ours beside others, into bench/ and the README: some ten minutes, on a machine
 # that has two cores to itself and gcc. QUICK=1 only shows that it works.

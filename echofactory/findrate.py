@@ -59,8 +59,8 @@ class Step:
     One rate that was tried.
 
     @ivar broken: the goals that were not kept.
-    @ivar clientLate: whether the client's own lateness is half of what a goal
-        allows.
+    @ivar clientLate: whether a goal is broken by the client's own lateness: at the
+        goal's percentile, half of the response time or more is that.
     """
 
     asked: float
@@ -71,12 +71,13 @@ class Step:
     @classmethod
     def of(cls, asked: float, results: Results, goals: Sequence[Goal]) -> "Step":
         """Judge a run."""
-        lag = results.sendLag.asJSON()["p99"] or 0
+        response, lag = results.response.asJSON(), results.sendLag.asJSON()
+        broken = tuple(goal for goal in goals if not goal.isKept(results))
         return cls(
             asked,
             results,
-            tuple(goal for goal in goals if not goal.isKept(results)),
-            any(lag * 2 > goal.limitNs for goal in goals),
+            broken,
+            any(2 * (lag[goal.field] or 0) > (response[goal.field] or 0) for goal in broken),
         )
 
     @property

@@ -38,8 +38,10 @@ class HdrLog:
         if not self._begun:
             self._begun = True
             self._writer.output_log_format_version()
-            self._writer.output_comment(f"[StartTime: {results.started.timestamp():.3f} "
-                                        f"(seconds since epoch), {results.started}]")
+            self._writer.output_comment(
+                f"[StartTime: {results.started.timestamp():.3f} "
+                f"(seconds since epoch), {results.started}]"
+            )
             self._writer.output_legend()
         interval = results.intervals[-1]
         histogram = results.recent.histogram()

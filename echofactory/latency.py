@@ -5,7 +5,6 @@ U{HdrHistogram<http://hdrhistogram.org>}: three significant digits, from 1 us to
 1 h, in nanoseconds.
 """
 
-from collections import defaultdict
 from math import sqrt
 
 from hdrh.histogram import HdrHistogram
@@ -24,66 +23,87 @@ PERCENTILES = {
 }
 """Of the JSON, by field."""
 
-# What one of the histogram's steps is, up to where the steps become coarser: the
-# greatest power of two in LOWEST_NS, and how many bits of such steps it keeps.
+# The histogram's steps: as wide as the greatest power of two in LOWEST_NS, up to
+# _FINE_NS; from there on as many for every doubling as _DOUBLING_BITS count.
 _STEP_BITS = LOWEST_NS.bit_length() - 1
-_KEPT_BITS = 11
+_DOUBLING_BITS = 10
+_FINE_BITS = _STEP_BITS + _DOUBLING_BITS + 1
+_FINE_NS = 1 << _FINE_BITS
+
+
+def _stepOf(ns: int) -> int:
+    """Return the number of the step that a reading falls into."""
+    if ns < _FINE_NS:
+        return ns >> _STEP_BITS
+    doublings = ns.bit_length() - _FINE_BITS
+    return (doublings << _DOUBLING_BITS) + (ns >> doublings + _STEP_BITS)
+
+
+def _beginOf(step: int) -> int:
+    """Return the least reading that falls into a step, in nanoseconds."""
+    doublings = max(0, (step >> _DOUBLING_BITS) - 1)
+    return step - (doublings << _DOUBLING_BITS) << doublings + _STEP_BITS
+
+
+_STEPS = _stepOf(HIGHEST_NS) + 1
 
 
 class Latency:
     """
     A series of readings.
 
-    A reading is counted under the step of the histogram it falls into, in a
-    dict: an L{HdrHistogram}'s own recording takes ten times as long, and there
-    are no more steps than it has.
+    A reading is counted under the step of the histogram that it falls into, in a
+    list: an L{HdrHistogram}'s own recording takes ten times as long.
     """
 
     __slots__ = ("_earlier", "_recent")
 
     def __init__(self) -> None:
-        self._recent: defaultdict[int, int] = defaultdict(int)
-        self._earlier: defaultdict[int, int] = defaultdict(int)
+        self._recent = [0] * _STEPS
+        self._earlier = [0] * _STEPS
 
     def record(self, elapsedNs: int) -> None:
         """Add one reading, in nanoseconds."""
-        step = elapsedNs >> _STEP_BITS
-        coarser = step.bit_length() - _KEPT_BITS
-        if coarser > 0:
-            step = step >> coarser << coarser
-        self._recent[step] += 1
+        # As _stepOf, without the call, and what is too long is found out last.
+        if elapsedNs < _FINE_NS:
+            self._recent[elapsedNs >> _STEP_BITS] += 1
+            return
+        doublings = elapsedNs.bit_length() - _FINE_BITS
+        step = (doublings << _DOUBLING_BITS) + (elapsedNs >> doublings + _STEP_BITS)
+        self._recent[step if step < _STEPS else -1] += 1
 
     def rotate(self) -> "Latency":
         """Return the readings since this was called last."""
-        recent = Latency()
-        recent._recent = self._recent
-        for step, count in self._recent.items():
-            self._earlier[step] += count
-        self._recent = defaultdict(int)
-        return recent
+        rotated = Latency()
+        rotated._recent = self._recent
+        self._earlier = self._counts()
+        self._recent = [0] * _STEPS
+        return rotated
 
     def clear(self) -> None:
         """Forget all readings."""
-        self._recent.clear()
-        self._earlier.clear()
+        self._recent = [0] * _STEPS
+        self._earlier = [0] * _STEPS
 
     def add(self, other: "Latency") -> None:
         """Add another's readings; it keeps them too."""
-        for counts in (other._earlier, other._recent):
-            for step, count in counts.items():
-                self._recent[step] += count
+        self._recent = list(map(int.__add__, self._recent, other._counts()))
+
+    def _counts(self) -> list[int]:
+        """Return how many readings there are for each step."""
+        return list(map(int.__add__, self._earlier, self._recent))
 
     @property
     def count(self) -> int:
         """Readings so far."""
-        return sum(self._earlier.values()) + sum(self._recent.values())
+        return sum(self._earlier) + sum(self._recent)
 
     def histogram(self) -> HdrHistogram:
         """Return all the readings, in nanoseconds; one over an hour counts as an hour."""
         histogram = HdrHistogram(LOWEST_NS, HIGHEST_NS, DIGITS)
-        for counts in (self._earlier, self._recent):
-            for step, count in counts.items():
-                histogram.record_value(min(step << _STEP_BITS, HIGHEST_NS), count)
+        for step, count in enumerate(self._counts()):
+            if count:
+                histogram.record_value(_beginOf(step), count)
         return histogram
 
     def percentiles(self, *percents: float) -> list[int | None]:
@@ -125,13 +145,9 @@ class Latency:
         without its walk over all the steps that have no reading.
         """
         middles = [
-            (
-                (step << _STEP_BITS)
-                + (1 << _STEP_BITS + max(0, step.bit_length() - _KEPT_BITS)) / 2,
-                times,
-            )
-            for counts in (self._earlier, self._recent)
-            for step, times in counts.items()
+            ((_beginOf(step) + _beginOf(step + 1)) / 2, times)
+            for step, times in enumerate(self._counts())
+            if times
         ]
         mean = sum(middle * times for middle, times in middles) / count
         variance = sum((middle - mean) ** 2 * times for middle, times in middles) / count

@@ -367,14 +367,16 @@ def test_the_hdr_log(port: str, tmp_path: Path) -> None:
     whole = HdrHistogram(LOWEST_NS, HIGHEST_NS, DIGITS)
     reader = HistogramLogReader(str(path), whole)
     intervals = []
-    while (interval := reader.get_next_interval_histogram()) is not None:
-        intervals.append(interval.get_total_count())
-        whole.add(interval)
+    with reader.input_file:
+        while (interval := reader.get_next_interval_histogram()) is not None:
+            intervals.append(interval.get_total_count())
+            whole.add(interval)
     assert intervals == [interval["messages"] for interval in results["intervals"]]
     assert whole.get_total_count() == 200
     for percentile in (50.0, 99.0):
-        assert whole.get_value_at_percentile(percentile) == (
-            results["response_ns"][f"p{percentile:.0f}"]
+        assert (
+            whole.get_value_at_percentile(percentile)
+            == (results["response_ns"][f"p{percentile:.0f}"])
         )
     lines = path.read_text().splitlines()
     assert lines[0] == "#[Histogram log format version 1.2]"

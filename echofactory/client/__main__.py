@@ -112,7 +112,10 @@ def _search(reactor: IClientReactor, options: ClientOptions, text: IO[str]) -> S
     def make(rate: float) -> EchoClientFactory:
         lasting = SETTLING + (workload.duration or _STEP)
         return _factory(
-            reactor, options, replace(workload, rate=Rate(rate, rate), duration=lasting), SETTLING
+            reactor,
+            options,
+            replace(workload, rate=Rate(rate, rate), duration=lasting),
+            SETTLING,
         )
 
     assert options.goals is not None
@@ -139,9 +142,7 @@ def _run(
         run = factory = _factory(reactor, options, options.workload)
         # What is told line by line would break the view.
         lines = factory.trace > Trace.NONE and sys.stderr.isatty()
-        view = progress(
-            "never" if lines else options.progress, sys.stderr, factory.remaining
-        )
+        view = progress("never" if lines else options.progress, sys.stderr, factory.remaining)
         factory.watchers += [watcher for watcher in (view, hdrLog) if watcher is not None]
     outcome: list[Results | Failure] = []
     done: Deferred[None] = Deferred()

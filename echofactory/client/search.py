@@ -87,7 +87,10 @@ class Search:
             return f"not even {last.asked:,.0f} messages/s keep {promise}"
         if ending is Ending.CLIENT:
             lag = durationText(last.results.sendLag.asJSON()["p99"] or 0)
-            limit = f"at {last.asked:,.0f} messages/s the client is the limit: its send lag is {lag} at p99"
+            limit = (
+                f"at {last.asked:,.0f} messages/s the client is the limit:"
+                f" its send lag is {lag} at p99"
+            )
             return f"{found}; {limit}" if found else limit
         if ending is Ending.FOUND:
             return f"{found}, and no rate a twentieth higher"
