@@ -4,6 +4,8 @@ Each test states its figures.
 """
 
 import json
+import os
+import pty
 import re
 import shutil
 import signal
@@ -19,7 +21,7 @@ from typing import Any
 import pytest
 from hdrh.histogram import HdrHistogram
 from hdrh.log import HistogramLogReader
-from programs import CLIENT, client, multiecho, running
+from programs import CLIENT, client, multiecho, residentBytes, running
 from schema import validate
 
 from echofactory.latency import DIGITS, HIGHEST_NS, LOWEST_NS
@@ -114,7 +116,9 @@ def test_one_byte_in_a_hundred_million() -> None:
     assert re.search(place, "\n".join(done.err)), done.err
 
 
-@pytest.mark.skipif(shutil.which("ss") is None, reason="not installed: ss")
+@pytest.mark.skipif(
+    shutil.which("ss") is None and "CI" not in os.environ, reason="not installed: ss"
+)
 def test_bytes_as_the_kernel_counts_them() -> None:
     """C{ss}, asked while the connections are held open, has the same sums."""
     with multiecho("--trace", "none", "127.0.0.1", "0") as (_, port):
@@ -146,8 +150,6 @@ def test_memory_of_a_long_run() -> None:
     It does not grow with the messages: less than 2 MiB while hundreds of thousands
     pass. (Measured: 0.3.)
     """
-    from programs import residentBytes
-
     with (
         multiecho("--trace", "none", "127.0.0.1", "0") as (_, port),
         running(
@@ -312,9 +314,6 @@ def test_progress_lines(port: str) -> None:
 
 def test_the_live_view(port: str) -> None:
     """On a terminal it is drawn anew, and gone at the end."""
-    import os
-    import pty
-
     controller, terminal = pty.openpty()
     shown = bytearray()
 
