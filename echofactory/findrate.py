@@ -81,9 +81,20 @@ class Step:
         )
 
     @property
+    def fellBehind(self) -> bool:
+        """
+        Whether messages were due faster than they came back: the last one was back
+        later than the schedule's end by more than a twentieth of the schedule, and
+        more than nearly all messages take.
+        """
+        due = self.results.sent / self.asked * 1e9
+        slow = self.results.response.percentiles(10.0)[0] or 0
+        return self.results.lastAt - self.results.firstAt > due * 1.05 + slow
+
+    @property
     def kept(self) -> bool:
-        """Whether every goal was kept, and nothing failed."""
-        return not self.broken and self.results.verdict == "ok"
+        """Whether every goal was kept, nothing failed, and nothing fell behind."""
+        return not self.broken and not self.fellBehind and self.results.verdict == "ok"
 
     def asJSON(self) -> dict[str, object]:
         """Return an item of the JSON's C{find_rate.steps}."""

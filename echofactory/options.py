@@ -405,10 +405,6 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --rate 1k --duration 1
     1,000 messages a second for 10 seconds, whether or not replies come
 python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
     the highest rate at which 99 of 100 messages are back within 5 ms
-python -m echofactory.client --connect tls:example.com:7007 -n 10 --json -
-    10 connections over TLS, the results as JSON
-python -m echofactory.client 127.0.0.1 65432 --message-file image.iso --half-close
-    a file's bytes down 2 connections, and then the end of the stream
 """
     optParameters: ClassVar[list[list[object]]] = [
         ["connect", None, None, "A Twisted client endpoint to connect to, not HOST PORT."],

@@ -42,6 +42,7 @@ from twisted.internet.error import (
     TCPTimedOutError,
     TimeoutError,
 )
+from twisted.internet.task import deferLater
 from twisted.logger import capturedLogs, formatEvent
 
 from echofactory import (
@@ -60,6 +61,7 @@ from echofactory import (
 from echofactory.client.failures import classify
 from echofactory.client.target import Target
 from echofactory.listening import EndpointError
+from echofactory.schedule import Rate
 
 HASTY = Patience(connect=5.0, reply=0.2)
 
@@ -586,3 +588,32 @@ def test_settings_refuse_nonsense(reactor: Any) -> None:
         Patience(reply=0)
     with pytest.raises(ValueError, match="connections: 0 is not 1 or more"):
         Limits(connections=0)
+
+
+@pytest.mark.parametrize(
+    "workload",
+    [
+        Workload(size=64, count=300, churn=True),
+        Workload(size=64, rate=Rate(50, 50), duration=30.0),
+    ],
+    ids=["churn", "rate"],
+)
+@ensureDeferred
+async def test_a_cancelled_run_is_over(reactor: Any, workload: Workload) -> None:
+    """It asks for no more connections, and leaves nothing in the reactor."""
+    async with serving(reactor) as service:
+        before = len(reactor.getReaders())
+        factory = EchoClientFactory(reactor, workload, 4)
+        running = Deferred.fromCoroutine(
+            factory.run(f"tcp:127.0.0.1:{portOf(service.addresses[0])}")
+        )
+        await eventually(reactor, lambda: factory.results.verified > 3)
+        running.cancel()
+        with pytest.raises(CancelledError):
+            await running
+        asked = factory.results.requested
+        await eventually(reactor, lambda: not service.factory.connections)
+        # What would be asked for now, would be at once.
+        await deferLater(reactor, 0.1)
+        assert factory.results.requested == asked
+        assert len(reactor.getReaders()) <= before

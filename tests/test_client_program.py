@@ -346,7 +346,7 @@ def test_message_files_and_half_close(tmp_path: Path) -> None:
     assert results["bytes"]["received"] == 4 * 3 * 256_000
     assert results["workload"] == {
         "kind": "messages", "size": None, "count": 3, "bytes": 768_000, "window": 1,
-        "half_close": True,
+        "half_close": True, "duration_s": None, "churn": False, "hold_s": 0.0,
     }  # fmt: skip
 
 
@@ -358,6 +358,8 @@ def test_help_and_version() -> None:
     for option in (
         "connect", "connections", "message", "message-file", "size", "count", "window",
         "connect-timeout", "reply-timeout", "half-close", "trace", "quiet", "json", "version",
+        "duration", "rate", "find-rate", "churn", "connect-rate", "hold", "bind", "hdr",
+        "progress", "interval",
     ):  # fmt: skip
         assert f"--{option}" in text
     assert text.count("  python -m echofactory.client") == 3

@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -67,24 +68,28 @@ def frozen(port: int, pid: int, *arguments: str) -> Any:
     return validate(json.loads("\n".join(program.out)))
 
 
-@pytest.mark.parametrize("window", [[], ["--window", "1"]], ids=["open", "window-1"])
-def test_a_server_that_freezes(window: list[str]) -> None:
+def test_a_server_that_freezes() -> None:
     """
     A tenth of the messages wait up to a second, evenly: p95 of the response time is
     0.5 s and p99 0.9 s, within a tenth. With a window of one the service times look
     innocent: all but ten messages are held back by the client itself, and p95 is
     milliseconds.
     """
-    with multiecho("--trace", "none", "127.0.0.1", "0") as (server, port):
-        results = frozen(port, server.process.pid, *window)
-    assert results["messages"]["verified"] == 2000
-    assert results["response_ns"]["p95"] == pytest.approx(500 * MS, rel=0.1)
-    assert results["response_ns"]["p99"] == pytest.approx(900 * MS, rel=0.1)
-    assert results["response_ns"]["p50"] < 10 * MS
-    if window:
-        assert results["service_ns"]["p95"] < 10 * MS
-    # The instrument went on sending; what was held back is none of its errors.
-    assert results["send_lag_ns"]["p95"] < 20 * MS
+    with (
+        multiecho("--trace", "none", "127.0.0.1", "0") as (one, onePort),
+        multiecho("--trace", "none", "127.0.0.1", "0") as (other, otherPort),
+        ThreadPoolExecutor() as both,
+    ):
+        plain = both.submit(frozen, onePort, one.process.pid)
+        windowed = both.submit(frozen, otherPort, other.process.pid, "--window", "1")
+    for results in (plain.result(), windowed.result()):
+        assert results["messages"]["verified"] == 2000
+        assert results["response_ns"]["p95"] == pytest.approx(500 * MS, rel=0.1)
+        assert results["response_ns"]["p99"] == pytest.approx(900 * MS, rel=0.1)
+        assert results["response_ns"]["p50"] < 10 * MS
+        # The instrument went on sending; what was held back is none of its errors.
+        assert results["send_lag_ns"]["p95"] < 20 * MS
+    assert windowed.result()["service_ns"]["p95"] < 10 * MS
 
 
 @pytest.mark.parametrize("rate", ["1k", "10k"])
@@ -175,6 +180,37 @@ def test_memory_of_a_long_run() -> None:
     assert grown < 2 << 20, f"{grown / (1 << 20):.1f} MiB"
 
 
+def test_churn_waits_are_not_the_clients_lag() -> None:
+    """What waits for one of two places, at a server that is slow, waits for the server."""
+    with late(100) as port:
+        results = measured(port, "2", "--message", "x", "--churn", "--rate", "40",
+                           "--count", "20")  # fmt: skip
+    assert results["response_ns"]["p50"] > 200 * MS
+    assert results["send_lag_ns"]["p90"] < 50 * MS
+
+
+def test_half_close_after_a_rest() -> None:
+    """A connection that was idle for longer than a reply may take is in order."""
+    with multiecho("--trace", "none", "127.0.0.1", "0") as (_, port):
+        results = measured(str(port), "2", "--message", "x", "--rate", "1", "--count", "1",
+                           "--half-close", "--reply-timeout", "300ms")  # fmt: skip
+    assert results["connections"]["completed"] == 2
+
+
+def test_progress_that_nobody_reads() -> None:
+    """A closed stderr costs the view, not the results."""
+    with multiecho("--trace", "none", "127.0.0.1", "0") as (_, port):
+        reading, writing = os.pipe()
+        os.close(reading)
+        done = subprocess.run(
+            [*CLIENT, "127.0.0.1", str(port), "2", "--size", "64", "--duration", "1s",
+             "--interval", "100ms", "--progress", "always", "--json", "-", "--quiet"],
+            stdout=subprocess.PIPE, stderr=writing, timeout=30, check=False,
+        )  # fmt: skip
+        os.close(writing)
+    assert validate(json.loads(done.stdout))["messages"]["verified"] > 0
+
+
 @pytest.fixture(scope="module")
 def port() -> Iterator[str]:
     """The port of an echo server."""
@@ -232,6 +268,14 @@ def test_churn_for_a_duration(port: str) -> None:
     """The same, for as long as there is time."""
     results = measured(port, "4", "--churn", "--message", "x", "--duration", "500ms")
     assert results["messages"]["verified"] == results["connections"]["completed"] > 20
+
+
+def test_churn_that_is_slow_to_open(port: str) -> None:
+    """When time is up, what was not asked for yet is not asked for any more."""
+    results = measured(port, "20", "--churn", "--message", "x", "--duration", "500ms",
+                       "--connect-rate", "4")  # fmt: skip
+    assert results["elapsed_s"] < 2
+    assert results["connections"]["requested"] == results["connections"]["completed"] < 10
 
 
 def test_churn_on_schedule(port: str) -> None:

@@ -96,7 +96,7 @@ class EchoClientFactory(ClientFactory):
     ) -> None:
         """
         @param connections: how many, 1 or more; with C{churn}, how many at once.
-        @param clock: nanoseconds, never set back.
+        @param clock: C{perf_counter_ns}, or a test's; with C{rate}, that itself.
         @param interval: seconds; the results are kept by pieces of this length.
         @param settling: seconds of sending whose latencies do not count.
         @raise ValueError: if C{connections} is less than 1, or C{interval} not
@@ -137,12 +137,14 @@ class EchoClientFactory(ClientFactory):
         self._pacer: Pacer | None = None
         self._timeUp: IDelayedCall | None = None
         self._sending = False
+        self._sendingAt = 0
         # The connections that the schedule's messages go to in turn; and those
         # messages that wait for a connection of their own (churn).
         self._ready: list[EchoClient] = []
         self._turn = 0
         self._due: deque[int] = deque()
         self._resolving: Deferred[None] | None = None
+        self._givenUp = False
         self._over: Deferred[None] = Deferred()
 
     def buildProtocol(self, addr: IAddress | None) -> EchoClient:  # type: ignore[override]
@@ -192,8 +194,9 @@ class EchoClientFactory(ClientFactory):
                 self._openSome()
                 await self._over
         finally:
-            sweeper.stop()
-            ticker.stop()
+            for looping in (sweeper, ticker):
+                if looping.running:
+                    looping.stop()
             self._giveUp()
             self._closeInterval()
             self.results.elapsedNs = self.clock() - self._startedAt
@@ -218,7 +221,7 @@ class EchoClientFactory(ClientFactory):
         seconds = schedule.seconds if schedule is not None else self.workload.duration
         if seconds is None or not self._sending:
             return None
-        return max(0.0, seconds - (self.clock() - self.results.firstAt) / 1e9)
+        return max(0.0, seconds - (self.clock() - self._sendingAt) / 1e9)
 
     async def _resolve(self, target: Target) -> None:
         """Look up the target's name; without an address, every connection has failed."""
@@ -281,6 +284,7 @@ class EchoClientFactory(ClientFactory):
 
     def _beginSending(self) -> None:
         """Start the schedule, or the time that there is."""
+        self._sendingAt = self.clock()
         if self._settling:
             self._settled = self.reactor.callLater(self._settling, self._forget)
         schedule = self.workload.schedule(self._connections)
@@ -301,6 +305,7 @@ class EchoClientFactory(ClientFactory):
 
     def _deliver(self, dueAt: int) -> None:
         """A message is due: the next connection's turn."""
+        self.results.sendLag.record(max(0, perf_counter_ns() - dueAt))
         if self.workload.churn:
             self._due.append(dueAt)
             if len(self._clients) + self._toOpen < self._connections:
@@ -316,6 +321,9 @@ class EchoClientFactory(ClientFactory):
         if not self.workload.churn:
             for client in list(self._clients):
                 client.finish()
+        elif self.workload.rate is None:
+            # Those that were still to be opened would be for nothing.
+            self._toOpen = 0
         self._checkOver()
 
     # Ending
@@ -327,10 +335,16 @@ class EchoClientFactory(ClientFactory):
 
     def _closeInterval(self) -> None:
         self.results.closeInterval(self.clock() - self._startedAt)
-        for watcher in self.watchers:
-            watcher(self.results)
+        for watcher in list(self.watchers):
+            try:
+                watcher(self.results)
+            except Exception:
+                # Who watches is no reason to lose a run.
+                _log.failure("while showing the run")
+                self.watchers.remove(watcher)
 
     def _giveUp(self) -> None:
+        self._givenUp = True
         self._toOpen = 0
         self._due.clear()
         self._stopSending()
@@ -364,6 +378,8 @@ class EchoClientFactory(ClientFactory):
     def _oneIsDecided(self) -> None:
         """A connection is up or has failed: if that was the last, time begins."""
         self._connecting -= 1
+        if self._givenUp:
+            return
         if self._asked == self._connections and not self._connecting and self._ready:
             self._beginSending()
 
@@ -399,7 +415,7 @@ class EchoClientFactory(ClientFactory):
 
     def _mayChurn(self) -> bool:
         """Tell whether another connection takes the place of one that is over."""
-        if self.results.interrupted:
+        if self._givenUp:
             return False
         if self.workload.rate is not None:
             return len(self._due) > self._toOpen

@@ -6,8 +6,12 @@ from collections.abc import Callable
 from time import perf_counter_ns
 from typing import Any
 
+from twisted.logger import Logger
+
 from echofactory.client.timer import timer
 from echofactory.schedule import Schedule
+
+_log = Logger()
 
 _AT_ONCE = 64
 """Messages handed out before the reactor has its turn."""
@@ -47,6 +51,15 @@ class Pacer:
         self._timer.stop()
 
     def _wake(self) -> None:
+        try:
+            self._handOut()
+        except Exception:
+            # Without the rest of the schedule, but the run comes to its end.
+            _log.failure("while handing out a message")
+            self.stop()
+            self._finished()
+
+    def _handOut(self) -> None:
         schedule = self._schedule
         for _ in range(_AT_ONCE):
             if self._next == schedule.total:

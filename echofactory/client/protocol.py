@@ -132,7 +132,6 @@ class EchoClient(Protocol):
 
         @param dueAt: when the schedule wanted it sent; C{perf_counter_ns}.
         """
-        self._results.sendLag.record(self._clock() - dueAt)
         self._dueAt.append(dueAt)
         self._messagesDue += 1
         self._end = self._script.end(self._messagesDue)
@@ -170,6 +169,8 @@ class EchoClient(Protocol):
             self._allOut = True
             self.transport.unregisterProducer()
             if self._halfClose:
+                # From now on the end of the stream is waited for.
+                self.progressAt = self._clock()
                 self.transport.loseWriteConnection()
         if not self._sentAt and not self._halfClose:
             self._complete()

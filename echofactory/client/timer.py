@@ -11,6 +11,7 @@ it from 3.13 on; this asks the C library.
 import ctypes
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from time import perf_counter_ns
 from typing import Any, Protocol
 
@@ -127,5 +128,7 @@ def timer(reactor: Any, call: Callable[[], None]) -> ITimer:
     """
     libc = ctypes.CDLL(None, use_errno=True)
     if IReactorFDSet.providedBy(reactor) and hasattr(libc, "timerfd_create"):
-        return _TimerDescriptor(reactor, call, libc)
+        # With no descriptor left, what connections there are get their messages late.
+        with suppress(OSError):
+            return _TimerDescriptor(reactor, call, libc)
     return _TimerCall(reactor, call)
