@@ -2,12 +2,12 @@
 The highest rate that keeps a promise: which rate to try next, and what was kept.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from echofactory.latency import PERCENTILES
-from echofactory.results import Results
+from echofactory.latency import PERCENTILES, Fields
+from echofactory.results import FailureKind, Results
 
 NAMES = {field.replace("_", "."): field for field in (*PERCENTILES, "max")}
 """What a goal may be about, and the field of the JSON: C{p99.9} is C{p99_9}."""
@@ -35,9 +35,9 @@ class Goal:
         """Of the JSON's latencies."""
         return NAMES[self.name]
 
-    def isKept(self, results: Results) -> bool:
+    def isKept(self, response: Fields) -> bool:
         """Tell whether a run kept it; one without a reading did not."""
-        reached = results.response.asJSON()[self.field]
+        reached = response[self.field]
         return reached is not None and reached < self.limitNs
 
 
@@ -53,59 +53,73 @@ class Ending(StrEnum):
     INTERRUPTED = "interrupted"
 
 
-@dataclass(frozen=True)
+def _fellBehind(asked: float, results: Results) -> bool:
+    """
+    Tell whether messages were due faster than they came back: the last one was back
+    later than the schedule's end by more than a twentieth of the schedule, and more
+    than nearly all messages take.
+    """
+    due = results.sent / asked * 1e9
+    slow = results.response.percentiles(10.0)[0] or 0
+    return results.lastAt - results.firstAt > due * 1.05 + slow
+
+
+@dataclass(frozen=True, kw_only=True)
 class Step:
     """
-    One rate that was tried.
+    One rate that was tried, and judged.
 
+    @ivar asked: messages a second.
+    @ivar achieved: the same.
+    @ivar kept: whether every goal was kept, nothing failed, and the replies kept up
+        with the schedule.
     @ivar broken: the goals that were not kept.
     @ivar clientLate: whether a goal is broken by the client's own lateness: at the
         goal's percentile, half of the response time or more is that.
+    @ivar failures: failed connections by kind.
+    @ivar response: of the JSON.
+    @ivar sendLag: of the JSON.
     """
 
     asked: float
-    results: Results
+    achieved: float
+    kept: bool
     broken: tuple[Goal, ...]
     clientLate: bool
+    interrupted: bool
+    failures: Mapping[FailureKind, int]
+    response: Fields
+    sendLag: Fields
 
     @classmethod
     def of(cls, asked: float, results: Results, goals: Sequence[Goal]) -> "Step":
         """Judge a run."""
         response, lag = results.response.asJSON(), results.sendLag.asJSON()
-        broken = tuple(goal for goal in goals if not goal.isKept(results))
+        broken = tuple(goal for goal in goals if not goal.isKept(response))
         return cls(
-            asked,
-            results,
-            broken,
-            any(2 * (lag[goal.field] or 0) > (response[goal.field] or 0) for goal in broken),
+            asked=asked,
+            achieved=results.achieved,
+            kept=not broken and not _fellBehind(asked, results) and results.verdict == "ok",
+            broken=broken,
+            clientLate=any(
+                2 * (lag[goal.field] or 0) > (response[goal.field] or 0) for goal in broken
+            ),
+            interrupted=results.interrupted,
+            failures=results.failures,
+            response=response,
+            sendLag=lag,
         )
-
-    @property
-    def fellBehind(self) -> bool:
-        """
-        Whether messages were due faster than they came back: the last one was back
-        later than the schedule's end by more than a twentieth of the schedule, and
-        more than nearly all messages take.
-        """
-        due = self.results.sent / self.asked * 1e9
-        slow = self.results.response.percentiles(10.0)[0] or 0
-        return self.results.lastAt - self.results.firstAt > due * 1.05 + slow
-
-    @property
-    def kept(self) -> bool:
-        """Whether every goal was kept, nothing failed, and nothing fell behind."""
-        return not self.broken and not self.fellBehind and self.results.verdict == "ok"
 
     def asJSON(self) -> dict[str, object]:
         """Return an item of the JSON's C{find_rate.steps}."""
         return {
             "asked": self.asked,
-            "achieved": self.results.achieved,
+            "achieved": self.achieved,
             "kept": self.kept,
             "broken": [goal.text for goal in self.broken],
-            "failures": {str(kind): n for kind, n in sorted(self.results.failures.items())},
-            "response_ns": self.results.response.asJSON(),
-            "send_lag_ns": self.results.sendLag.asJSON(),
+            "failures": {str(kind): n for kind, n in sorted(self.failures.items())},
+            "response_ns": self.response,
+            "send_lag_ns": self.sendLag,
         }
 
 
@@ -140,14 +154,14 @@ class RateSearch:
         """Note what came of the rate that was to be tried."""
         self.steps.append(step)
         best = self.best
-        if step.results.interrupted:
+        if step.interrupted:
             self.ending = Ending.INTERRUPTED
         elif step.kept:
             assert best is not None
             self._next = (
                 best.asked * 2 if self._broken is None else (best.asked + self._broken) / 2
             )
-        elif step.clientLate and not step.results.failures:
+        elif step.clientLate and not step.failures:
             self.ending = Ending.CLIENT
         elif best is None:
             self.ending = Ending.FIRST
@@ -158,11 +172,11 @@ class RateSearch:
             self.ending = self.ending or Ending.FOUND
 
     def asJSON(self, goals: Sequence[Goal]) -> dict[str, object]:
-        """Return the JSON's C{find_rate}."""
+        """Return the JSON's C{find_rate}, once the search is over."""
         best = self.best
         return {
             "goals": [goal.text for goal in goals],
             "found": best.asked if best is not None else None,
-            "ended_by": str(self.ending) if self.ending is not None else None,
+            "ended_by": str(self.ending),
             "steps": [step.asJSON() for step in self.steps],
         }

@@ -23,6 +23,9 @@ PERCENTILES = {
 }
 """Of the JSON, by field."""
 
+Fields = dict[str, int | None]
+"""A latency in the JSON: readings, and nanoseconds."""
+
 # The histogram's steps: as wide as the greatest power of two in LOWEST_NS, up to
 # _FINE_NS; from there on as many for every doubling as _DOUBLING_BITS count.
 _STEP_BITS = LOWEST_NS.bit_length() - 1
@@ -119,7 +122,7 @@ class Latency:
         found = histogram.get_percentile_to_value_dict(list(percents))
         return [int(found[percent]) for percent in percents]
 
-    def asJSON(self) -> dict[str, int | None]:
+    def asJSON(self) -> Fields:
         """
         Return the fields of a latency in the JSON results, in nanoseconds; those
         that are not known are C{None}.

@@ -214,7 +214,7 @@ class Results:
     _closedBytes: int = 0
     _closedFailures: int = 0
 
-    def closeInterval(self, elapsedNs: int) -> Interval:
+    def closeInterval(self, elapsedNs: int) -> None:
         """
         End a piece of the run.
 
@@ -223,21 +223,21 @@ class Results:
         before = self.intervals
         self.recent = self.response.rotate()
         p50, p99 = self.recent.percentiles(50.0, 99.0)
-        interval = Interval(
-            endNs=elapsedNs,
-            lengthNs=elapsedNs - (before[-1].endNs if before else 0),
-            open=self.open,
-            messages=self.verified - self._closedMessages,
-            bytes=self.bytesReceived - self._closedBytes,
-            p50Ns=p50,
-            p99Ns=p99,
-            failures=self.failed - self._closedFailures,
+        before.append(
+            Interval(
+                endNs=elapsedNs,
+                lengthNs=elapsedNs - (before[-1].endNs if before else 0),
+                open=self.open,
+                messages=self.verified - self._closedMessages,
+                bytes=self.bytesReceived - self._closedBytes,
+                p50Ns=p50,
+                p99Ns=p99,
+                failures=self.failed - self._closedFailures,
+            )
         )
         self._closedMessages = self.verified
         self._closedBytes = self.bytesReceived
         self._closedFailures = self.failed
-        before.append(interval)
-        return interval
 
     def forgetLatencies(self) -> None:
         """What was measured until now was only to settle."""

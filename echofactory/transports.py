@@ -238,6 +238,9 @@ class TCPServer(_Connection, tcp.Server):
             self._protocolType = type(protocol)
         super().connectionLost(reason)
 
+    # The three are attributes in Twisted, set for every connection; hardly any is
+    # ever asked for them.
+
     @property
     def hostname(self) -> Any:  # type: ignore[override]
         """The peer's address."""

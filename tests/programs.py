@@ -128,6 +128,15 @@ def environment(**changes: str) -> dict[str, str]:
     return kept | changes
 
 
+def untraced() -> dict[str, str]:
+    """
+    Return an environment in which coverage does not trace: its tracing would cost
+    more than what some tests measure.
+    """
+    kept = environment()
+    return {name: value for name, value in kept.items() if not name.startswith("COVERAGE")}
+
+
 def residentBytes(pid: int) -> int:
     """Return how much memory a process holds."""
     status = Path(f"/proc/{pid}/status").read_text()

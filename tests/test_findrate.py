@@ -7,15 +7,24 @@ import re
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
-from programs import CLIENT, client, environment, multiecho, running
+from programs import CLIENT, client, multiecho, running, untraced
 from schema import validate
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactor
 
+from echofactory.client.factory import EchoClientFactory
+from echofactory.client.search import Search
+from echofactory.client.target import IProbeReactor
 from echofactory.findrate import PRECISION, Ending, Goal, RateSearch, Step
 from echofactory.options import parseGoals
 from echofactory.results import ConnectionFailure, FailureKind, Results
+from echofactory.schedule import Rate
+from echofactory.workload import Workload
 
 MS = 1_000_000
 GOALS = (Goal("p99", 5 * MS, "p99<5ms"),)
@@ -101,9 +110,8 @@ def test_what_makes_no_sense_with_it(other: list[str]) -> None:
 
 def found(*arguments: str, status: int = 0) -> tuple[Any, list[str]]:
     """Run a search; return its JSON and the lines of its steps."""
-    # The tracing of coverage would cost more than what is measured.
-    bare = {k: v for k, v in environment().items() if not k.startswith("COVERAGE")}
-    done = client("127.0.0.1", *arguments, "--duration", "500ms", "--json", "-", env=bare)
+    what = [*arguments, "--duration", "500ms", "--json", "-"]
+    done = client("127.0.0.1", *what, env=untraced())
     assert done.process.returncode == status, done.err
     return validate(json.loads("\n".join(done.out))), done.err
 
@@ -152,6 +160,26 @@ def test_the_client_itself_is_the_limit() -> None:
     assert results["find_rate"]["ended_by"] == "client"
     assert results["find_rate"]["found"] >= 1000
     assert " messages/s the client is the limit: its send lag is " in "\n".join(told)
+
+
+def test_a_search_that_is_interrupted_before_it_begins() -> None:
+    """It has one step, in which nothing happened."""
+
+    def make(rate: float) -> EchoClientFactory:
+        workload = Workload(size=64, rate=Rate(rate, rate), duration=1.0)
+        return EchoClientFactory(cast(IProbeReactor, Clock()), workload)
+
+    told: list[str] = []
+    search = Search(GOALS, make, told.append)
+    search.interrupt()
+    endpoint = TCP4ClientEndpoint(MemoryReactor(), "127.0.0.1", 7)
+    outcome: list[Results] = []
+    Deferred.fromCoroutine(search.run(endpoint)).addCallback(outcome.append)
+    (results,) = outcome
+    assert results.findRate is not None
+    assert results.findRate["ended_by"] == "interrupted"
+    assert (results.verdict, results.unfinished) == ("interrupted", 2)
+    assert told[-1] == "interrupted; nothing found"
 
 
 def test_an_interrupted_search() -> None:

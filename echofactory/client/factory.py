@@ -288,15 +288,14 @@ class EchoClientFactory(ClientFactory):
         if self._settling:
             self._settled = self.reactor.callLater(self._settling, self._forget)
         schedule = self.workload.schedule(self._connections)
+        self._sending = schedule is not None or self.workload.duration is not None
         if schedule is not None:
-            self._sending = True
             if self.workload.churn:
                 # One for each message, when it is due.
                 self._toOpen = 0
             self.results.firstAt = self.clock()
             self._pacer = Pacer(self.reactor, schedule, self._deliver, self._finish)
         elif self.workload.duration is not None:
-            self._sending = True
             self._timeUp = self.reactor.callLater(self.workload.duration, self._finish)
 
     def _forget(self) -> None:

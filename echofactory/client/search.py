@@ -47,14 +47,19 @@ class Search:
         Return the results of the highest rate that kept every goal; of the last
         one, if none did.
         """
-        while (rate := self.search.next()) is not None and not self._interrupted:
+        best = None
+        while (rate := self.search.next()) is not None:
             self._factory = self._make(rate)
-            step = Step.of(rate, await self._factory.run(endpoint), self.goals)
+            if self._interrupted:
+                self._factory.interrupt()
+            latest = await self._factory.run(endpoint)
+            step = Step.of(rate, latest, self.goals)
             self.search.note(step)
+            if self.search.best is step:
+                best = latest
             self._tell(self._stepText(step))
         self._tell(self._endText())
-        best = self.search.best
-        results = (best or self.search.steps[-1]).results
+        results = best or latest
         results.findRate = self.search.asJSON(self.goals)
         results.interrupted = self._interrupted
         return results
@@ -66,16 +71,15 @@ class Search:
             self._factory.interrupt()
 
     def _stepText(self, step: Step) -> str:
-        fields = step.results.response.asJSON()
         reached = ", ".join(
-            f"{goal.name} {durationText(fields[goal.field] or 0)}" for goal in self.goals
+            f"{goal.name} {durationText(step.response[goal.field] or 0)}" for goal in self.goals
         )
         verdict = "kept" if step.kept else "broken"
-        if step.results.interrupted:
+        if step.interrupted:
             verdict = "interrupted"
         return (
-            f"{step.asked:10,.0f} messages/s asked, {step.results.achieved:10,.0f} achieved,"
-            f" {reached}, {step.results.failed:,} failed: {verdict}"
+            f"{step.asked:10,.0f} messages/s asked, {step.achieved:10,.0f} achieved,"
+            f" {reached}, {sum(step.failures.values()):,} failed: {verdict}"
         )
 
     def _endText(self) -> str:
@@ -86,7 +90,7 @@ class Search:
         if ending is Ending.FIRST:
             return f"not even {last.asked:,.0f} messages/s keep {promise}"
         if ending is Ending.CLIENT:
-            lag = durationText(last.results.sendLag.asJSON()["p99"] or 0)
+            lag = durationText(last.sendLag["p99"] or 0)
             limit = (
                 f"at {last.asked:,.0f} messages/s the client is the limit:"
                 f" its send lag is {lag} at p99"
