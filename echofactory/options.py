@@ -1,13 +1,11 @@
 """
-The command lines: what they accept, and what they say of what they do not.
+The command lines of the server and the client, and what they have in common.
 """
 
 import getopt
-import re
 import sys
 import textwrap
 from collections.abc import Callable
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn, TypeVar
 
@@ -17,190 +15,25 @@ from twisted.python import usage
 
 from echofactory.client.factory import Opening, Patience
 from echofactory.express import laneOf
-from echofactory.findrate import NAMES, Goal
-from echofactory.progress import CHOICES
-from echofactory.schedule import Rate
+from echofactory.parsers import (
+    parseAddress,
+    parseCount,
+    parseDuration,
+    parseGoals,
+    parseHost,
+    parseListeningPort,
+    parsePatience,
+    parsePort,
+    parseProgress,
+    parseRate,
+    parseRates,
+    parseSize,
+    parseTrace,
+)
 from echofactory.server import Limits
-from echofactory.trace import Trace
-from echofactory.workload import DEFAULT_MESSAGES, MAX_MESSAGE_SIZE, Workload
+from echofactory.workload import DEFAULT_MESSAGES, Workload
 
 T = TypeVar("T")
-
-_SIZES = {"": 1, "k": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-_GOAL = re.compile(r"([a-z0-9.]+)\s*<\s*(\d+(?:\.\d+)?)(us|ms|s)", re.ASCII)
-_RATES = {"": 1.0, "k": 1e3, "M": 1e6}
-MOST_RATE = 1e7
-"""Messages a second: more than any process here sends."""
-LONGEST = 366 * 86400.0
-"""Seconds: a year and a day."""
-
-_PORT = re.compile(r"\d{1,5}", re.ASCII)
-_DURATIONS = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-def parseSize(text: str) -> int:
-    """
-    Read a size such as C{64}, C{64k}, C{1M} or C{1G} (powers of 1024).
-
-    @return: bytes.
-    @raise ValueError: saying what is accepted.
-    """
-    match = re.fullmatch(r"(\d+)([kMG]?)", text, re.ASCII)
-    if match is None or not 0 < (size := int(match[1]) * _SIZES[match[2]]) <= MAX_MESSAGE_SIZE:
-        raise ValueError("not a size from 1 byte to 1024G, such as 64, 64k, 1M or 1G")
-    return size
-
-
-def parseDuration(text: str) -> float:
-    """
-    Read a duration such as C{250ms}, C{10s}, C{2m} or C{1h}; a bare number is
-    seconds.
-
-    @return: seconds, 0 or more.
-    @raise ValueError: saying what is accepted.
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|)", text, re.ASCII)
-    if match is None or (seconds := float(match[1]) * _DURATIONS[match[2]]) > LONGEST:
-        raise ValueError("not a duration such as 250ms, 10s, 2m or 1h")
-    return seconds
-
-
-def parsePatience(text: str) -> float:
-    """
-    Read a duration that is more than 0.
-
-    @return: seconds.
-    @raise ValueError: saying what is accepted.
-    """
-    seconds = parseDuration(text)
-    if not seconds:
-        raise ValueError("not a duration of more than 0, such as 250ms, 10s, 2m or 1h")
-    return seconds
-
-
-def parseCount(text: str) -> int:
-    """
-    Read a number of things.
-
-    @raise ValueError: saying what is accepted.
-    """
-    if re.fullmatch(r"\d{1,9}", text, re.ASCII) is None or not int(text):
-        raise ValueError("not a whole number of 1 or more")
-    return int(text)
-
-
-def parseRate(text: str) -> float:
-    """
-    Read a number a second, such as C{500} or C{20k} (1k is 1,000).
-
-    @raise ValueError: saying what is accepted.
-    """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kM]?)", text, re.ASCII)
-    if match is None or not 0 < (rate := float(match[1]) * _RATES[match[2]]) <= MOST_RATE:
-        raise ValueError("not a rate of up to 10M a second, such as 500 or 20k")
-    return rate
-
-
-def parseRates(text: str) -> Rate:
-    """
-    Read a rate, or two: C{1k..20k} rises from one to the other.
-
-    @raise ValueError: saying what is accepted.
-    """
-    first, dots, last = text.partition("..")
-    try:
-        return Rate(parseRate(first), parseRate(last if dots else first))
-    except ValueError:
-        raise ValueError(
-            "not a rate of up to 10M a second, such as 500 or 20k, nor two, such as 1k..20k"
-        ) from None
-
-
-def parseGoals(text: str) -> tuple[Goal, ...]:
-    """
-    Read what a rate is to keep, such as C{p99<5ms,max<1s}.
-
-    @raise ValueError: saying what is accepted.
-    """
-    goals = []
-    for part in text.split(","):
-        match = _GOAL.fullmatch(part.strip())
-        if match is None or match[1] not in NAMES or not float(match[2]):
-            raise ValueError(
-                f"not such as p99<5ms or p50<300us,max<1s: {', '.join(NAMES)}, less than a time"
-            )
-        limitNs = int(float(match[2]) * 1e9 * (_DURATIONS | {"us": 1e-6})[match[3]])
-        goals.append(Goal(match[1], limitNs, part.strip()))
-    return tuple(goals)
-
-
-def parseAddress(text: str) -> str:
-    """
-    Read an address of this machine's.
-
-    @raise ValueError: saying what is accepted.
-    """
-    try:
-        return str(ip_address(text))
-    except ValueError:
-        raise ValueError("not an IPv4 or IPv6 address") from None
-
-
-def parsePort(text: str) -> int:
-    """
-    Read a port to connect to.
-
-    @raise ValueError: saying what is accepted.
-    """
-    if _PORT.fullmatch(text) is None or not 0 < int(text) < 65536:
-        raise ValueError("not a port number from 1 to 65535")
-    return int(text)
-
-
-def parseListeningPort(text: str) -> int:
-    """
-    Read a port to listen on; 0 has the system choose one.
-
-    @raise ValueError: saying what is accepted.
-    """
-    if _PORT.fullmatch(text) is None or int(text) > 65535:
-        raise ValueError("not a port number from 0 to 65535")
-    return int(text)
-
-
-def parseHost(text: str) -> str:
-    """
-    Read a host's name or address; IPv6 may have its brackets.
-
-    @raise ValueError: saying what is accepted.
-    """
-    host = text[1:-1] if text.startswith("[") and text.endswith("]") else text
-    if not host:
-        raise ValueError("not a host's name or address")
-    return host
-
-
-def parseProgress(text: str) -> str:
-    """
-    Read what is shown of a run.
-
-    @raise ValueError: saying what is accepted.
-    """
-    if text not in CHOICES:
-        raise ValueError(f"not one of {', '.join(CHOICES)}")
-    return text
-
-
-def parseTrace(text: str) -> Trace:
-    """
-    Read a level of tracing.
-
-    @raise ValueError: saying what is accepted.
-    """
-    try:
-        return Trace[text.upper()]
-    except KeyError:
-        raise ValueError("not one of none, connections, data") from None
 
 
 class CommandOptions(usage.Options):

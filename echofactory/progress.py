@@ -5,7 +5,7 @@ What is seen of a run while it goes on.
 from collections.abc import Callable
 from typing import IO, Any
 
-from echofactory.report import durationText, sizeText
+from echofactory.report.text import durationText, sizeText
 from echofactory.results import Interval, Results
 
 CHOICES = ("auto", "always", "never")

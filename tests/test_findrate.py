@@ -21,7 +21,7 @@ from echofactory.client.factory import EchoClientFactory
 from echofactory.client.search import Search
 from echofactory.client.target import IProbeReactor
 from echofactory.findrate import PRECISION, Ending, Goal, RateSearch, Step
-from echofactory.options import parseGoals
+from echofactory.parsers import parseGoals
 from echofactory.results import ConnectionFailure, FailureKind, Results
 from echofactory.schedule import Rate
 from echofactory.workload import Workload

@@ -5,7 +5,7 @@ The books, and how they are written.
 import pytest
 from schema import validate
 
-from echofactory.report import durationText, failureLines, report, sizeText
+from echofactory.report.text import durationText, failureLines, report, sizeText
 from echofactory.results import ConnectionFailure, FailureKind, Results
 
 

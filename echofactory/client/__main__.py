@@ -35,7 +35,7 @@ from echofactory.hdrlog import HdrLog
 from echofactory.listening import EndpointError
 from echofactory.options import ClientOptions
 from echofactory.progress import progress
-from echofactory.report import failureLines, report
+from echofactory.report.text import failureLines, report
 from echofactory.results import Results
 from echofactory.schedule import Rate
 from echofactory.server import EchoFactory

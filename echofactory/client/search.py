@@ -8,7 +8,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 
 from echofactory.client.factory import EchoClientFactory
 from echofactory.findrate import Ending, Goal, RateSearch, Step
-from echofactory.report import durationText
+from echofactory.report.text import durationText
 from echofactory.results import Results
 
 FIRST = 500.0
