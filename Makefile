@@ -8,13 +8,13 @@ PACKAGE = $(VENV)/.package
 TOOLS = $(VENV)/.tools
 DEMO_PORT ?= 65432
 
-.PHONY: demo test bench lint typecheck wheel clean
+.PHONY: demo test soak bench lint typecheck wheel clean
 
 demo: $(PACKAGE)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh $(DEMO_PORT)
 
 # What only starts programs, which have reactors of their own.
-PROGRAMS = bench client_program findrate instrument server_program
+PROGRAMS = bench client_program findrate instrument report server_program
 
 # The whole suite on the platform's own reactor, with the coverage of both this
 # process and those it starts; and again on asyncio's, but for the programs.
@@ -24,6 +24,10 @@ test: $(TOOLS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=95
 	$(BIN)/python -m pytest --reactor=asyncio -q $(PROGRAMS:%=--ignore=tests/test_%.py)
+
+# What takes minutes: that a run's memory stays flat.
+soak: $(TOOLS)
+	$(BIN)/python -m pytest -m soak
 
 # Ours beside others, into bench/ and the README: some ten minutes, on a machine
 # that has two cores to itself and gcc. QUICK=1 only shows that it works.

@@ -7,6 +7,7 @@ from typing import IO
 
 from hdrh.log import HistogramLogWriter
 
+from echofactory.latency import Latency
 from echofactory.results import Results
 
 
@@ -24,6 +25,8 @@ class HdrLog:
         self.error: OSError | None = None
         self._file = file
         self._writer = HistogramLogWriter(file)
+        # One for all: each is memory that only the collector of cycles gets back.
+        self._histogram = Latency().histogram()
         self._begun = False
 
     def __call__(self, results: Results) -> None:
@@ -44,7 +47,9 @@ class HdrLog:
             )
             self._writer.output_legend()
         interval = results.intervals[-1]
-        histogram = results.recent.histogram()
+        histogram = self._histogram
+        histogram.reset()
+        results.recent.addTo(histogram)
         histogram.set_start_time_stamp((interval.endNs - interval.lengthNs) / 1e6)
         histogram.set_end_time_stamp(interval.endNs / 1e6)
         self._writer.output_interval_histogram(histogram)

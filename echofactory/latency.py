@@ -5,8 +5,12 @@ U{HdrHistogram<http://hdrhistogram.org>}: three significant digits, from 1 us to
 1 h, in nanoseconds.
 """
 
+import zlib
+from bisect import bisect_left
+from itertools import accumulate
 from math import sqrt
 
+from hdrh.codec import HdrCookieException, HdrHistogramSettingsException, HdrLengthException
 from hdrh.histogram import HdrHistogram
 
 LOWEST_NS = 1_000
@@ -49,6 +53,15 @@ def _beginOf(step: int) -> int:
 
 
 _STEPS = _stepOf(HIGHEST_NS) + 1
+
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    zlib.error,
+    HdrCookieException,
+    HdrHistogramSettingsException,
+    HdrLengthException,
+)
 
 
 class Latency:
@@ -104,10 +117,56 @@ class Latency:
     def histogram(self) -> HdrHistogram:
         """Return all the readings, in nanoseconds; one over an hour counts as an hour."""
         histogram = HdrHistogram(LOWEST_NS, HIGHEST_NS, DIGITS)
+        self.addTo(histogram)
+        return histogram
+
+    def addTo(self, histogram: HdrHistogram) -> None:
+        """Add all the readings to such a histogram."""
         for step, count in enumerate(self._counts()):
             if count:
                 histogram.record_value(_beginOf(step), count)
-        return histogram
+
+    def encoded(self) -> str | None:
+        """
+        Return all the readings as other tools of the family read them: an
+        L{HdrHistogram}, compressed (V2) and in base64; C{None} if there are none.
+        """
+        return self.histogram().encode().decode() if self.count else None
+
+    @classmethod
+    def decoded(cls, text: str | None) -> "Latency":
+        """
+        Return the readings that L{encoded} wrote.
+
+        @raise ValueError: if it is no histogram.
+        """
+        latency = cls()
+        if text is None:
+            return latency
+        try:
+            histogram = HdrHistogram.decode(text)
+        except _UNREADABLE as error:
+            raise ValueError("not an HdrHistogram (V2, compressed, base64)") from error
+        for item in histogram.get_recorded_iterator():
+            step = min(_stepOf(item.value_iterated_to), _STEPS - 1)
+            latency._recent[step] += item.count_added_in_this_iter_step
+        return latency
+
+    def distribution(self) -> tuple[list[float], list[int]]:
+        """
+        Return the shares of the readings, from more than 0 up to 1, and for each
+        the nanoseconds that they are within.
+        """
+        counts = self._counts()
+        total = sum(counts)
+        shares, readings = [], []
+        below = 0
+        for step, count in enumerate(counts):
+            if count:
+                below += count
+                shares.append(below / total)
+                readings.append(_beginOf(step + 1) - 1)
+        return shares, readings
 
     def percentiles(self, *percents: float) -> list[int | None]:
         """
@@ -116,30 +175,32 @@ class Latency:
 
         @param percents: from 0 to 100.
         """
-        histogram = self.histogram()
-        if not histogram.get_total_count():
+        # A histogram of the library's for each interval of a long run would be memory
+        # that only the collector of cycles gets back, and it hardly ever has to run.
+        below = list(accumulate(self._counts()))
+        total = below[-1]
+        if not total:
             return [None for _ in percents]
-        found = histogram.get_percentile_to_value_dict(list(percents))
-        return [int(found[percent]) for percent in percents]
+        ranks = [max(1, int(percent * total / 100 + 0.5)) for percent in percents]
+        return [_beginOf(bisect_left(below, rank) + 1) - 1 for rank in ranks]
 
     def asJSON(self) -> Fields:
         """
         Return the fields of a latency in the JSON results, in nanoseconds; those
         that are not known are C{None}.
         """
-        histogram = self.histogram()
-        count = histogram.get_total_count()
+        count = self.count
         if not count:
             return {"count": 0, **dict.fromkeys(("min", "mean", "stddev", *PERCENTILES, "max"))}
-        found = histogram.get_percentile_to_value_dict(list(PERCENTILES.values()))
         mean, deviation = self._moments(count)
+        found = self.percentiles(*PERCENTILES.values())
         return {
             "count": count,
-            "min": histogram.get_min_value(),
+            "min": _beginOf(next(step for step, n in enumerate(self._counts()) if n)),
             "mean": round(mean),
             "stddev": round(deviation),
-            **{field: int(found[percent]) for field, percent in PERCENTILES.items()},
-            "max": histogram.get_max_value(),
+            **dict(zip(PERCENTILES, found, strict=True)),
+            "max": self.percentiles(100.0)[0],
         }
 
     def _moments(self, count: int) -> tuple[float, float]:

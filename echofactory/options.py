@@ -31,6 +31,7 @@ from echofactory.parsers import (
     parseTrace,
 )
 from echofactory.server import Limits
+from echofactory.trace import dataText
 from echofactory.workload import DEFAULT_MESSAGES, Workload
 
 T = TypeVar("T")
@@ -132,6 +133,17 @@ def _read(name: str, text: str, parse: Callable[[str], T]) -> T:
     except ValueError as error:
         raise usage.UsageError(f"{name}: {text!r} is {error}") from None
 
+
+PICTURES: list[list[object]] = [
+    [
+        "plot",
+        None,
+        None,
+        "Draw latency by percentile, and the run over time, into this file: png, svg or pdf"
+        " by its suffix.",
+    ],
+    ["html", None, None, "Write one self-contained page to this file: figures and plots."],
+]
 
 _NO_EXPRESS: list[object] = ["no-express", None, "Leave the fast lane out."]
 
@@ -319,6 +331,7 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
             "Write the response times to this file as an HdrHistogram log, a histogram for each"
             " interval.",
         ],
+        *PICTURES,
         [
             "progress",
             None,
@@ -392,6 +405,23 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
             raise usage.UsageError(
                 "--half-close: TLS has no half-close; count the bytes instead"
             )
+
+    def used(self) -> list[tuple[str, str]]:
+        """Return the options that the run goes by, those that were not given too."""
+        repeated = {
+            "message": [dataText(message) for message in self.messages],
+            "bind": self.addresses,
+        }
+        named = {"connect": self.target, "connections": self.connections} | {
+            name: value
+            for name, value in (self | repeated).items()
+            if name not in ("connect", "connections")
+        }
+        return [
+            (f"--{name}", ", ".join(value) if isinstance(value, list) else str(value))
+            for name, value in sorted(named.items())
+            if value not in (None, 0, [])
+        ]
 
     def _readTarget(self) -> str | None:
         endpoint: str | None = self["connect"]

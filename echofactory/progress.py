@@ -5,8 +5,9 @@ What is seen of a run while it goes on.
 from collections.abc import Callable
 from typing import IO, Any
 
+from echofactory.intervals import Interval
 from echofactory.report.text import durationText, sizeText
-from echofactory.results import Interval, Results
+from echofactory.results import Results
 
 CHOICES = ("auto", "always", "never")
 

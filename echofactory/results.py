@@ -3,10 +3,13 @@ The books of a run: what was asked for, what came of it, and how long it took.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from typing import Any
 
+from echofactory.intervals import Interval, intervalsFromJSON, mergedIntervals
 from echofactory.latency import Latency
 
 SCHEMA = "echofactory.results/1"
@@ -47,54 +50,18 @@ class ConnectionFailure:
     One failed connection.
 
     @ivar connection: its number, from 1.
+    @ivar peer: the address at its other end, or the target, if there was none yet.
     @ivar detail: what happened, for a person; the peer's bytes are escaped.
     """
 
     connection: int
+    peer: str
     kind: FailureKind
     detail: str
 
-
-@dataclass(frozen=True, kw_only=True)
-class Interval:
-    """
-    A piece of a run.
-
-    @ivar endNs: when it ended, in nanoseconds from the run's beginning.
-    @ivar lengthNs: how long it was.
-    @ivar open: connections, at its end.
-    @ivar messages: verified in it.
-    @ivar bytes: received in it.
-    @ivar p50Ns: of the response times in it; C{None} if there were none.
-    @ivar p99Ns: the same.
-    @ivar failures: connections that failed in it.
-    """
-
-    endNs: int
-    lengthNs: int
-    open: int
-    messages: int
-    bytes: int
-    p50Ns: int | None
-    p99Ns: int | None
-    failures: int
-
-    @property
-    def perSecond(self) -> float:
-        """Messages a second."""
-        return self.messages / (self.lengthNs / 1e9)
-
     def asJSON(self) -> dict[str, object]:
-        """Return an item of the JSON's C{intervals}."""
-        return {
-            "t_s": self.endNs / 1e9,
-            "open": self.open,
-            "messages": self.messages,
-            "bytes": self.bytes,
-            "p50_ns": self.p50Ns,
-            "p99_ns": self.p99Ns,
-            "failures": self.failures,
-        }
+        """Return an item of the JSON's C{examples}."""
+        return {"connection": self.connection, "peer": self.peer, "detail": self.detail}
 
 
 @dataclass(kw_only=True)
@@ -114,20 +81,38 @@ class Kernel:
 
     def add(self, retransmits: int, lost: int, reordering: int | None, rttUs: int) -> None:
         """Add what it saw of one connection."""
-        self.rttUsLeast = min(self.rttUsLeast, rttUs) if self.connections else rttUs
-        self.rttUsMost = max(self.rttUsMost, rttUs)
-        self.rttUsTotal += rttUs
-        self.connections += 1
-        self.retransmits += retransmits
-        self.lost += lost
-        if reordering is not None:
-            self.reordering = (self.reordering or 0) + reordering
+        self.merge(
+            Kernel(
+                connections=1,
+                retransmits=retransmits,
+                lost=lost,
+                reordering=reordering,
+                rttUsLeast=rttUs,
+                rttUsTotal=rttUs,
+                rttUsMost=rttUs,
+            )
+        )
+
+    def merge(self, other: "Kernel") -> None:
+        """Add what it saw of other connections."""
+        if not other.connections:
+            return
+        if not self.connections or other.rttUsLeast < self.rttUsLeast:
+            self.rttUsLeast = other.rttUsLeast
+        self.rttUsMost = max(self.rttUsMost, other.rttUsMost)
+        self.rttUsTotal += other.rttUsTotal
+        self.connections += other.connections
+        self.retransmits += other.retransmits
+        self.lost += other.lost
+        if other.reordering is not None:
+            self.reordering = (self.reordering or 0) + other.reordering
 
     def asJSON(self) -> dict[str, object] | None:
         """Return the JSON's C{tcp}; C{None} if the kernel said nothing."""
         if not self.connections:
             return None
         return {
+            "connections": self.connections,
             "retransmits": self.retransmits,
             "lost": self.lost,
             "reordering": self.reordering,
@@ -137,6 +122,22 @@ class Kernel:
                 "max": self.rttUsMost,
             },
         }
+
+    @classmethod
+    def fromJSON(cls, written: dict[str, Any] | None) -> "Kernel":
+        """Return what C{asJSON} wrote."""
+        if written is None:
+            return cls()
+        rtt = written["rtt_us"]
+        return cls(
+            connections=written["connections"],
+            retransmits=written["retransmits"],
+            lost=written["lost"],
+            reordering=written["reordering"],
+            rttUsLeast=rtt["min"],
+            rttUsTotal=round(rtt["mean"] * written["connections"]),
+            rttUsMost=rtt["max"],
+        )
 
 
 @dataclass(kw_only=True)
@@ -176,7 +177,8 @@ class Results:
     @ivar rateAsked: messages a second, the mean over the run; C{None}: as fast
         as replies come.
     @ivar elapsedNs: the whole run, nanoseconds.
-    @ivar firstAt: when the first message could be sent; C{perf_counter_ns}.
+    @ivar beganAt: when the run began, by the clock of the next two, in nanoseconds.
+    @ivar firstAt: when the first message could be sent.
     @ivar lastAt: when the last one was verified.
     @ivar interrupted: whether it was stopped before its end.
     """
@@ -207,6 +209,7 @@ class Results:
     findRate: dict[str, object] | None = None
     rateAsked: float | None = None
     elapsedNs: int = 0
+    beganAt: int = 0
     firstAt: int = 0
     lastAt: int = 0
     interrupted: bool = False
@@ -249,6 +252,11 @@ class Results:
         """Messages verified a second, while there were any to send or to await."""
         active = self.lastAt - self.firstAt
         return self.verified / (active / 1e9) if active > 0 else 0.0
+
+    @property
+    def bytesPerSecond(self) -> float:
+        """Bytes received a second, in the same time."""
+        return self.bytesReceived * self.achieved / self.verified if self.verified else 0.0
 
     @property
     def failed(self) -> int:
@@ -306,6 +314,7 @@ class Results:
                 "peak_open": self.peakOpen,
             },
             "failures": {str(kind): n for kind, n in sorted(self.failures.items())},
+            "examples": {str(kind): e.asJSON() for kind, e in sorted(self.examples.items())},
             "messages": {
                 "sent": self.sent,
                 "verified": self.verified,
@@ -316,6 +325,8 @@ class Results:
             "rate": {
                 "asked": self.rateAsked,
                 "achieved": self.achieved,
+                "from_s": (self.firstAt - self.beganAt) / 1e9 if self.firstAt else None,
+                "to_s": (self.lastAt - self.beganAt) / 1e9 if self.lastAt else None,
                 "min": min(rates, default=None),
                 "max": max(rates, default=None),
             },
@@ -324,7 +335,129 @@ class Results:
             "service_ns": self.service.asJSON(),
             "connect_ns": self.connect.asJSON(),
             "send_lag_ns": self.sendLag.asJSON(),
+            "histograms": {
+                "response": self.response.encoded(),
+                "service": self.service.encoded(),
+                "connect": self.connect.encoded(),
+                "send_lag": self.sendLag.encoded(),
+            },
             "intervals": [interval.asJSON() for interval in self.intervals],
             "find_rate": self.findRate,
             "verdict": self.verdict,
         }
+
+    @classmethod
+    def fromJSON(cls, written: Any) -> "Results":
+        """
+        Return what L{asJSON} wrote.
+
+        @raise ValueError: if it is something else.
+        """
+        if not isinstance(written, dict) or written.get("schema") != SCHEMA:
+            raise ValueError(f"not the results of a run ({SCHEMA})")
+        try:
+            return cls._fromJSON(written)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"not the results of a run: {error!r}") from error
+
+    @classmethod
+    def _fromJSON(cls, written: dict[str, Any]) -> "Results":
+        connections, messages = written["connections"], written["messages"]
+        rate, histograms = written["rate"], written["histograms"]
+        return cls(
+            target=written["target"],
+            workload=written["workload"],
+            requested=connections["requested"],
+            started=datetime.fromisoformat(written["started"]),
+            established=connections["established"],
+            completed=connections["completed"],
+            peakOpen=connections["peak_open"],
+            failures=Counter(
+                {FailureKind(kind): count for kind, count in written["failures"].items()}
+            ),
+            examples={
+                FailureKind(kind): ConnectionFailure(kind=FailureKind(kind), **example)
+                for kind, example in written["examples"].items()
+            },
+            sent=messages["sent"],
+            verified=messages["verified"],
+            mismatched=messages["mismatched"],
+            unanswered=messages["unanswered"],
+            bytesSent=written["bytes"]["sent"],
+            bytesReceived=written["bytes"]["received"],
+            connect=Latency.decoded(histograms["connect"]),
+            response=Latency.decoded(histograms["response"]),
+            service=Latency.decoded(histograms["service"]),
+            sendLag=Latency.decoded(histograms["send_lag"]),
+            kernel=Kernel.fromJSON(written["tcp"]),
+            intervals=intervalsFromJSON(written["intervals"]),
+            findRate=written["find_rate"],
+            rateAsked=rate["asked"],
+            elapsedNs=round(written["elapsed_s"] * 1e9),
+            firstAt=round((rate["from_s"] or 0) * 1e9),
+            lastAt=round((rate["to_s"] or 0) * 1e9),
+            interrupted=written["verdict"] == "interrupted",
+        )
+
+
+_SUMMED = (
+    "requested",
+    "established",
+    "completed",
+    "open",
+    "peakOpen",
+    "sent",
+    "verified",
+    "mismatched",
+    "unanswered",
+    "bytesSent",
+    "bytesReceived",
+)
+
+
+def merged(runs: Sequence[Results]) -> Results:
+    """
+    Return the books of one run made of several that went on side by side: what
+    they counted together, from the beginning of the first to the end of the last.
+    The connections open at once are the sum of each run's most: no more than those.
+
+    @raise ValueError: if they had not the same workload, or one is a search.
+    """
+    first = min(runs, key=lambda run: run.started)
+    whole = Results(
+        target=", ".join(dict.fromkeys(run.target for run in runs)),
+        workload=first.workload,
+        started=first.started,
+        requested=0,
+        interrupted=any(run.interrupted for run in runs),
+    )
+    if first.rateAsked is not None:
+        whole.rateAsked = sum(run.rateAsked or 0.0 for run in runs)
+    pieces = []
+    firsts, lasts = [], []
+    for run in runs:
+        if run.findRate is not None:
+            raise ValueError("a search for a rate is no part of another run")
+        if run.workload != first.workload or (run.rateAsked is None) != (
+            first.rateAsked is None
+        ):
+            raise ValueError("the workloads differ")
+        for name in _SUMMED:
+            setattr(whole, name, getattr(whole, name) + getattr(run, name))
+        whole.failures += run.failures
+        whole.examples = run.examples | whole.examples
+        whole.connect.add(run.connect)
+        whole.response.add(run.response)
+        whole.service.add(run.service)
+        whole.sendLag.add(run.sendLag)
+        whole.kernel.merge(run.kernel)
+        offset = (run.started - first.started) // timedelta(microseconds=1) * 1000
+        pieces.append((offset, run.intervals))
+        whole.elapsedNs = max(whole.elapsedNs, offset + run.elapsedNs)
+        if run.firstAt:
+            firsts.append(offset + run.firstAt - run.beganAt)
+        if run.lastAt:
+            lasts.append(offset + run.lastAt - run.beganAt)
+    whole.firstAt, whole.lastAt = min(firsts, default=0), max(lasts, default=0)
+    whole.intervals = mergedIntervals(pieces)
+    return whole

@@ -2,6 +2,7 @@
 What the tests share: the reactor, certificates, and short paths.
 """
 
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,10 @@ import pytest
 import trustme
 from peers import Certificates, Connect
 from pytest_twisted import async_yield_fixture
+
+# A shell has what it starts in the background ignore it, and so would the programs
+# that the tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -62,11 +62,13 @@ class Program:
                     lines.append(line.rstrip("\n"))
                     self._printed.notify_all()
 
-    def waitFor(self, pattern: str, lines: list[str] | None = None) -> re.Match[str]:
+    def waitFor(
+        self, pattern: str, lines: list[str] | None = None, limit: float = LIMIT
+    ) -> re.Match[str]:
         """Return the first match of a line of stdout, or of C{lines}, once it is there."""
         if lines is None:
             lines = self.out
-        deadline = time.monotonic() + LIMIT
+        deadline = time.monotonic() + limit
         with self._printed:
             while True:
                 for line in lines:

@@ -8,12 +8,17 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
+from echofactory.results import Results
+
 _SCHEMA = json.loads(files("echofactory").joinpath("results.schema.json").read_text())
 Draft202012Validator.check_schema(_SCHEMA)
 
 
 def validate(results: object) -> Any:
-    """Return the results, which follow the schema and whose books balance."""
+    """
+    Return the results, which follow the schema, whose books balance, and which can
+    be read back with nothing lost.
+    """
     Draft202012Validator(_SCHEMA).validate(results)
     assert isinstance(results, dict)
     messages, connections = results["messages"], results["connections"]
@@ -26,4 +31,5 @@ def validate(results: object) -> Any:
         assert settled <= connections["requested"]
     else:
         assert settled == connections["requested"]
+    assert Results.fromJSON(results).asJSON(results["version"]) == results
     return results

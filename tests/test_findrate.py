@@ -36,7 +36,7 @@ def came(rate: float, responseNs: int, lagNs: int = 1000, failed: bool = False) 
     results.response.record(responseNs)
     results.sendLag.record(lagNs)
     if failed:
-        results.connectionFailed(ConnectionFailure(1, FailureKind.RESET, "reset"))
+        results.connectionFailed(ConnectionFailure(1, "x", FailureKind.RESET, "reset"))
     else:
         results.completed = 1
     return Step.of(rate, results, GOALS)

@@ -7,7 +7,7 @@ from hdrh.histogram import HdrHistogram
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from echofactory.latency import DIGITS, HIGHEST_NS, LOWEST_NS, Latency
+from echofactory.latency import DIGITS, HIGHEST_NS, LOWEST_NS, PERCENTILES, Latency
 
 READINGS = st.lists(st.integers(0, 2 * HIGHEST_NS) | st.integers(0, 10_000_000), max_size=200)
 
@@ -34,6 +34,20 @@ def test_as_the_library_records(readings: list[int]) -> None:
     assert ours.histogram().counts[:] == theirs
     # It is numbered as the library's steps are.
     assert ours._recent == theirs[: len(ours._recent)]
+
+
+@settings(deadline=None)
+@given(READINGS.filter(bool), st.lists(st.floats(0.001, 100), max_size=5))
+def test_percentiles_are_the_librarys(readings: list[int], percents: list[float]) -> None:
+    """Its steps' upper ends; the least and the most too."""
+    ours, theirs = of(readings), library(readings)
+    percents = [*percents, *PERCENTILES.values(), 100.0]
+    expected = [theirs.get_value_at_percentile(percent) for percent in percents]
+    assert ours.percentiles(*percents) == expected
+    written = ours.asJSON()
+    assert written["min"] == theirs.get_min_value()
+    # Of readings that all fall into the first step, the library says 0.
+    assert written["max"] == (theirs.get_max_value() or 511)
 
 
 def test_mean_and_deviation_are_the_librarys() -> None:

@@ -18,8 +18,10 @@ def someResults() -> Results:
     results.sent, results.verified, results.mismatched, results.unanswered = 6, 3, 1, 2
     for ns in (250_000, 750_000, 500_000):
         results.response.record(ns)
-    results.connectionFailed(ConnectionFailure(2, FailureKind.MISMATCH, "message 2, offset 5"))
-    results.connectionFailed(ConnectionFailure(3, FailureKind.REFUSED, "refused"))
+    results.connectionFailed(
+        ConnectionFailure(2, "x", FailureKind.MISMATCH, "message 2, offset 5")
+    )
+    results.connectionFailed(ConnectionFailure(3, "x", FailureKind.REFUSED, "refused"))
     results.kernel.add(retransmits=3, lost=1, reordering=2, rttUs=50)
     results.kernel.add(retransmits=0, lost=0, reordering=None, rttUs=70)
     results.firstAt, results.lastAt = 1, 1_500_000_001
@@ -36,6 +38,7 @@ def test_json_follows_the_schema() -> None:
     assert written["response_ns"]["mean"] == pytest.approx(500_000, rel=0.001)
     assert written["connect_ns"]["max"] == pytest.approx(2_000_000, rel=0.001)
     assert written["tcp"] == {
+        "connections": 2,
         "retransmits": 3,
         "lost": 1,
         "reordering": 2,
@@ -66,8 +69,8 @@ elapsed        1.50 s
 rate           2 messages/s, 0 B/s achieved, as fast as replies came
 tcp            3 segments sent again: lost on the way, or acknowledged late; 1 lost at the \
 end, 2 times out of order; round trip 50 us to 70 us, mean 60 us
-failures       1 mismatch; first connection 2: message 2, offset 5
-               1 refused; first connection 3: refused
+failures       1 mismatch; first connection 2 to x: message 2, offset 5
+               1 refused; first connection 3 to x: refused
                     min       p50       p90       p95       p99     p99.9    p99.99\
        max      mean
 connect time    1.00 ms   1.00 ms   2.00 ms   2.00 ms   2.00 ms   2.00 ms   2.00 ms\
@@ -94,8 +97,8 @@ def test_report_of_a_scheduled_run() -> None:
 def test_failure_lines_give_the_first_example() -> None:
     """One line for each kind, for stderr."""
     assert failureLines(someResults()) == [
-        "mismatch: 1 of 3 connections; first connection 2: message 2, offset 5",
-        "refused: 1 of 3 connections; first connection 3: refused",
+        "mismatch: 1 of 3 connections; first connection 2 to x: message 2, offset 5",
+        "refused: 1 of 3 connections; first connection 3 to x: refused",
     ]
 
 
@@ -119,7 +122,7 @@ def test_intervals() -> None:
     results.response.record(3_000_000)
     results.response.record(3_000_000)
     results.verified, results.bytesReceived = 3, 300
-    results.connectionFailed(ConnectionFailure(1, FailureKind.RESET, "reset"))
+    results.connectionFailed(ConnectionFailure(1, "x", FailureKind.RESET, "reset"))
     results.closeInterval(1_500_000_000)
     results.closeInterval(2_500_000_000)
     written = validate(results.asJSON("1"))

@@ -2,8 +2,7 @@
 C{python -m echofactory.client}: open N connections, check every byte, report.
 """
 
-import json
-import os
+import shlex
 import sys
 from contextlib import suppress
 from dataclasses import replace
@@ -26,7 +25,6 @@ from twisted.logger import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from echofactory import __version__
 from echofactory.client.factory import EchoClientFactory
 from echofactory.client.search import SETTLING, Search
 from echofactory.client.target import IProbeReactor, Target
@@ -34,7 +32,9 @@ from echofactory.descriptors import connectionsThatFit, raiseDescriptorLimit
 from echofactory.hdrlog import HdrLog
 from echofactory.listening import EndpointError
 from echofactory.options import ClientOptions
+from echofactory.outputs import Pictures, jsonText, openOutput, writeOutput
 from echofactory.progress import progress
+from echofactory.report.compare import Run
 from echofactory.report.text import failureLines, report
 from echofactory.results import Results
 from echofactory.schedule import Rate
@@ -174,33 +174,6 @@ def _run(
     return result
 
 
-def _open(options: ClientOptions, name: str) -> IO[str] | None:
-    """Open an output before the run, so that a bad path costs no run."""
-    path = options[name]
-    if path is None:
-        return None
-    if path == "-":
-        return sys.stdout
-    try:
-        return open(path, "w", encoding="utf-8")
-    except OSError as error:
-        options.refuse(name, f"{path!r}: {error.strerror}")
-
-
-def _write(options: ClientOptions, name: str, file: IO[str], text: str) -> int:
-    """Write an output to its end; return 1, and say so, if it cannot be."""
-    try:
-        file.write(text)
-        file.flush()
-    except OSError as error:
-        print(f"{options.program}: {name}: {error.strerror}", file=sys.stderr)
-        # What is left in the buffer shall not fail again as the process ends.
-        with suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
-        return 1
-    return 0
-
-
 def main() -> NoReturn:
     """
     Do what the command line says.
@@ -229,8 +202,9 @@ def main() -> NoReturn:
             )
         except EndpointError as error:
             options.refuse("connect", str(error))
-    jsonFile = _open(options, "json")
-    hdrFile = _open(options, "hdr")
+    jsonFile = openOutput(options, "json")
+    hdrFile = openOutput(options, "hdr")
+    pictures = Pictures(options)
     hdrLog = HdrLog(hdrFile) if hdrFile is not None else None
     text = sys.stderr if jsonFile is sys.stdout else sys.stdout
     globalLogBeginner.beginLoggingTo(
@@ -244,14 +218,14 @@ def main() -> NoReturn:
         print(f"{options.program}: {line}", file=sys.stderr)
     status = _STATUS[results.verdict]
     if not options["quiet"]:
-        status = _write(options, "report", text, report(results)) or status
+        status = writeOutput(options, "report", text, report(results)) or status
     if jsonFile is not None:
-        written = json.dumps(results.asJSON(__version__), indent=2) + "\n"
-        status = _write(options, "--json", jsonFile, written) or status
+        status = writeOutput(options, "--json", jsonFile, jsonText(results)) or status
     if hdrLog is not None and hdrLog.error is not None:
         print(f"{options.program}: --hdr: {hdrLog.error.strerror}", file=sys.stderr)
         status = status or 1
-    sys.exit(status)
+    command = shlex.join(["python", "-m", options.program, *sys.argv[1:]])
+    sys.exit(pictures.write([Run(results.target, results)], command, options.used()) or status)
 
 
 if __name__ == "__main__":

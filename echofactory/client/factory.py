@@ -19,7 +19,7 @@ from echofactory.client.pacer import Pacer
 from echofactory.client.protocol import EchoClient
 from echofactory.client.target import IProbeReactor, Target
 from echofactory.results import ConnectionFailure, FailureKind, Results
-from echofactory.trace import Trace, dataText
+from echofactory.trace import Trace, addressText, dataText
 from echofactory.workload import Workload
 
 _log = Logger()
@@ -180,7 +180,7 @@ class EchoClientFactory(ClientFactory):
         if isinstance(endpoint, Target):
             self._text, self.results.target = endpoint.text, endpoint.description
 
-        self._startedAt = self.clock()
+        self.results.beganAt = self.clock()
         sweeper = self._every(
             self._sweep, min(self.patience.connect, self.patience.reply, 10.0) / 10
         )
@@ -199,7 +199,7 @@ class EchoClientFactory(ClientFactory):
                     looping.stop()
             self._giveUp()
             self._closeInterval()
-            self.results.elapsedNs = self.clock() - self._startedAt
+            self.results.elapsedNs = self.clock() - self.results.beganAt
         return self.results
 
     def _every(self, call: Callable[[], None], seconds: float) -> LoopingCall:
@@ -235,7 +235,7 @@ class EchoClientFactory(ClientFactory):
                 detail = f"no answer within {self.patience.connect:g} s"
             self.results.requested = self._connections
             for number in range(1, self._connections + 1):
-                self.connectionFailed(number, FailureKind.DNS, detail)
+                self.connectionFailed(number, None, FailureKind.DNS, detail)
             self._toOpen = 0
             self._checkOver()
         except CancelledError:
@@ -249,7 +249,7 @@ class EchoClientFactory(ClientFactory):
         self._openLater = None
         allowed = _OPENED_AT_ONCE
         if self._opening.rate is not None:
-            elapsed = (self.clock() - self._startedAt) / 1e9
+            elapsed = (self.clock() - self.results.beganAt) / 1e9
             # As many as are due, and none in advance.
             allowed = min(allowed, int(elapsed * self._opening.rate) + 1 - self._asked)
         for _ in range(min(self._toOpen, allowed)):
@@ -333,7 +333,7 @@ class EchoClientFactory(ClientFactory):
             client.sweep(now)
 
     def _closeInterval(self) -> None:
-        self.results.closeInterval(self.clock() - self._startedAt)
+        self.results.closeInterval(self.clock() - self.results.beganAt)
         for watcher in list(self.watchers):
             try:
                 watcher(self.results)
@@ -424,13 +424,21 @@ class EchoClientFactory(ClientFactory):
         total = self._connections * self.workload.messagesPerConnection
         return self._asked + self._toOpen < total
 
-    def connectionFailed(self, number: int, kind: FailureKind, detail: str) -> None:
-        """An L{EchoClient} tells that it cannot do its job."""
-        self.results.connectionFailed(ConnectionFailure(number, kind, detail))
+    def connectionFailed(
+        self, number: int, peer: IAddress | None, kind: FailureKind, detail: str
+    ) -> None:
+        """
+        An L{EchoClient} tells that it cannot do its job.
+
+        @param peer: at the other end; C{None}, if it never was connected.
+        """
+        told = addressText(peer) if peer is not None else self._text
+        self.results.connectionFailed(ConnectionFailure(number, told, kind, detail))
         if self.trace >= Trace.CONNECTIONS:
             _log.info(
-                "connection {number} failed: {kind}: {detail}",
+                "connection {number} to {peer} failed: {kind}: {detail}",
                 number=number,
+                peer=told,
                 kind=str(kind),
                 detail=detail,
             )

@@ -291,7 +291,8 @@ class EchoClient(Protocol):
     def _fail(self, kind: FailureKind, detail: str) -> None:
         if not self.settled:
             self._settle()
-            self.factory.connectionFailed(self.number, kind, detail)
+            peer = self.transport.getPeer() if self.transport is not None else None
+            self.factory.connectionFailed(self.number, peer, kind, detail)
             self._abort()
 
     def _settle(self) -> None:

@@ -42,20 +42,20 @@ _LADDER = (
 )
 
 
-def _ladder(results: Results) -> list[str]:
-    """Return the latencies, a line each, by percentile."""
+def ladder(results: Results) -> list[list[str]]:
+    """
+    Return the latencies by percentile: a row of titles, and one for each that was
+    measured.
+    """
     named = [("connect time", results.connect), ("response time", results.response)]
     if results.rateAsked is not None:
         named += [("service time", results.service), ("send lag", results.sendLag)]
     rows = [["", *(title for _, title in _LADDER)]]
     for name, latency in named:
         fields = latency.asJSON()
-        if not fields["count"]:
-            continue
-        rows.append([name, *(durationText(fields[field] or 0) for field, _ in _LADDER)])
-    if len(rows) == 1:
-        return []
-    return [f"{row[0]:<13}" + "".join(f"  {cell:>8}" for cell in row[1:]) for row in rows]
+        if fields["count"]:
+            rows.append([name, *(durationText(fields[field] or 0) for field, _ in _LADDER)])
+    return rows if len(rows) > 1 else []
 
 
 def _kernelText(kernel: Kernel) -> str:
@@ -86,10 +86,8 @@ def _verdictText(results: Results) -> str:
 
 
 def _rateText(results: Results) -> str:
-    share = results.achieved / results.verified if results.verified else 0.0
     achieved = (
-        f"{results.achieved:,.0f} messages/s,"
-        f" {sizeText(results.bytesReceived * share)}/s achieved"
+        f"{results.achieved:,.0f} messages/s, {sizeText(results.bytesPerSecond)}/s achieved"
     )
     if results.rateAsked is None:
         return f"{achieved}, as fast as replies came"
@@ -100,14 +98,14 @@ def _rateText(results: Results) -> str:
 def _failureText(results: Results, kind: FailureKind) -> str:
     example = results.examples[kind]
     return (
-        f"{results.failures[kind]:,} {kind}; first connection {example.connection}:"
-        f" {example.detail}"
+        f"{results.failures[kind]:,} {kind}; first connection {example.connection}"
+        f" to {example.peer}: {example.detail}"
     )
 
 
-def report(results: Results) -> str:
-    """Write the results as lines of text, the last one ended too."""
-    rows = [
+def summary(results: Results) -> list[tuple[str, str]]:
+    """Return what came of a run, by name, the verdict last."""
+    return [
         ("target", results.target),
         (
             "connections",
@@ -133,17 +131,22 @@ def report(results: Results) -> str:
         ),
         ("verdict", _verdictText(results)),
     ]
-    lines = [f"{name:<13}  {value}" for name, value in rows]
-    ladder = _ladder(results)
-    if ladder:
-        lines = [*lines[:-1], *ladder, lines[-1]]
-    return "".join(f"{line}\n" for line in lines)
+
+
+def report(results: Results) -> str:
+    """Write the results as lines of text, the last one ended too."""
+    *facts, verdict = (f"{name:<13}  {value}" for name, value in summary(results))
+    latencies = [
+        f"{name:<13}" + "".join(f"  {cell:>8}" for cell in cells)
+        for name, *cells in ladder(results)
+    ]
+    return "".join(f"{line}\n" for line in (*facts, *latencies, verdict))
 
 
 def failureLines(results: Results) -> list[str]:
     """Return a line for each kind of failure, with its first example."""
     return [
         f"{kind}: {results.failures[kind]:,} of {results.requested:,} connections;"
-        f" first connection {example.connection}: {example.detail}"
+        f" first connection {example.connection} to {example.peer}: {example.detail}"
         for kind, example in sorted(results.examples.items())
     ]

@@ -1,0 +1,101 @@
+"""
+The files that a command line names: opened before there is anything to write, so
+that a bad path costs no run, and written to their end or complained about.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from io import BytesIO
+from typing import IO, Any
+
+from echofactory import __version__
+from echofactory.options import CommandOptions
+from echofactory.report.compare import Run
+from echofactory.report.page import page
+from echofactory.report.plot import SUFFIXES, draw, missing
+from echofactory.results import Results
+
+
+def openOutput(options: CommandOptions, name: str, binary: bool = False) -> IO[Any] | None:
+    """
+    Open the file that an option names; C{-} is stdout.
+
+    @return: C{None} if the option was not given.
+    @raise SystemExit: with status 2 and one line, if it cannot be opened.
+    """
+    path = options[name]
+    if path is None:
+        return None
+    if path == "-":
+        return sys.stdout
+    try:
+        return open(path, "wb") if binary else open(path, "w", encoding="utf-8")
+    except OSError as error:
+        options.refuse(name, f"{path!r}: {error.strerror}")
+
+
+def writeOutput(options: CommandOptions, name: str, file: IO[Any], content: str | bytes) -> int:
+    """Write an output to its end; return 1, and say so, if it cannot be, and 0 otherwise."""
+    try:
+        file.write(content)
+        file.flush()
+    except OSError as error:
+        print(f"{options.program}: {name}: {error.strerror}", file=sys.stderr)
+        # What is left in the buffer shall not fail again as the process ends.
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
+        return 1
+    return 0
+
+
+def jsonText(results: Results) -> str:
+    """Return what C{--json} writes."""
+    return json.dumps(results.asJSON(__version__), indent=2) + "\n"
+
+
+class Pictures:
+    """What C{--plot} and C{--html} ask for."""
+
+    def __init__(self, options: CommandOptions) -> None:
+        """
+        @raise SystemExit: with status 2 and one line, if there is a mistake in them.
+        """
+        self._options = options
+        self._suffix = ""
+        for name in ("plot", "html"):
+            path = options[name]
+            if path is None:
+                continue
+            if path == "-":
+                options.refuse(name, "'-' is not a file")
+            if name == "plot":
+                self._suffix = path.rpartition(".")[2].lower()
+                if self._suffix not in SUFFIXES:
+                    options.refuse(name, f"{path!r} does not end in .png, .svg or .pdf")
+            if lacking := missing():
+                options.refuse(name, lacking)
+        self._plot = openOutput(options, "plot", binary=True)
+        self._html = openOutput(options, "html")
+
+    def write(
+        self, runs: Sequence[Run], command: str = "", used: Sequence[tuple[str, str]] = ()
+    ) -> int:
+        """
+        Write them.
+
+        @param command: the command line of the run, if it is known.
+        @param used: its options.
+        @return: 1 if one could not be written, 0 otherwise.
+        """
+        status = 0
+        if self._plot is not None:
+            drawn = BytesIO()
+            draw(runs, drawn, self._suffix)
+            status = writeOutput(self._options, "--plot", self._plot, drawn.getvalue())
+        if self._html is not None:
+            text = page(runs, __version__, command, used)
+            status = writeOutput(self._options, "--html", self._html, text) or status
+        return status

@@ -1,0 +1,115 @@
+"""
+Several runs in one table.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from echofactory.latency import Latency
+from echofactory.report.text import durationText, sizeText
+from echofactory.results import Results
+
+
+class Run(NamedTuple):
+    """
+    A run among others.
+
+    @ivar name: what it is called beside them.
+    """
+
+    name: str
+    results: Results
+
+
+class _Row(NamedTuple):
+    """
+    @ivar read: returns the figure of a run; C{None}: it has none.
+    @ivar write: writes the figure, with its unit.
+    """
+
+    title: str
+    read: Callable[[Results], float | None]
+    write: Callable[[float], str]
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def _perSecond(value: float) -> str:
+    return f"{value:,.0f}/s"
+
+
+def _bytesPerSecond(value: float) -> str:
+    return f"{sizeText(value)}/s"
+
+
+def _latency(name: str, field: str) -> Callable[[Results], float | None]:
+    def read(results: Results) -> float | None:
+        latency: Latency = getattr(results, name)
+        return latency.asJSON()[field]
+
+    return read
+
+
+_ROWS = (
+    _Row("connections", lambda results: results.requested, _count),
+    _Row("failed", lambda results: results.failed, _count),
+    _Row("messages verified", lambda results: results.verified, _count),
+    _Row("messages asked", lambda results: results.rateAsked, _perSecond),
+    _Row("messages achieved", lambda results: results.achieved, _perSecond),
+    _Row("received", lambda results: results.bytesPerSecond, _bytesPerSecond),
+    _Row("segments sent again", lambda results: results.kernel.retransmits, _count),
+    _Row("connect time p50", _latency("connect", "p50"), durationText),
+    _Row("connect time p99", _latency("connect", "p99"), durationText),
+    _Row("response time p50", _latency("response", "p50"), durationText),
+    _Row("response time p90", _latency("response", "p90"), durationText),
+    _Row("response time p99", _latency("response", "p99"), durationText),
+    _Row("response time p99.9", _latency("response", "p99_9"), durationText),
+    _Row("response time max", _latency("response", "max"), durationText),
+    _Row("service time p50", _latency("service", "p50"), durationText),
+    _Row("service time p99", _latency("service", "p99"), durationText),
+    _Row("send lag p99", _latency("sendLag", "p99"), durationText),
+)
+
+
+def _change(first: float | None, value: float | None) -> str:
+    """Say how far a figure is from that of the first run."""
+    if first is None or value is None or not first:
+        return ""
+    return f"{value / first - 1:+.1%}"
+
+
+def comparison(runs: Sequence[Run]) -> list[list[str]]:
+    """
+    Return the runs beside each other: a row of titles, and one for each figure that
+    any of them has. A run but the first has two cells: the figure, and how far that
+    is from the first run's.
+    """
+    (_, first), *_ = runs
+    rows = [
+        ["", runs[0].name, *(cell for run in runs[1:] for cell in (run.name, ""))],
+        ["verdict", first.verdict,
+         *(cell for run in runs[1:] for cell in (run.results.verdict, ""))],
+    ]  # fmt: skip
+    for row in _ROWS:
+        figures = [row.read(results) for _, results in runs]
+        if not any(figure is not None for figure in figures):
+            continue
+        written = ["-" if figure is None else row.write(figure) for figure in figures]
+        cells = [written[0]]
+        for figure, text in zip(figures[1:], written[1:], strict=True):
+            cells += [text, _change(figures[0], figure)]
+        rows.append([row.title, *cells])
+    return rows
+
+
+def comparisonText(runs: Sequence[Run]) -> str:
+    """Write the comparison as aligned lines of text, the last one ended too."""
+    rows = comparison(runs)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for name, *cells in rows:
+        aligned = [f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True)]
+        lines.append("  ".join([f"{name:<{widths[0]}}", *aligned]).rstrip())
+    return "".join(f"{line}\n" for line in lines)

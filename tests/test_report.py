@@ -1,0 +1,359 @@
+"""
+The results for people: runs read back, merged, compared, drawn, and as a page.
+"""
+
+import json
+import re
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from programs import CLIENT, Program, client, multiecho, running
+from schema import validate
+
+from echofactory.report.compare import Run, comparisonText
+from echofactory.report.page import page
+from echofactory.report.plot import draw
+from echofactory.results import ConnectionFailure, FailureKind, Results, merged
+
+REPORT = (sys.executable, "-m", "echofactory.report")
+START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+S = 1_000_000_000
+
+
+def report(*arguments: object) -> Program:
+    """Run the report to its end."""
+    with running([*REPORT, *map(str, arguments)]) as program:
+        program.finish()
+    return program
+
+
+class Books:
+    """The same events, in the books of two runs and in those of one."""
+
+    def __init__(self) -> None:
+        # The second begins a quarter of a second later.
+        self.parts = [self._new(2, 0.0), self._new(2, 0.25)]
+        self.whole = self._new(4, 0.0)
+
+    def _new(self, requested: int, later: float) -> Results:
+        return Results(
+            target="tcp:127.0.0.1:7",
+            workload={"size": 64},
+            requested=requested,
+            started=START + timedelta(seconds=later),
+            rateAsked=100.0 * requested,
+            beganAt=int(7 * S + later * S),
+        )
+
+    def tell(self, part: int, event: Callable[[Results], None]) -> None:
+        """Something happens in one of the two runs, and so in the whole."""
+        event(self.parts[part])
+        event(self.whole)
+
+
+def message(at: float, responseNs: int) -> Callable[[Results], None]:
+    def event(results: Results) -> None:
+        results.sent += 1
+        results.verified += 1
+        results.bytesSent += 64
+        results.bytesReceived += 64
+        results.response.record(responseNs)
+        results.service.record(responseNs // 2)
+        results.sendLag.record(1000)
+        results.firstAt = results.firstAt or int((7 + at) * S) - responseNs
+        results.lastAt = int((7 + at) * S)
+
+    return event
+
+
+def both() -> Books:
+    books = Books()
+    for part in (0, 0, 1, 1):
+        books.tell(part, lambda results: results.connectionEstablished(2_000_000))
+        books.tell(part, lambda results: results.kernel.add(1, 0, 2, 70))
+    for number in range(100):
+        books.tell(number % 2, message(0.3 + number / 100, 200_000 + 7000 * number))
+    failure = ConnectionFailure(2, "('127.0.0.1', 7)", FailureKind.RESET, "reset")
+    books.tell(1, lambda results: results.connectionFailed(failure))
+    for results, completed in ((books.parts[0], 2), (books.parts[1], 1), (books.whole, 3)):
+        results.completed, results.open = completed, 0
+    for results, length in ((books.parts[0], 1.5), (books.parts[1], 1.25), (books.whole, 1.5)):
+        results.elapsedNs = int(length * S)
+        results.closeInterval(results.elapsedNs)
+    return books
+
+
+def test_two_runs_merged_are_one() -> None:
+    """Histograms, counts and books are those of one run that had all the events."""
+    books = both()
+    together = validate(merged(books.parts).asJSON("1"))
+    expected = validate(books.whole.asJSON("1"))
+    # Of two intervals, the percentiles together are not known.
+    for interval in expected["intervals"]:
+        interval["p50_ns"] = interval["p99_ns"] = None
+    assert together == expected
+    assert together["failures"] == {"reset": 1}
+    assert together["histograms"]["response"] is not None
+
+
+def test_merged_from_their_json() -> None:
+    """The same, of runs that were written and read back."""
+    books = both()
+    read = [Results.fromJSON(json.loads(json.dumps(each.asJSON("1")))) for each in books.parts]
+    assert merged(read).asJSON("1") == merged(books.parts).asJSON("1")
+
+
+def test_intervals_merged() -> None:
+    """Each counts in the piece of the whole in which it ends."""
+    books = Books()
+    for results, lengths in zip(books.parts, ((1.0, 1.0, 0.5), (0.5, 0.5, 0.5)), strict=True):
+        at = 0.0
+        for length in lengths:
+            at += length
+            results.open = 2
+            message(at, 1_000_000)(results)
+            results.closeInterval(int(at * S))
+    whole = merged(books.parts).intervals
+    assert [interval.endNs / S for interval in whole] == [1.0, 2.0, 2.5]
+    # The second run's end at 0.75, 1.25 and 1.75 s.
+    assert [interval.messages for interval in whole] == [2, 3, 1]
+    assert [interval.open for interval in whole] == [4, 4, 4]
+    assert [interval.p50Ns is None for interval in whole] == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    "change", [{"workload": {"size": 65}}, {"rateAsked": None}, {"findRate": {"found": 5}}]
+)
+def test_what_cannot_be_merged(change: dict[str, Any]) -> None:
+    """Runs that did not do the same."""
+    one, other = both().parts
+    for name, value in change.items():
+        setattr(other, name, value)
+    with pytest.raises(ValueError, match=r"workloads differ|search"):
+        merged([one, other])
+
+
+def test_a_comparison() -> None:
+    """Each figure with its unit, and how far it is from the first run's."""
+    one, other = both().parts
+    other.response.record(900_000_000)
+    text = comparisonText([Run("one", one), Run("other", other)])
+    lines = {line[:22].strip(): line[22:].split() for line in text.splitlines()}
+    assert lines[""] == ["one", "other"]
+    assert lines["verdict"] == ["ok", "failed"]
+    assert lines["failed"] == ["0", "1"]
+    assert lines["messages asked"] == ["200/s", "200/s", "+0.0%"]
+    assert lines["response time p50"] == ["536", "us", "557", "us", "+3.9%"]
+    assert lines["response time max"][:4] == ["886", "us", "900.20", "ms"]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """What two clients wrote that ran side by side."""
+    folder = tmp_path_factory.mktemp("runs")
+    paths = [folder / "one.json", folder / "other.json"]
+    with (
+        multiecho("--trace", "none", "127.0.0.1", "0") as (_, port),
+        ThreadPoolExecutor() as pool,
+    ):
+        load = ["127.0.0.1", str(port), "5", "--size", "64", "--rate", "200"]
+        for done in pool.map(
+            lambda path: client(*load, "--duration", "1s", "--quiet", "--json", str(path)),
+            paths,
+        ):
+            assert done.process.returncode == 0, done.err
+    return paths
+
+
+def test_one_run_is_reported_as_the_client_did(tmp_path: Path) -> None:
+    """From its JSON, to the letter."""
+    path = tmp_path / "run.json"
+    with multiecho("--trace", "none", "127.0.0.1", "0") as (_, port):
+        told = client("127.0.0.1", str(port), "2", "--json", str(path))
+    again = report(path)
+    assert again.process.returncode == 0
+    assert again.out == told.out
+    assert again.err == []
+
+
+def test_runs_compared(written: list[Path]) -> None:
+    """Several files, one table."""
+    done = report(*written)
+    assert done.process.returncode == 0, done.err
+    assert done.out[0].split() == [str(path) for path in written]
+    assert re.match(r"messages verified +200 +200 +\+0\.0%$", done.out[4]), done.out
+
+
+def test_runs_taken_as_one(written: list[Path]) -> None:
+    """C{--merge} adds them up, in the report and in the JSON."""
+    done = report("--merge", *written, "--json", "-")
+    assert done.process.returncode == 0, done.err
+    results = validate(json.loads("\n".join(done.out)))
+    assert results["messages"]["verified"] == results["response_ns"]["count"] == 400
+    assert results["rate"]["asked"] == 400
+    assert results["connections"]["requested"] == 10
+    assert sum(interval["messages"] for interval in results["intervals"]) == 400
+    assert re.match(r"messages +400 sent, 400 verified", done.err[2])
+
+
+@pytest.mark.parametrize(
+    ("suffix", "magic"), [("png", b"\x89PNG\r\n"), ("svg", b"<?xml"), ("pdf", b"%PDF-")]
+)
+def test_plots(suffix: str, magic: bytes) -> None:
+    """The suffix names the format; the same results make the same file."""
+    runs = [Run(str(number), results) for number, results in enumerate(both().parts)]
+    files = [BytesIO(), BytesIO()]
+    for file in files:
+        draw(runs, file, suffix)
+    assert files[0].getvalue().startswith(magic)
+    assert files[0].getvalue() == files[1].getvalue()
+
+
+def test_what_is_drawn(written: list[Path], tmp_path: Path) -> None:
+    """Latency by percentile and the run over time, with their units, of each run."""
+    path = tmp_path / "both.svg"
+    assert report(*written, "--plot", path).process.returncode == 0
+    drawn = path.read_text()
+    parts = ["Latency by percentile", "p99", " ms", "Messages verified a second", "time, s",
+             "Response time", f"{written[0]}: response time", f"{written[1]}: p99"]  # fmt: skip
+    for part in parts:
+        assert part in drawn, part
+
+
+class _Page(HTMLParser):
+    """Collects a page's text, and what it would fetch or run."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.text = ""
+        self.active: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag in ("script", "link", "img", "iframe", "object", "base"):
+            self.active.append(tag)
+        for name, value in attrs:
+            reference = name in ("src", "href", "xlink:href", "action")
+            if name.startswith("on") or (reference and not (value or "").startswith("#")):
+                self.active.append(f"{tag} {name}={value}")
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_the_page_of_a_run(tmp_path: Path) -> None:
+    """It has the figures, the plots and the options, and needs nothing else."""
+    path, plot = tmp_path / "run.html", tmp_path / "run.svg"
+    with multiecho("--trace", "none", "127.0.0.1", "0") as (_, port):
+        done = client("127.0.0.1", str(port), "3", "--size", "64", "--rate", "100",
+                      "--duration", "1s", "--html", str(path), "--plot", str(plot))  # fmt: skip
+    assert done.process.returncode == 0, done.err
+    shown = _Page(path.read_text())
+    assert shown.active == []
+    assert "@import" not in path.read_text()
+    assert not re.search(r"url\((?!#)", path.read_text())
+    for part in ("every byte came back", "Latency by percentile", "send lag", "--reply-timeout",
+                 "10s", f"127.0.0.1 {port} 3 --size 64 --rate 100"):  # fmt: skip
+        assert part in shown.text, part
+    assert "Latency by percentile" in plot.read_text()
+
+
+def test_the_page_of_several(written: list[Path], tmp_path: Path) -> None:
+    """It has the table that compares them."""
+    path = tmp_path / "both.html"
+    assert report(*written, "--html", path).process.returncode == 0
+    shown = _Page(path.read_text())
+    assert shown.active == []
+    for part in (str(written[1]), "response time p99.9", "+0.0%"):
+        assert part in shown.text, part
+
+
+def test_what_peers_say_is_no_markup() -> None:
+    """Neither a target nor a failure's text reaches the page unescaped."""
+    evil = "<script>alert(1)</script>"
+    results = Results(target=f"unix:/{evil}", workload={}, requested=1)
+    results.connectionFailed(ConnectionFailure(1, evil, FailureKind.RESET, evil))
+    shown = _Page(page([Run(evil, results)], "1", f"python {evil}", [("--x", evil)]))
+    assert shown.active == []
+    assert shown.text.count(evil) >= 5
+
+
+def test_the_page_of_a_search(tmp_path: Path) -> None:
+    """It draws what was reached at each rate."""
+    path = tmp_path / "search.html"
+    with multiecho("--trace", "none", "127.0.0.1", "0") as (_, port):
+        done = client("127.0.0.1", str(port), "3", "--size", "64", "--find-rate", "p50<1us",
+                      "--duration", "200ms", "--html", str(path))  # fmt: skip
+    assert done.process.returncode == 1
+    assert "Response time at the rates that were tried" in _Page(path.read_text()).text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "give the JSON file of a run, or several"),
+        (["/nowhere.json"], "'/nowhere.json': No such file or directory"),
+        (["{empty}"], "'{empty}': Expecting value: line 1 column 1 (char 0)"),
+        (["{other}"], "'{other}': not the results of a run (echofactory.results/1)"),
+        (["{lacking}"], "'{lacking}': not the results of a run: KeyError('connections')"),
+        (["{broken}"], "'{broken}': not an HdrHistogram (V2, compressed, base64)"),
+        (["{run}", "--json", "x"], "--json: it is what --merge writes"),
+        (["{run}", "--plot", "x.gif"], "--plot: 'x.gif' does not end in .png, .svg or .pdf"),
+        (["{run}", "--plot", "-"], "--plot: '-' is not a file"),
+        (["{run}", "--html", "/no/x.html"], "--html: '/no/x.html': No such file or directory"),
+        (["{run}", "{churn}", "--merge"], "--merge: the workloads differ"),
+        (["{run}", "--plots", "x"], "option --plots not recognized"),
+    ],
+)
+def test_what_makes_no_sense(tmp_path: Path, arguments: list[str], said: str) -> None:
+    """One line that says what is wrong; exit 2."""
+    run: dict[str, Any] = both().parts[0].asJSON("1")
+    contents = {
+        "empty": "",
+        "other": "[5]",
+        "lacking": json.dumps({"schema": "echofactory.results/1"}),
+        "broken": json.dumps(run | {"histograms": run["histograms"] | {"response": "HIST"}}),
+        "run": json.dumps(run),
+        "churn": json.dumps(run | {"workload": {"churn": True}}),
+    }
+    paths = {name: str(tmp_path / f"{name}.json") for name in contents}
+    for name, content in contents.items():
+        Path(paths[name]).write_text(content)
+    done = report(*(argument.format(**paths) for argument in arguments))
+    assert done.process.returncode == 2
+    assert done.err == [f"echofactory.report: {said.format(**paths)}"]
+
+
+@pytest.mark.parametrize("option", ["--plot", "--html"])
+def test_a_picture_that_cannot_be_written(tmp_path: Path, option: str) -> None:
+    """It is said in one line, after the report; exit 1."""
+    full = tmp_path / "full.svg"
+    full.symlink_to("/dev/full")
+    with multiecho("--trace", "none", "127.0.0.1", "0") as (_, port):
+        done = client("127.0.0.1", str(port), "2", option, str(full))
+    assert done.process.returncode == 1
+    assert done.err == [f"echofactory.client: {option}: No space left on device"]
+    assert done.out[-1] == "verdict        ok: every byte came back"
+
+
+def test_without_matplotlib(tmp_path: Path) -> None:
+    """It is said before the run what to install."""
+    code = (
+        "import sys, runpy; sys.modules['matplotlib'] = None;"
+        "runpy.run_module('echofactory.client', run_name='__main__')"
+    )
+    with running(
+        [CLIENT[0], "-c", code, "127.0.0.1", "7", "--plot", str(tmp_path / "x.png")]
+    ) as program:
+        assert program.finish() == 2
+    assert program.err == [
+        "echofactory.client: --plot: matplotlib is missing:"
+        " install echofactory[plot] to draw plots"
+    ]
