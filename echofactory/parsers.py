@@ -6,6 +6,7 @@ Each parser raises L{ValueError}, which says what is accepted.
 
 import re
 from ipaddress import ip_address
+from socket import AF_INET, AF_INET6, socket
 
 from echofactory.findrate import NAMES, Goal
 from echofactory.progress import CHOICES
@@ -128,9 +129,15 @@ def parseAddress(text: str) -> str:
     @raise ValueError: saying what is accepted.
     """
     try:
-        return str(ip_address(text))
+        address = ip_address(text)
     except ValueError:
         raise ValueError("not an IPv4 or IPv6 address") from None
+    with socket(AF_INET if address.version == 4 else AF_INET6) as probe:
+        try:
+            probe.bind((str(address), 0))
+        except OSError:
+            raise ValueError("not an address of this machine") from None
+    return str(address)
 
 
 def parsePort(text: str) -> int:

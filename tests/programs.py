@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-LIMIT = 30.0
+LIMIT = 60.0
 """Seconds that any wait for a process may take."""
 
 CLIENT = (sys.executable, "-m", "echofactory.client")

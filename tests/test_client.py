@@ -529,7 +529,7 @@ async def test_client_trace_of_a_failure(reactor: Any) -> None:
     with capturedLogs() as events:
         await factory.run(endpoint)
     assert formatEvent(events[-1]) == (
-        "connection 1 failed: connect-timeout: not connected after 0.1 s"
+        f"connection 1 to {endpoint!r} failed: connect-timeout: not connected after 0.1 s"
     )
 
 

@@ -230,7 +230,7 @@ def test_hosts_without_an_address(host: str) -> None:
     assert written(done)["failures"] == {"dns": 10}
     (line,) = done.err
     assert line.startswith(
-        "echofactory.client: dns: 10 of 10 connections; first connection 1: "
+        "echofactory.client: dns: 10 of 10 connections; first connection 1 to "
     )
     assert host in line
 

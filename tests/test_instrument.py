@@ -142,7 +142,7 @@ def test_one_byte_in_a_hundred_million() -> None:
     results = validate(json.loads("\n".join(done.out)))
     assert results["bytes"]["sent"] > 70_000_000
     assert results["messages"]["mismatched"] == 1
-    place = rf"connection 2: message {at // size + 1}, offset {at % size:,}:"
+    place = rf"connection 2 to \S+ \d+\): message {at // size + 1}, offset {at % size:,}:"
     assert re.search(place, "\n".join(done.err)), done.err
 
 
@@ -350,19 +350,12 @@ def test_bind() -> None:
     assert results["connections"]["completed"] == 4
 
 
-@pytest.mark.parametrize(
-    ("arguments", "text"),
-    [
-        (["--bind", "10.11.12.13"], "10.11.12.13"),
-        (["--bind", "::1"], "no address to connect to from ::1"),
-    ],
-)
-def test_a_source_that_is_none(port: str, arguments: list[str], text: str) -> None:
-    """An address that is not this machine's, or of another kind, fails by name."""
-    done = client("127.0.0.1", port, *arguments)
+def test_a_source_of_another_kind(port: str) -> None:
+    """There is no way from an IPv6 address to one of IPv4."""
+    done = client("127.0.0.1", port, "--bind", "::1")
     assert done.process.returncode == 1
     (line,) = done.err
-    assert text in line
+    assert "no address to connect to from ::1" in line
 
 
 @pytest.mark.parametrize(
@@ -375,6 +368,7 @@ def test_a_source_that_is_none(port: str, arguments: list[str], text: str) -> No
         (["--count", "3", "--duration", "1s"], "--count and --duration: a run ends by one"),
         (["--churn", "--window", "3"], "--churn and --window: "),
         (["--hold", "1s", "--half-close"], "--hold and --half-close: "),
+        (["--bind", "192.0.2.1"], "--bind: '192.0.2.1' is not an address of this machine"),
         (["--bind", "localhost"], "--bind: 'localhost' is not an IPv4 or IPv6 address"),
         (["--connect-rate", "-1"], "--connect-rate: '-1' is not a rate"),
         (["--progress", "some"], "--progress: 'some' is not one of auto, always, never"),
