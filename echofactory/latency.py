@@ -55,6 +55,7 @@ def _beginOf(step: int) -> int:
 _STEPS = _stepOf(HIGHEST_NS) + 1
 
 _UNREADABLE = (
+    IndexError,
     ValueError,
     TypeError,
     zlib.error,

@@ -39,9 +39,9 @@ T = TypeVar("T")
 
 class CommandOptions(usage.Options):
     """
-    What both command lines have in common: options may stand before and after
-    the arguments, each is read by a parser of this module, and a mistake is
-    one line on stderr and exit status 2.
+    What all command lines have in common: options may stand before and after
+    the arguments, each is read by a parser (L{echofactory.parsers}), and a
+    mistake is one line on stderr and exit status 2.
 
     @ivar given: whether there was anything on the command line.
     """
@@ -72,10 +72,6 @@ class CommandOptions(usage.Options):
         if option[1] != "-" and f"{option[1]}:" in self.shortOpt:
             return [option, value]
         return [option]
-
-    def connectionReactor(self, reactor: Any) -> Any:
-        """Return what connections are to be made on: the fast lane, or the reactor."""
-        return reactor if self["no-express"] else laneOf(reactor)
 
     def getUsage(self, width: int | None = None) -> str:
         """Return the options, and after them the examples."""
@@ -148,7 +144,15 @@ PICTURES: list[list[object]] = [
 _NO_EXPRESS: list[object] = ["no-express", None, "Leave the fast lane out."]
 
 
-class ServerOptions(CommandOptions):
+class ConnectingOptions(CommandOptions):
+    """Those of what makes connections, or accepts them, on the fast lane or without."""
+
+    def connectionReactor(self, reactor: Any) -> Any:
+        """Return what connections are to be made on: the fast lane, or the reactor."""
+        return reactor if self["no-express"] else laneOf(reactor)
+
+
+class ServerOptions(ConnectingOptions):
     """
     The command line of C{twistd multiecho}.
 
@@ -227,7 +231,7 @@ twistd -n multiecho --trace data 127.0.0.1 65432
         self.limits = Limits(connections=self.readIfGiven("max-connections", parseCount))
 
 
-class ClientOptions(CommandOptions):
+class ClientOptions(ConnectingOptions):
     """
     The command line of C{python -m echofactory.client}.
 

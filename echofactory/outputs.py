@@ -21,7 +21,8 @@ from echofactory.results import Results
 
 def openOutput(options: CommandOptions, name: str, binary: bool = False) -> IO[Any] | None:
     """
-    Open the file that an option names; C{-} is stdout.
+    Open the file that an option names; C{-} is stdout. What it holds stays there
+    until there is something to write, lest a mistake in another option cost it.
 
     @return: C{None} if the option was not given.
     @raise SystemExit: with status 2 and one line, if it cannot be opened.
@@ -32,15 +33,25 @@ def openOutput(options: CommandOptions, name: str, binary: bool = False) -> IO[A
     if path == "-":
         return sys.stdout
     try:
-        return open(path, "wb") if binary else open(path, "w", encoding="utf-8")
+        if binary:
+            return open(path, "ab")
+        return open(path, "a", encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         options.refuse(name, f"{path!r}: {error.strerror}")
+
+
+def emptied(file: IO[Any]) -> IO[Any]:
+    """Return the file, without what it held; what is no file of ours stays as it is."""
+    if file not in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            file.truncate(0)
+    return file
 
 
 def writeOutput(options: CommandOptions, name: str, file: IO[Any], content: str | bytes) -> int:
     """Write an output to its end; return 1, and say so, if it cannot be, and 0 otherwise."""
     try:
-        file.write(content)
+        emptied(file).write(content)
         file.flush()
     except OSError as error:
         print(f"{options.program}: {name}: {error.strerror}", file=sys.stderr)

@@ -2,17 +2,33 @@
 The books of a run: what was asked for, what came of it, and how long it took.
 """
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from importlib.resources import files
 from typing import Any
 
 from echofactory.intervals import Interval, intervalsFromJSON, mergedIntervals
 from echofactory.latency import Latency
 
 SCHEMA = "echofactory.results/1"
+
+
+def _mistake(written: object) -> str | None:
+    """Say where JSON does not follow the schema in the package; C{None}: it does."""
+    # Late, for only who reads results needs it.
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import best_match
+
+    schema = files("echofactory").joinpath("results.schema.json").read_text("utf-8")
+    mistake = best_match(Draft202012Validator(json.loads(schema)).iter_errors(written))
+    if mistake is None:
+        return None
+    # What is wrong may be long: the whole object, say.
+    return f"{mistake.json_path}: {mistake.message[:200]}"
 
 
 class FailureKind(StrEnum):
@@ -216,6 +232,7 @@ class Results:
     _closedMessages: int = 0
     _closedBytes: int = 0
     _closedFailures: int = 0
+    _leastForgotten: int | None = None
 
     def closeInterval(self, elapsedNs: int) -> None:
         """
@@ -242,8 +259,15 @@ class Results:
         self._closedBytes = self.bytesReceived
         self._closedFailures = self.failed
 
+    @property
+    def leastNs(self) -> int:
+        """The least response time, that of settling included; 0 without any."""
+        least = self.response.asJSON()["min"]
+        return min((ns for ns in (least, self._leastForgotten) if ns is not None), default=0)
+
     def forgetLatencies(self) -> None:
         """What was measured until now was only to settle."""
+        self._leastForgotten = self.response.asJSON()["min"]
         for latency in (self.response, self.service, self.sendLag):
             latency.clear()
 
@@ -355,10 +379,23 @@ class Results:
         """
         if not isinstance(written, dict) or written.get("schema") != SCHEMA:
             raise ValueError(f"not the results of a run ({SCHEMA})")
-        try:
-            return cls._fromJSON(written)
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"not the results of a run: {error!r}") from error
+        if (mistake := _mistake(written)) is not None:
+            raise ValueError(f"not the results of a run: {mistake}")
+        results = cls._fromJSON(written)
+        if results.started.tzinfo is None:
+            raise ValueError("not the results of a run: $.started: of no time zone")
+        for name, latency in (
+            ("response", results.response),
+            ("service", results.service),
+            ("connect", results.connect),
+            ("send_lag", results.sendLag),
+        ):
+            if latency.count != written[f"{name}_ns"]["count"]:
+                raise ValueError(
+                    f"not the results of a run: $.histograms.{name}: it does not have the"
+                    f" readings that are counted in {name}_ns"
+                )
+        return results
 
     @classmethod
     def _fromJSON(cls, written: dict[str, Any]) -> "Results":
@@ -421,8 +458,13 @@ def merged(runs: Sequence[Results]) -> Results:
     they counted together, from the beginning of the first to the end of the last.
     The connections open at once are the sum of each run's most: no more than those.
 
-    @raise ValueError: if they had not the same workload, or one is a search.
+    @raise ValueError: if they did not go on side by side, had not the same workload,
+        or one is a search.
     """
+    if max(run.started for run in runs) > min(
+        run.started + timedelta(microseconds=run.elapsedNs / 1000) for run in runs
+    ):
+        raise ValueError("they did not go on side by side")
     first = min(runs, key=lambda run: run.started)
     whole = Results(
         target=", ".join(dict.fromkeys(run.target for run in runs)),

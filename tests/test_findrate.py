@@ -71,6 +71,25 @@ def test_the_client_is_the_limit() -> None:
     assert search.best.asked == 500
 
 
+@pytest.mark.parametrize("capacity", [600.0, 900.0])
+def test_replies_that_do_not_keep_up(capacity: float) -> None:
+    """
+    A server that carries less than was asked for falls behind, however long its
+    queue has made every message's response time by the end of settling.
+    """
+    asked, seconds, least = 1000.0, 1.3, 2 * MS
+    results = Results(target="x", workload={}, requested=1, completed=1, rateAsked=asked)
+    results.firstAt = 1
+    for number in range(int(asked * seconds)):
+        due, done = number / asked, number / capacity
+        if due >= 1.0 > (number - 1) / asked:
+            results.forgetLatencies()
+        results.response.record(int((done - due) * 1e9) + least)
+        results.sent = results.verified = number + 1
+        results.lastAt = int(done * 1e9) + least
+    assert not Step.of(asked, results, (Goal("p99", 10_000 * MS, "p99<10s"),)).kept
+
+
 def test_a_failure_breaks_every_promise() -> None:
     """However fast the others were."""
     search = RateSearch(500)
@@ -206,5 +225,9 @@ def test_an_interrupted_search() -> None:
         program.waitFor("500 messages/s asked", program.err)
         assert program.end(signal.SIGINT) == 130
     results = validate(json.loads("\n".join(program.out)))
+    assert program.err[-1].endswith(
+        "interrupted: the search was not done; this is the best rate until then"
+    )
+    assert [step["interrupted"] for step in results["find_rate"]["steps"]] == [False, True]
     assert results["find_rate"]["ended_by"] == "interrupted"
     assert results["find_rate"]["found"] == 500

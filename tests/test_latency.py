@@ -2,6 +2,10 @@
 What is kept of a latency, against the library's own recording.
 """
 
+import base64
+import zlib
+from contextlib import suppress
+
 import pytest
 from hdrh.histogram import HdrHistogram
 from hypothesis import given, settings
@@ -85,6 +89,28 @@ def test_json() -> None:
     }  # fmt: skip
     for field, value in expected.items():
         assert written[field] == pytest.approx(value, rel=0.001), field
+
+
+@settings(deadline=None)
+@given(READINGS)
+def test_written_and_read_back(readings: list[int]) -> None:
+    """Nothing is lost."""
+    assert Latency.decoded(of(readings).encoded()).asJSON() == of(readings).asJSON()
+
+
+@settings(deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 255))
+def test_a_histogram_that_is_broken(at: int, change: int) -> None:
+    """It is refused, or says something else: it is no other failure."""
+    text = of([5_000, 7_000, 123_456_789]).encoded()
+    assert text is not None
+    frame = bytearray(base64.b64decode(text))
+    payload = bytearray(zlib.decompress(frame[8:]))
+    payload[at % len(payload)] ^= change
+    packed = zlib.compress(payload)
+    frame = frame[:4] + len(packed).to_bytes(4, "big") + packed
+    with suppress(ValueError):
+        Latency.decoded(base64.b64encode(frame).decode())
 
 
 def test_nothing_recorded() -> None:

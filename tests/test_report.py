@@ -3,20 +3,27 @@ The results for people: runs read back, merged, compared, drawn, and as a page.
 """
 
 import json
+import os
 import re
+import subprocess
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
-from programs import CLIENT, Program, client, multiecho, running
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from programs import CLIENT, Program, client, environment, multiecho, running
 from schema import validate
 
+from echofactory.intervals import Interval, mergedIntervals
 from echofactory.report.compare import Run, comparisonText
 from echofactory.report.page import page
 from echofactory.report.plot import draw
@@ -95,9 +102,9 @@ def test_two_runs_merged_are_one() -> None:
     books = both()
     together = validate(merged(books.parts).asJSON("1"))
     expected = validate(books.whole.asJSON("1"))
-    # Of two intervals, the percentiles together are not known.
-    for interval in expected["intervals"]:
-        interval["p50_ns"] = interval["p99_ns"] = None
+    # The pieces that a run is kept in are another matter.
+    for results in (expected, together):
+        del results["intervals"], results["rate"]["min"], results["rate"]["max"]
     assert together == expected
     assert together["failures"] == {"reset": 1}
     assert together["histograms"]["response"] is not None
@@ -120,23 +127,53 @@ def test_intervals_merged() -> None:
             results.open = 2
             message(at, 1_000_000)(results)
             results.closeInterval(int(at * S))
+        results.elapsedNs = int(at * S)
     whole = merged(books.parts).intervals
-    assert [interval.endNs / S for interval in whole] == [1.0, 2.0, 2.5]
     # The second run's end at 0.75, 1.25 and 1.75 s.
-    assert [interval.messages for interval in whole] == [2, 3, 1]
-    assert [interval.open for interval in whole] == [4, 4, 4]
-    assert [interval.p50Ns is None for interval in whole] == [True, True, False]
+    assert [interval.endNs / S for interval in whole] == [0.5, 1.0, 1.5, 2.0, 2.5]
+    assert sum(interval.messages for interval in whole) == 6
+    assert [interval.open for interval in whole] == [4, 4, 4, 4, 4]
+    assert {interval.p50Ns for interval in whole} == {None}
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(-100, 100), min_size=20, max_size=20), st.floats(0, 0.9))
+def test_steady_runs_merged_are_steady(jitters: list[int], later: float) -> None:
+    """However late a timer ends a piece: 1,000 messages/s and 1,000 are 2,000."""
+    runs = []
+    for begin, sign in ((0.0, 1), (later, -1)):
+        ends = [0, *(S * n + sign * jitter * S // 1000 for n, jitter in enumerate(jitters, 1))]
+        pieces = [
+            Interval(endNs=end, lengthNs=end - before, open=1, messages=(end - before) // 10**6,
+                     bytes=0, p50Ns=5, p99Ns=5, failures=0)
+            for before, end in pairwise(ends)
+        ]  # fmt: skip
+        runs.append((int(begin * S), pieces))
+    whole = mergedIntervals(runs)
+    assert sum(piece.messages for piece in whole) == sum(
+        piece.messages for _, pieces in runs for piece in pieces
+    )
+    for piece in whole[1:-2]:
+        assert piece.perSecond == pytest.approx(2000, abs=5)
+    assert mergedIntervals(runs[:1]) == runs[0][1]
 
 
 @pytest.mark.parametrize(
-    "change", [{"workload": {"size": 65}}, {"rateAsked": None}, {"findRate": {"found": 5}}]
+    ("change", "said"),
+    [
+        ({"workload": {"size": 65}}, "the workloads differ"),
+        ({"rateAsked": None}, "the workloads differ"),
+        ({"findRate": {"found": 5}}, "search"),
+        ({"started": START - timedelta(seconds=2)}, "side by side"),
+        ({"started": START + timedelta(days=300)}, "side by side"),
+    ],
 )
-def test_what_cannot_be_merged(change: dict[str, Any]) -> None:
-    """Runs that did not do the same."""
+def test_what_cannot_be_merged(change: dict[str, Any], said: str) -> None:
+    """Runs that did not do the same, or not at the same time."""
     one, other = both().parts
     for name, value in change.items():
         setattr(other, name, value)
-    with pytest.raises(ValueError, match=r"workloads differ|search"):
+    with pytest.raises(ValueError, match=said):
         merged([one, other])
 
 
@@ -302,13 +339,23 @@ def test_the_page_of_a_search(tmp_path: Path) -> None:
         (["/nowhere.json"], "'/nowhere.json': No such file or directory"),
         (["{empty}"], "'{empty}': Expecting value: line 1 column 1 (char 0)"),
         (["{other}"], "'{other}': not the results of a run (echofactory.results/1)"),
-        (["{lacking}"], "'{lacking}': not the results of a run: KeyError('connections')"),
+        (["{lacking}"], "'{lacking}': not the results of a run: $: 'version' is a required"),
+        (["{nan}"], "'{nan}': NaN is no JSON"),
+        (["{endless}"], "'{endless}': not the results of a run: $.elapsed_s: inf is greater"),
+        (["{text}"], "'{text}': not the results of a run: $.rate.asked: 'abc' is not of type"),
+        (["{none}"], "'{none}': not the results of a run: $.rate.asked: 0 is less than or"),
+        (["{naive}"], "'{naive}': not the results of a run: $.started: of no time zone"),
+        (["{order}"], "'{order}': intervals: they are not in order"),
+        (["{search}"], "'{search}': not the results of a run: $.find_rate: 'goals' is a"),
+        (["{nested}"], "'{nested}': nested too deeply"),
         (["{broken}"], "'{broken}': not an HdrHistogram (V2, compressed, base64)"),
+        (["{counts}"], "'{counts}': not the results of a run: $.histograms.response: it does"),
         (["{run}", "--json", "x"], "--json: it is what --merge writes"),
         (["{run}", "--plot", "x.gif"], "--plot: 'x.gif' does not end in .png, .svg or .pdf"),
         (["{run}", "--plot", "-"], "--plot: '-' is not a file"),
         (["{run}", "--html", "/no/x.html"], "--html: '/no/x.html': No such file or directory"),
         (["{run}", "{churn}", "--merge"], "--merge: the workloads differ"),
+        (["{run}", "{run}", "--merge"], "--merge: a run is given twice"),
         (["{run}", "--plots", "x"], "option --plots not recognized"),
     ],
 )
@@ -319,6 +366,19 @@ def test_what_makes_no_sense(tmp_path: Path, arguments: list[str], said: str) ->
         "empty": "",
         "other": "[5]",
         "lacking": json.dumps({"schema": "echofactory.results/1"}),
+        "nan": json.dumps(run | {"elapsed_s": float("nan")}),
+        "endless": json.dumps(run | {"elapsed_s": 5}).replace('_s": 5,', '_s": 1e999,'),
+        "text": json.dumps(run | {"rate": run["rate"] | {"asked": "abc"}}),
+        "none": json.dumps(run | {"rate": run["rate"] | {"asked": 0}}),
+        "naive": json.dumps(run | {"started": "2026-01-02T03:04:05"}),
+        "order": json.dumps(
+            run | {"intervals": [run["intervals"][0] | {"t_s": t} for t in (2, 1)]}
+        ),
+        "search": json.dumps(run | {"find_rate": {}}),
+        "nested": "[" * 100_000,
+        "counts": json.dumps(
+            run | {"histograms": run["histograms"] | {"response": run["histograms"]["connect"]}}
+        ),
         "broken": json.dumps(run | {"histograms": run["histograms"] | {"response": "HIST"}}),
         "run": json.dumps(run),
         "churn": json.dumps(run | {"workload": {"churn": True}}),
@@ -328,7 +388,80 @@ def test_what_makes_no_sense(tmp_path: Path, arguments: list[str], said: str) ->
         Path(paths[name]).write_text(content)
     done = report(*(argument.format(**paths) for argument in arguments))
     assert done.process.returncode == 2
-    assert done.err == [f"echofactory.report: {said.format(**paths)}"]
+    (line,) = done.err
+    assert line.startswith(f"echofactory.report: {said.format(**paths)}")
+
+
+@pytest.mark.parametrize("mistake", [["--plot", "x.gif"], ["--html", "/nowhere/x.html"]])
+def test_a_mistake_costs_no_file(
+    written: list[Path], tmp_path: Path, mistake: list[str]
+) -> None:
+    """What another option names is still what it was; and what is written replaces it."""
+    kept = tmp_path / "kept.json"
+    kept.write_text("x" * 100_000)
+    assert report("--merge", *written, "--json", kept, *mistake).process.returncode == 2
+    assert kept.read_text() == "x" * 100_000
+    assert client("127.0.0.1", "7", "--json", str(kept), *mistake).process.returncode == 2
+    assert kept.read_text() == "x" * 100_000
+    assert report("--merge", *written, "--json", kept).process.returncode == 0
+    validate(json.loads(kept.read_text()))
+
+
+def test_what_is_said_is_added_to_a_log(written: list[Path], tmp_path: Path) -> None:
+    """stdout, if it is a file, is not the program's to empty."""
+    log = tmp_path / "log"
+    log.write_text("before\n")
+    with log.open("a") as out:
+        subprocess.run([*REPORT, str(written[0])], stdout=out, check=True, timeout=60)
+    assert log.read_text().startswith("before\ntarget ")
+
+
+def test_names_are_no_markup(written: list[Path], tmp_path: Path) -> None:
+    """Neither matplotlib's nor XML's, nor what a font has no letters for."""
+    names = [
+        "_one.json",
+        "a$\\x$.json",
+        "p$1_$.json",
+        "\x01.json",
+        "漢字.json",
+        "<b>&amp;.json",
+    ]
+    for name in names:
+        (tmp_path / name).write_text(written[0].read_text())
+    (tmp_path / os.fsdecode(b"\xff.json")).write_text(written[0].read_text())
+    page, drawn = tmp_path / "all.html", tmp_path / "all.svg"
+    done = subprocess.run(
+        [*REPORT, *names, b"\xff.json", "--html", page, "--plot", drawn],
+        cwd=tmp_path, capture_output=True, timeout=60, check=False,
+        env=environment(PYTHONPATH=str(Path(__file__).parent.parent)),
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert ElementTree.parse(drawn).getroot().tag.endswith("svg")
+    assert _Page(page.read_text()).active == []
+    for name in ("./_one.json: p50", "p$1_$.json: p50", "&lt;b&gt;&amp;amp;.json: p50"):
+        assert name in drawn.read_text(), name
+
+
+def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+    """A message may be any bytes; the page shows them escaped."""
+    path = tmp_path / "run.html"
+    with multiecho("--trace", "none", "127.0.0.1", "0") as (_, port):
+        done = client("127.0.0.1", str(port), "--message", os.fsdecode(b"\xff<i>"),
+                      "--html", str(path))  # fmt: skip
+    assert (done.process.returncode, done.err) == (0, [])
+    assert "b'\\xff<i>'" in _Page(path.read_text()).text
+
+
+def test_failures_at_the_end_are_drawn() -> None:
+    """When all connections die together, that is the run's last piece."""
+    results = both().parts[0]
+    failure = ConnectionFailure(1, "x", FailureKind.RESET, "reset")
+    results.connectionFailed(failure)
+    results.elapsedNs += 1000
+    results.closeInterval(results.elapsedNs)
+    drawn = BytesIO()
+    draw([Run("x", results)], drawn, "svg")
+    assert b"connections failed" in drawn.getvalue()
 
 
 @pytest.mark.parametrize("option", ["--plot", "--html"])

@@ -32,7 +32,7 @@ from echofactory.descriptors import connectionsThatFit, raiseDescriptorLimit
 from echofactory.hdrlog import HdrLog
 from echofactory.listening import EndpointError
 from echofactory.options import ClientOptions
-from echofactory.outputs import Pictures, jsonText, openOutput, writeOutput
+from echofactory.outputs import Pictures, emptied, jsonText, openOutput, writeOutput
 from echofactory.progress import progress
 from echofactory.report.compare import Run
 from echofactory.report.text import failureLines, report
@@ -205,7 +205,7 @@ def main() -> NoReturn:
     jsonFile = openOutput(options, "json")
     hdrFile = openOutput(options, "hdr")
     pictures = Pictures(options)
-    hdrLog = HdrLog(hdrFile) if hdrFile is not None else None
+    hdrLog = HdrLog(emptied(hdrFile)) if hdrFile is not None else None
     text = sys.stderr if jsonFile is sys.stdout else sys.stdout
     globalLogBeginner.beginLoggingTo(
         [_Teller(text)], discardBuffer=True, redirectStandardIO=False

@@ -3,6 +3,7 @@ C{python -m echofactory.report}: the results of runs, from their JSON.
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import ClassVar, NoReturn
@@ -14,6 +15,10 @@ from echofactory.outputs import Pictures, jsonText, openOutput, writeOutput
 from echofactory.report.compare import Run, comparisonText
 from echofactory.report.text import report
 from echofactory.results import Results, merged
+
+
+def _noNumber(text: str) -> float:
+    raise ValueError(f"{text} is no JSON")
 
 
 class ReportOptions(CommandOptions):
@@ -58,17 +63,23 @@ python -m echofactory.report --merge client1.json client2.json
     def postOptions(self) -> None:
         if self["json"] and not self["merge"]:
             raise usage.UsageError("--json: it is what --merge writes")
-        self.runs = [Run(path, self._read(path)) for path in self.paths]
+        self.runs = [Run.named(path, self._read(path)) for path in self.paths]
         if self["merge"]:
+            if len({os.path.realpath(path) for path in self.paths}) < len(self.paths):
+                raise usage.UsageError("--merge: a run is given twice")
             try:
                 whole = merged([run.results for run in self.runs])
             except ValueError as error:
                 raise usage.UsageError(f"--merge: {error}") from None
-            self.runs = [Run(" + ".join(self.paths), whole)]
+            self.runs = [Run(" + ".join(run.name for run in self.runs), whole)]
 
     def _read(self, path: str) -> Results:
         try:
-            return Results.fromJSON(json.loads(Path(path).read_bytes()))
+            return Results.fromJSON(
+                json.loads(Path(path).read_bytes(), parse_constant=_noNumber)
+            )
+        except RecursionError:
+            raise usage.UsageError(f"{path!r}: nested too deeply") from None
         except OSError as error:
             raise usage.UsageError(f"{path!r}: {error.strerror}") from None
         except ValueError as error:

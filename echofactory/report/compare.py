@@ -14,11 +14,21 @@ class Run(NamedTuple):
     """
     A run among others.
 
-    @ivar name: what it is called beside them.
+    @ivar name: what it is called beside them, in printable characters.
     """
 
     name: str
     results: Results
+
+    @classmethod
+    def named(cls, path: str, results: Results) -> "Run":
+        """Return the run that was read from a file of that name."""
+        name = "".join(
+            each if each.isprintable() else each.encode("unicode_escape").decode()
+            for each in path
+        )
+        # What begins so is left out of a plot's legend.
+        return cls(f"./{name}" if name.startswith("_") else name, results)
 
 
 class _Row(NamedTuple):

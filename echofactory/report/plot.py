@@ -3,6 +3,7 @@ The results drawn: latency by percentile, and the run over time. It takes
 U{matplotlib<https://matplotlib.org>}, which the extra C{plot} installs.
 """
 
+import warnings
 from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import IO, TYPE_CHECKING, Any
@@ -52,6 +53,7 @@ def draw(runs: Sequence[Run], file: str | IO[bytes], suffix: str) -> None:
         "grid.linewidth": 0.6,
         "axes.axisbelow": True,
         "legend.edgecolor": "none",
+        "text.parse_math": False,
         "path.simplify_threshold": 0.5,
     }
     searches = [run for run in runs if run.results.findRate is not None]
@@ -65,7 +67,10 @@ def draw(runs: Sequence[Run], file: str | IO[bytes], suffix: str) -> None:
         _overTime(rates, times, runs)
         if searches:
             _steps(figure.add_subplot(grid[2, :]), searches)
-        figure.savefig(file, format=suffix, dpi=120, metadata=metadata)
+        with warnings.catch_warnings():
+            # A name may have letters that the font has not.
+            warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
+            figure.savefig(file, format=suffix, dpi=120, metadata=metadata)
 
 
 def _logarithmic(axes: "Axes", title: str) -> None:
@@ -131,6 +136,17 @@ def _latencies(axes: "Axes", runs: Sequence[Run]) -> None:
         axes.legend(loc="upper left")
 
 
+def _wholePieces(intervals: Sequence[Interval]) -> Sequence[Interval]:
+    """
+    Leave out a last one that the end of the run cut off to nearly nothing, and what
+    has no length.
+    """
+    whole = [interval for interval in intervals if interval.lengthNs]
+    if len(whole) > 1 and whole[-1].lengthNs < whole[-2].lengthNs / 2:
+        whole.pop()
+    return whole
+
+
 def _edges(intervals: Sequence[Interval]) -> list[float]:
     """Return where pieces begin and end, in seconds."""
     first = intervals[0]
@@ -143,8 +159,7 @@ def _edges(intervals: Sequence[Interval]) -> list[float]:
 def _overTime(rates: "Axes", times: "Axes", runs: Sequence[Run]) -> None:
     """Draw each run's rate, and its response times, interval by interval."""
     for number, (name, results) in enumerate(runs):
-        # The last one is cut off by the end of the run, often to nearly nothing.
-        intervals = results.intervals[:-1] or results.intervals
+        intervals = _wholePieces(results.intervals)
         if not intervals:
             continue
         colour = f"C{number}"
@@ -161,8 +176,7 @@ def _overTime(rates: "Axes", times: "Axes", runs: Sequence[Run]) -> None:
             rates.axhline(
                 results.rateAsked, color=_INK, linestyle=":", label="asked, on average"
             )
-            rates.legend(loc="best")
-        failing = [interval for interval in intervals if interval.failures]
+        failing = [interval for interval in results.intervals if interval.failures]
         rates.plot(
             [interval.endNs / 1e9 for interval in failing],
             [interval.perSecond for interval in failing],
@@ -186,7 +200,7 @@ def _overTime(rates: "Axes", times: "Axes", runs: Sequence[Run]) -> None:
     rates.set_title("Messages verified a second", loc="left")
     rates.yaxis.set_major_formatter("{x:,.0f}")
     rates.set_xlabel("time, s")
-    if len(runs) > 1:
+    if rates.get_legend_handles_labels()[0]:
         rates.legend(loc="best")
     _logarithmic(times, "Response time")
     times.set_xlabel("time, s")
@@ -210,7 +224,7 @@ def _steps(axes: "Axes", searches: Sequence[Run]) -> None:
                 label=f"{beside}{field}",
             )
         for kept, mark in ((True, "o"), (False, "x")):
-            these = [step for step in steps if step["kept"] is kept]
+            these = [step for step in steps if step["kept"] is kept and not step["interrupted"]]
             axes.plot(
                 [step["asked"] for step in these],
                 [step["response_ns"]["p99"] or float("nan") for step in these],

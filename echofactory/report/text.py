@@ -82,6 +82,8 @@ def _verdictText(results: Results) -> str:
         return "failed: no rate was found that keeps the promise"
     if results.verdict == "failed":
         return f"failed: {results.failed:,} of {results.requested:,} connections"
+    if results.findRate is not None:
+        return "interrupted: the search was not done; this is the best rate until then"
     return f"interrupted: {results.unfinished:,} connections were not done"
 
 
@@ -96,11 +98,13 @@ def _rateText(results: Results) -> str:
 
 
 def _failureText(results: Results, kind: FailureKind) -> str:
-    example = results.examples[kind]
-    return (
-        f"{results.failures[kind]:,} {kind}; first connection {example.connection}"
-        f" to {example.peer}: {example.detail}"
+    example = results.examples.get(kind)
+    first = (
+        f"; first connection {example.connection} to {example.peer}: {example.detail}"
+        if example is not None
+        else ""
     )
+    return f"{results.failures[kind]:,} {kind}{first}"
 
 
 def summary(results: Results) -> list[tuple[str, str]]:
