@@ -55,14 +55,14 @@ class Echo(Protocol):
 
     @ivar bytesIn: received.
     @ivar ended: whether the peer has ended its stream.
-    @ivar cut: whether this side has aborted the connection.
+    @ivar cut: why this side has aborted the connection; empty: it has not.
     """
 
     factory: "EchoFactory"
     transport: IEchoTransport
     bytesIn = 0
     ended = False
-    cut = False
+    cut = ""
 
     def connectionMade(self) -> None:
         self.transport.registerProducer(self, True)
@@ -97,9 +97,13 @@ class Echo(Protocol):
     def writeConnectionLost(self) -> None:
         self.transport.loseConnection()
 
-    def abort(self) -> None:
-        """Close now; what is queued is lost."""
-        self.cut = True
+    def abort(self, why: str = "aborted") -> None:
+        """
+        Close now; what is queued is lost.
+
+        @param why: how the connection will be counted as lost.
+        """
+        self.cut = why
         self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:

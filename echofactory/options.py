@@ -195,6 +195,20 @@ twistd -n multiecho --trace data 127.0.0.1 65432
             None,
             "Connections open at once; more are refused. [default: no limit]",
         ],
+        [
+            "max-per-host",
+            None,
+            None,
+            "The same, of one host: an IPv4 address, or all of an IPv6 /64."
+            " Not with haproxy:, where the proxy is the only host. [default: no limit]",
+        ],
+        [
+            "idle-timeout",
+            None,
+            None,
+            "Cut a connection when no byte has moved either way for so long: 30s, 10m;"
+            " also one whose peer only refuses to read. [default: never]",
+        ],
     ]
 
     optFlags: ClassVar[list[list[object]]] = [_NO_EXPRESS]
@@ -228,7 +242,17 @@ twistd -n multiecho --trace data 127.0.0.1 65432
             self.endpoints.append("tcp:65432:interface=127.0.0.1")
         self.drain = self.read("drain", parseDuration)
         self.trace = self.read("trace", parseTrace)
-        self.limits = Limits(connections=self.readIfGiven("max-connections", parseCount))
+        self.limits = Limits(
+            connections=self.readIfGiven("max-connections", parseCount),
+            perHost=self.readIfGiven("max-per-host", parseCount),
+            idle=self.readIfGiven("idle-timeout", parsePatience),
+        )
+        if self.limits.perHost is not None and any(
+            "haproxy" in endpoint.lower().split(":")[:2] for endpoint in self.endpoints
+        ):
+            raise usage.UsageError(
+                "--max-per-host and haproxy: every connection comes from the proxy's host"
+            )
 
 
 class ClientOptions(ConnectingOptions):

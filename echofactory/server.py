@@ -5,18 +5,25 @@ counts of both.
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IAddress, ITransport
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, ITransport
 from twisted.internet.protocol import Protocol, ServerFactory
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from echofactory.echo import Echo, turnOffNagle
+from echofactory.hosts import hostOf
+from echofactory.idle import IdleSweep
 from echofactory.trace import Trace, addressText, dataText
 
 _log = Logger()
+
+_TOLD_EVERY = 1.0
+"""Seconds between two lines about refusals."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,10 +36,21 @@ class Limits:
 
     connections: int | None = None
     """Open at once; what comes on top is refused. C{None}: no limit."""
+    perHost: int | None = None
+    """The same, of one host (L{hostOf}). A UNIX socket's peers have none, and no
+    limit."""
+    idle: float | None = None
+    """Seconds without a byte either way, after which a connection is cut; it may
+    take a tenth longer. A peer that only refuses to read is idle too. C{None}: no
+    limit."""
 
     def __post_init__(self) -> None:
-        if self.connections is not None and self.connections < 1:
-            raise ValueError(f"connections: {self.connections} is not 1 or more")
+        for name in ("connections", "perHost"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}: {value} is not 1 or more")
+        if self.idle is not None and not self.idle > 0:
+            raise ValueError(f"idle: {self.idle} is not more than 0 s")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,12 +63,13 @@ class Counts:
 
     accepted: int
     open: int
-    refused: int
-    """Closed at once, unserved: a limit was reached."""
+    refused: dict[str, int]
+    """Closed at once, unserved, by the limit that was reached: C{connections},
+    C{host}."""
     lost: dict[str, int]
     """Ended, by how: C{done} (both sides closed in order), C{lost} (reset, or
-    the network failed), C{aborted} (cut by this side), C{error} (anything
-    else: TLS, an exception)."""
+    the network failed), C{aborted} (cut by this side as it stopped), C{idle} (cut
+    by this side as idle), C{error} (anything else: TLS, an exception)."""
     bytesIn: int
     bytesOut: int
     """Handed to the transports. What a connection had queued when it was lost
@@ -60,7 +79,7 @@ class Counts:
 def _howLost(echo: Echo, reason: Failure) -> str:
     if echo.cut:
         # Which TLS reports as any other loss.
-        return "aborted"
+        return echo.cut
     if isinstance(reason.value, ConnectionDone):
         return "done"
     if not isinstance(reason.value, ConnectionLost):
@@ -97,14 +116,35 @@ class EchoFactory(ServerFactory):
     noisy = False
     protocol: type[Echo] = Echo  # type: ignore[assignment]
 
-    def __init__(self, limits: Limits | None = None, trace: Trace = Trace.NONE) -> None:
+    def __init__(
+        self,
+        limits: Limits | None = None,
+        trace: Trace = Trace.NONE,
+        reactor: IReactorTime | None = None,
+    ) -> None:
+        """
+        @param reactor: needed for the limit of idleness, and to tell of refusals
+            in the log, once a second at most; without it they are only counted.
+        @raise ValueError: if there is that limit and no reactor.
+        """
         self.limits = limits or Limits()
+        if self.limits.idle is not None and reactor is None:
+            raise ValueError("reactor: the limit of idleness needs one")
         self.trace = trace
         if trace >= Trace.DATA:
             self.protocol = TracedEcho
         self.connections: set[Echo] = set()
         self._accepted = 0
-        self._refused = 0
+        self._reactor = reactor
+        self._perHost: Counter[str | None] = Counter()
+        self._refused: Counter[str] = Counter()
+        self._untold: Counter[str] = Counter()
+        self._firstUntold = ""
+        self._telling: IDelayedCall | None = None
+        self._sweeper: LoopingCall | None = None
+        if self.limits.idle is not None:
+            self._sweeper = LoopingCall(self._sweep, IdleSweep(self.limits.idle))
+            self._sweeper.clock = cast(IReactorTime, reactor)
         self._lost: Counter[str] = Counter()
         self._bytesIn = 0
         self._bytesOut = 0
@@ -115,20 +155,63 @@ class EchoFactory(ServerFactory):
         Answer a new connection; with a protocol that closes it at once, if the
         limit is reached.
         """
-        limit = self.limits.connections
-        if limit is not None and len(self.connections) >= limit:
-            self._refused += 1
-            if self.trace >= Trace.CONNECTIONS:
-                _log.info("refused connection from {peer}", peer=addressText(addr))
-            return _Refusal()
+        limits = self.limits
+        if limits.connections is not None and len(self.connections) >= limits.connections:
+            return self.refuse("connections", addr)
+        if limits.perHost is not None and self._perHost[hostOf(addr)] >= limits.perHost:
+            return self.refuse("host", addr)
         echo = self.protocol()
         echo.factory = self
         return echo
+
+    def refuse(self, why: str, addr: IAddress | None) -> Protocol:
+        """
+        Answer a connection that is not to be served.
+
+        @param why: what it is counted under.
+        """
+        self._refused[why] += 1
+        if self._reactor is not None:
+            self._untold[why] += 1
+            if self._telling is None:
+                self._firstUntold = addressText(addr)
+                self._telling = self._reactor.callLater(_TOLD_EVERY, self._tellRefusals)
+        return _Refusal()
+
+    def _tellRefusals(self) -> None:
+        """Tell of those of a second in one line."""
+        self._telling = None
+        _log.warn(
+            "refused {count} connections ({why}), the first from {peer}; {open} are open",
+            count=self._untold.total(),
+            why=", ".join(f"{why}: {count}" for why, count in sorted(self._untold.items())),
+            peer=self._firstUntold,
+            open=len(self.connections),
+        )
+        self._untold.clear()
+
+    def _sweep(self, sweep: IdleSweep) -> None:
+        assert self._reactor is not None
+        for echo in sweep.sweep(self.connections, self._reactor.seconds()):
+            echo.abort("idle")
+
+    def doStop(self) -> None:
+        """Listened on no more: see L{Factory<twisted.internet.protocol.Factory>}."""
+        super().doStop()
+        if not self.numPorts and self._telling is not None:
+            # What is left to be told, now.
+            self._telling.cancel()
+            self._tellRefusals()
 
     def connectionOpened(self, echo: Echo) -> None:
         """An L{Echo} tells that it has its transport."""
         self._accepted += 1
         self.connections.add(echo)
+        if self.limits.perHost is not None:
+            self._perHost[hostOf(echo.transport.getPeer())] += 1
+        if self._sweeper is not None and not self._sweeper.running:
+            assert self.limits.idle is not None
+            self._sweeper.start(min(10.0, self.limits.idle / 20), now=False)
         turnOffNagle(echo.transport)
         if self.trace >= Trace.CONNECTIONS:
             peer = addressText(echo.transport.getPeer())
@@ -137,6 +220,13 @@ class EchoFactory(ServerFactory):
     def connectionClosed(self, echo: Echo, reason: Failure) -> None:
         """An L{Echo} tells that its transport is gone."""
         self.connections.discard(echo)
+        if self.limits.perHost is not None:
+            host = hostOf(echo.transport.getPeer())
+            self._perHost[host] -= 1
+            if not self._perHost[host]:
+                del self._perHost[host]
+        if self._sweeper is not None and self._sweeper.running and not self.connections:
+            self._sweeper.stop()
         how = _howLost(echo, reason)
         self._lost[how] += 1
         self._bytesIn += echo.bytesIn
@@ -145,8 +235,8 @@ class EchoFactory(ServerFactory):
             peer = addressText(echo.transport.getPeer())
             if how == "done":
                 _log.info("closing connection to {peer}", peer=peer)
-            elif how == "aborted":
-                _log.info("cut connection to {peer}", peer=peer)
+            elif echo.cut:
+                _log.info("cut connection to {peer}: {why}", peer=peer, why=how)
             else:
                 _log.info(
                     "lost connection to {peer}: {why}", peer=peer, why=reason.getErrorMessage()
@@ -163,7 +253,7 @@ class EchoFactory(ServerFactory):
         return Counts(
             accepted=self._accepted,
             open=len(self.connections),
-            refused=self._refused,
+            refused=dict(self._refused),
             lost=dict(self._lost),
             bytesIn=self._bytesIn + sum(echo.bytesIn for echo in self.connections),
             bytesOut=self._bytesOut + sum(echo.bytesOut for echo in self.connections),

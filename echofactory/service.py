@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from signal import SIGTERM, raise_signal
+from typing import cast
 
 from twisted.application.service import Service
 from twisted.internet.defer import (
@@ -279,7 +280,7 @@ def makeService(options: ServerOptions) -> EchoService:
     from twisted.internet import reactor
 
     raiseDescriptorLimit()
-    factory = EchoFactory(options.limits, options.trace)
+    factory = EchoFactory(options.limits, options.trace, cast(IReactorTime, reactor))
     try:
         chosen = options.connectionReactor(reactor)
         return _CommandService(chosen, options.endpoints, factory, options.drain)

@@ -17,10 +17,12 @@ What is touched of Twisted that is not public, each with its reason:
    told of an accepted connection.
 """
 
+import os
 import socket
 from collections.abc import Iterable
 from contextlib import suppress
-from errno import EAGAIN, ENOBUFS
+from errno import EAGAIN, EMFILE, ENFILE, ENOBUFS
+from time import monotonic
 from typing import Any
 
 from twisted.internet import tcp
@@ -283,6 +285,53 @@ class TCPPort(tcp.Port):
     """Accepts connections."""
 
     transport = TCPServer
+    # Given up for a moment when there is no other descriptor left.
+    _spare: int | None = None
+    _shed = 0
+    _toldAt = float("-inf")
+
+    def startListening(self) -> None:
+        """See L{tcp.Port}."""
+        super().startListening()
+        self._holdSpare()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """See L{tcp.Port}."""
+        super().connectionLost(reason)
+        self._giveSpare()
+
+    def _holdSpare(self) -> None:
+        # A thread may have taken it meanwhile; there will be one again.
+        with suppress(OSError):
+            self._spare = os.open(os.devnull, os.O_RDONLY)
+
+    def _giveSpare(self) -> None:
+        if self._spare is not None:
+            os.close(self._spare)
+            self._spare = None
+
+    def _shedOne(self) -> bool:
+        """
+        This process has no descriptor left: close the connection that waits longest,
+        which else would wake the lane without end. Twisted tells of each; this, once
+        a second at most, of all.
+
+        @return: whether there was one.
+        """
+        self._giveSpare()
+        try:
+            self.socket.accept()[0].close()
+        except OSError:
+            return False
+        finally:
+            self._holdSpare()
+        self._shed += 1
+        now = monotonic()
+        if now - self._toldAt >= 1:
+            _log.warn("no descriptors left: closed {count} connections", count=self._shed)
+            self._shed = 0
+            self._toldAt = now
+        return True
 
     def doRead(self) -> None:
         """Accept what waits, up to L{ACCEPTS_PER_PASS} connections."""
@@ -291,7 +340,11 @@ class TCPPort(tcp.Port):
                 accepted, address = self.socket.accept()
             except BlockingIOError:
                 return
-            except OSError:
+            except OSError as error:
+                if error.errno in (EMFILE, ENFILE):
+                    if self._shedOne():
+                        continue
+                    return
                 # Twisted's own knows what to do about it.
                 super().doRead()
                 return

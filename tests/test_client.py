@@ -460,7 +460,7 @@ async def test_a_refused_connection_is_an_early_end(reactor: Any) -> None:
         results = await probe(reactor, target, workload, 5)
     assert results.completed >= 2
     assert set(results.failures) <= {"closed-early", "reset"}
-    assert results.failed == factory.counts().refused
+    assert results.failed == factory.counts().refused["connections"]
     assert balanced(results)
 
 

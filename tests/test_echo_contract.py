@@ -250,7 +250,7 @@ async def test_the_limit_refuses_at_once(
         await eventually(reactor, lambda: factory.connections)
         second = await connect(target)
         await second.until(reactor, lambda: second.ended)
-        assert factory.counts().refused == 1
+        assert factory.counts().refused == {"connections": 1}
 
         first.transport.loseConnection()
         await eventually(reactor, lambda: not factory.connections)

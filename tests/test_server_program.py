@@ -215,7 +215,9 @@ def test_max_connections() -> None:
             assert first.recv(1) == b"x"
             with socket.create_connection(address, timeout=20) as second:
                 assert second.recv(1) == b""
-            server.waitFor("refused connection from")
+            server.waitFor(
+                r"refused 1 connections \(connections: 1\), the first from .*; 1 are open"
+            )
             first.sendall(b"y")
             assert first.recv(1) == b"y"
 
