@@ -6,10 +6,11 @@ checks that every byte comes back, and measures.
 __version__ = "0.1.0"
 
 from echofactory.client import EchoClient, EchoClientFactory, Patience, probe
+from echofactory.counts import Counts
 from echofactory.echo import Echo
 from echofactory.express import ExpressReactor
 from echofactory.results import FailureKind, Results
-from echofactory.server import Counts, EchoFactory, Limits
+from echofactory.server import EchoFactory, Limits
 from echofactory.service import EchoService, ProbeService
 from echofactory.trace import Trace
 from echofactory.workload import Workload

@@ -53,13 +53,15 @@ class Echo(Protocol):
     Sends back every byte, in order, and at the end of the stream closes once
     all of them are sent.
 
-    @ivar bytesIn: received.
+    @ivar chunks: pieces received.
+    @ivar bytesIn: bytes received.
     @ivar ended: whether the peer has ended its stream.
     @ivar cut: why this side has aborted the connection; empty: it has not.
     """
 
     factory: "EchoFactory"
     transport: IEchoTransport
+    chunks = 0
     bytesIn = 0
     ended = False
     cut = ""
@@ -69,6 +71,7 @@ class Echo(Protocol):
         self.factory.connectionOpened(self)
 
     def dataReceived(self, data: bytes) -> None:
+        self.chunks += 1
         self.bytesIn += len(data)
         self.transport.write(data)
 

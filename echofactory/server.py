@@ -15,6 +15,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from echofactory.counts import Counts, PeerCounts
 from echofactory.echo import Echo, turnOffNagle
 from echofactory.hosts import hostOf
 from echofactory.idle import IdleSweep
@@ -51,29 +52,6 @@ class Limits:
                 raise ValueError(f"{name}: {value} is not 1 or more")
         if self.idle is not None and not self.idle > 0:
             raise ValueError(f"idle: {self.idle} is not more than 0 s")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Counts:
-    """
-    What an L{EchoFactory} has seen since it was made.
-
-    Accepted = open + the sum of those lost.
-    """
-
-    accepted: int
-    open: int
-    refused: dict[str, int]
-    """Closed at once, unserved, by the limit that was reached: C{connections},
-    C{host}."""
-    lost: dict[str, int]
-    """Ended, by how: C{done} (both sides closed in order), C{lost} (reset, or
-    the network failed), C{aborted} (cut by this side as it stopped), C{idle} (cut
-    by this side as idle), C{error} (anything else: TLS, an exception)."""
-    bytesIn: int
-    bytesOut: int
-    """Handed to the transports. What a connection had queued when it was lost
-    is counted, though it may never have left."""
 
 
 def _howLost(echo: Echo, reason: Failure) -> str:
@@ -146,6 +124,7 @@ class EchoFactory(ServerFactory):
             self._sweeper = LoopingCall(self._sweep, IdleSweep(self.limits.idle))
             self._sweeper.clock = cast(IReactorTime, reactor)
         self._lost: Counter[str] = Counter()
+        self._chunks = 0
         self._bytesIn = 0
         self._bytesOut = 0
         self._waiting: list[tuple[set[Echo], Deferred[None]]] = []
@@ -229,6 +208,7 @@ class EchoFactory(ServerFactory):
             self._sweeper.stop()
         how = _howLost(echo, reason)
         self._lost[how] += 1
+        self._chunks += echo.chunks
         self._bytesIn += echo.bytesIn
         self._bytesOut += echo.bytesOut
         if self.trace >= Trace.CONNECTIONS:
@@ -255,9 +235,23 @@ class EchoFactory(ServerFactory):
             open=len(self.connections),
             refused=dict(self._refused),
             lost=dict(self._lost),
+            chunks=self._chunks + sum(echo.chunks for echo in self.connections),
             bytesIn=self._bytesIn + sum(echo.bytesIn for echo in self.connections),
             bytesOut=self._bytesOut + sum(echo.bytesOut for echo in self.connections),
         )
+
+    def peers(self, most: int) -> list[PeerCounts]:
+        """Return the busiest of the hosts that are connected, by bytes received."""
+        connections: Counter[str] = Counter()
+        received: Counter[str] = Counter()
+        for echo in self.connections:
+            host = getattr(echo.transport.getPeer(), "host", "")
+            connections[host] += 1
+            received[host] += echo.bytesIn
+        return [
+            PeerCounts(host, connections[host], size)
+            for host, size in received.most_common(most)
+        ]
 
     def whenClosed(self, connections: set[Echo]) -> Deferred[None]:
         """Return a L{Deferred} that fires when all of these are closed."""

@@ -29,6 +29,7 @@ from twisted.python.failure import Failure
 
 from echofactory.client import EchoClientFactory, Patience
 from echofactory.client.target import IProbeReactor, Target
+from echofactory.counts import Counts, PeerCounts, WorkerState
 from echofactory.descriptors import raiseDescriptorLimit
 from echofactory.listening import EndpointError, reasonText, serverEndpoint
 from echofactory.options import ServerOptions
@@ -89,11 +90,29 @@ class EchoService(Service):
         ]
         self._ports: list[IListeningPort] = []
         self._pending: list[Deferred[None]] = []
+        self._draining = False
 
     @property
     def addresses(self) -> list[IAddress]:
         """Where it listens now; the ports that the system chose are filled in."""
         return [port.getHost() for port in self._ports]
+
+    @property
+    def draining(self) -> bool:
+        """See L{CountsSource}."""
+        return self._draining
+
+    def counts(self) -> Counts:
+        """See L{CountsSource}."""
+        return self.factory.counts()
+
+    async def peers(self, most: int = 10) -> Sequence[PeerCounts]:
+        """See L{CountsSource}."""
+        return self.factory.peers(most)
+
+    def workers(self) -> Sequence[WorkerState]:
+        """See L{CountsSource}."""
+        return ()
 
     def privilegedStartService(self) -> None:
         """
@@ -167,6 +186,13 @@ class EchoService(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
+        self._draining = True
+        try:
+            await self._drainAndCut()
+        finally:
+            self._draining = False
+
+    async def _drainAndCut(self) -> None:
         await self._close()
         # Those of now: the service may be started again before they are closed.
         old = set(self.factory.connections)

@@ -1,0 +1,100 @@
+"""
+What a server has counted, and who tells it: one factory, or several processes
+together.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+
+@dataclass(frozen=True, kw_only=True)
+class Counts:
+    """
+    What a server has seen since it was started.
+
+    Accepted = open + the sum of those lost.
+    """
+
+    accepted: int = 0
+    open: int = 0
+    refused: dict[str, int] = field(default_factory=dict)
+    """Closed at once, unserved, by the limit that was reached: C{connections},
+    C{host}."""
+    lost: dict[str, int] = field(default_factory=dict)
+    """Ended, by how: C{done} (both sides closed in order), C{lost} (reset, or
+    the network failed), C{aborted} (cut by this side as it stopped), C{idle} (cut
+    by this side as idle), C{error} (anything else: TLS, an exception)."""
+    chunks: int = 0
+    """Pieces that came in, as the transports handed them over: messages, if each
+    was small and waited for its echo."""
+    bytesIn: int = 0
+    bytesOut: int = 0
+    """Handed to the transports. What a connection had queued when it was lost
+    is counted, though it may never have left."""
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(
+            accepted=self.accepted + other.accepted,
+            open=self.open + other.open,
+            refused=dict(Counter(self.refused) + Counter(other.refused)),
+            lost=dict(Counter(self.lost) + Counter(other.lost)),
+            chunks=self.chunks + other.chunks,
+            bytesIn=self.bytesIn + other.bytesIn,
+            bytesOut=self.bytesOut + other.bytesOut,
+        )
+
+    def asDict(self) -> dict[str, Any]:
+        """Return them by name, for another process; C{Counts(**them)} reads it."""
+        return asdict(self)
+
+
+class PeerCounts(NamedTuple):
+    """
+    The open connections of one peer.
+
+    @ivar host: its address; of a UNIX socket, the empty string.
+    @ivar open: how many they are.
+    @ivar bytesIn: received on them.
+    """
+
+    host: str
+    open: int
+    bytesIn: int
+
+
+class WorkerState(NamedTuple):
+    """
+    One of several processes that serve.
+
+    @ivar number: from 1.
+    @ivar pid: C{None} while it is not running.
+    @ivar restarts: how often it was started again.
+    @ivar open: its connections.
+    """
+
+    number: int
+    pid: int | None
+    restarts: int
+    open: int
+
+
+class CountsSource(Protocol):
+    """
+    What tells of a server: an L{EchoService<echofactory.service.EchoService>}, or
+    several processes together.
+    """
+
+    @property
+    def draining(self) -> bool:
+        """Whether it is stopping, and waits for its connections."""
+
+    def counts(self) -> Counts:
+        """Return the counts as they are known now."""
+
+    async def peers(self, most: int = 10) -> Sequence[PeerCounts]:
+        """Return the busiest of those connected, by bytes received."""
+
+    def workers(self) -> Sequence[WorkerState]:
+        """Return the processes; none, if there is but this."""
