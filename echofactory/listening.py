@@ -14,7 +14,7 @@ BACKLOG = 4096
 server at once, 30 wait a second for their next attempt."""
 
 # Where a backlog stands among the positional arguments of an endpoint type.
-_BACKLOG_POSITIONS = {"tcp": 3, "tcp6": 2, "unix": 3, "ssl": 6, "tls": 3}
+_BACKLOG_POSITIONS = {"tcp": 3, "tcp6": 2, "unix": 3, "ssl": 6, "tls": 3, "reuseport": 3}
 _WRAPPERS = ("express", "haproxy")
 
 SEPARATOR = re.compile(r"(?<!\\):")
@@ -39,6 +39,20 @@ def reasonText(reason: BaseException | None) -> str:
     if isinstance(reason, KeyError | IndexError):
         return repr(reason)
     return " ".join(str(reason).split()) or type(reason).__name__
+
+
+class ListenError(Exception):
+    """
+    An endpoint cannot be listened on.
+
+    @ivar endpoint: the endpoint, as it was given.
+    """
+
+    def __init__(self, endpoint: object, reason: BaseException | None) -> None:
+        # The operating system's words, where Twisted wraps them.
+        cause = getattr(reason, "socketError", None) or reason
+        super().__init__(f"cannot listen on {endpoint}: {reasonText(cause)}")
+        self.endpoint = endpoint
 
 
 def joined(positional: Iterable[object], named: Mapping[str, object]) -> str:

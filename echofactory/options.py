@@ -29,6 +29,7 @@ from echofactory.parsers import (
     parseRates,
     parseSize,
     parseTrace,
+    parseWorkers,
 )
 from echofactory.server import Limits
 from echofactory.trace import dataText
@@ -44,6 +45,7 @@ class CommandOptions(usage.Options):
     mistake is one line on stderr and exit status 2.
 
     @ivar given: whether there was anything on the command line.
+    @ivar words: what there was.
     """
 
     program: ClassVar[str]
@@ -54,6 +56,7 @@ class CommandOptions(usage.Options):
         @raise SystemExit: with status 2, after a line that says what is wrong.
         """
         words = sys.argv[1:] if options is None else options
+        self.words = list(words)
         self.given = bool(words)
         try:
             try:
@@ -190,16 +193,26 @@ twistd -n multiecho --trace data 127.0.0.1 65432
             " 250ms, 10s, 2m or 1h; 0 cuts at once.",
         ],
         [
+            "workers",
+            None,
+            None,
+            "Serve with so many processes that share the ports, each on a core of its own;"
+            " auto: as many as there are cores. One that ends is started again. TCP ports"
+            " only. [default: this process serves]",
+        ],
+        [
             "max-connections",
             None,
             None,
-            "Connections open at once; more are refused. [default: no limit]",
+            "Connections open at once; more are refused. Workers share them out evenly."
+            " [default: no limit]",
         ],
         [
             "max-per-host",
             None,
             None,
-            "The same, of one host: an IPv4 address, or all of an IPv6 /64."
+            "The same, of one host: an IPv4 address, or all of an IPv6 /64; with workers,"
+            " in each of them."
             " Not with haproxy:, where the proxy is the only host. [default: no limit]",
         ],
         [
@@ -241,12 +254,16 @@ twistd -n multiecho --trace data 127.0.0.1 65432
         if not self.endpoints:
             self.endpoints.append("tcp:65432:interface=127.0.0.1")
         self.drain = self.read("drain", parseDuration)
+        self.workers = self.readIfGiven("workers", parseWorkers)
         self.trace = self.read("trace", parseTrace)
         self.limits = Limits(
             connections=self.readIfGiven("max-connections", parseCount),
             perHost=self.readIfGiven("max-per-host", parseCount),
             idle=self.readIfGiven("idle-timeout", parsePatience),
         )
+        places = self.limits.connections
+        if self.workers is not None and places is not None and places < self.workers:
+            raise usage.UsageError("--max-connections: fewer than there are --workers")
         if self.limits.perHost is not None and any(
             "haproxy" in endpoint.lower().split(":")[:2] for endpoint in self.endpoints
         ):

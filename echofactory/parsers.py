@@ -4,6 +4,7 @@ What command lines accept: sizes, durations, rates and the like, from text.
 Each parser raises L{ValueError}, which says what is accepted.
 """
 
+import os
 import re
 from ipaddress import ip_address
 from socket import AF_INET, AF_INET6, socket
@@ -19,6 +20,8 @@ _GOAL = re.compile(r"([a-z0-9.]+)\s*<\s*(\d+(?:\.\d+)?)(us|ms|s)", re.ASCII)
 _RATES = {"": 1.0, "k": 1e3, "M": 1e6}
 MOST_RATE = 1e7
 """Messages a second: more than any process here sends."""
+MOST_WORKERS = 256
+"""Processes."""
 LONGEST = 366 * 86400.0
 """Seconds: a year and a day."""
 
@@ -75,6 +78,23 @@ def parseCount(text: str) -> int:
     if re.fullmatch(r"\d{1,9}", text, re.ASCII) is None or not int(text):
         raise ValueError("not a whole number of 1 or more")
     return int(text)
+
+
+def parseWorkers(text: str) -> int:
+    """
+    Read a number of processes; C{auto} is that of the cores this one may use.
+
+    @raise ValueError: saying what is accepted.
+    """
+    if text == "auto":
+        return len(os.sched_getaffinity(0))
+    try:
+        count = parseCount(text)
+    except ValueError:
+        count = 0
+    if not 0 < count <= MOST_WORKERS:
+        raise ValueError(f"not a whole number from 1 to {MOST_WORKERS}, nor auto")
+    return count
 
 
 def parseRate(text: str) -> float:

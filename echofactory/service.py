@@ -3,10 +3,10 @@ The server and the client as Twisted services.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from signal import SIGTERM, raise_signal
-from typing import cast
+from signal import SIGINT, SIGTERM, raise_signal, signal
+from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import (
@@ -31,28 +31,15 @@ from echofactory.client import EchoClientFactory, Patience
 from echofactory.client.target import IProbeReactor, Target
 from echofactory.counts import Counts, PeerCounts, WorkerState
 from echofactory.descriptors import raiseDescriptorLimit
-from echofactory.listening import EndpointError, reasonText, serverEndpoint
+from echofactory.listening import EndpointError, ListenError, serverEndpoint
 from echofactory.options import ServerOptions
 from echofactory.results import Results
 from echofactory.server import EchoFactory
 from echofactory.trace import addressText
+from echofactory.workers import Workers
 from echofactory.workload import Workload
 
 _log = Logger()
-
-
-class ListenError(Exception):
-    """
-    An endpoint cannot be listened on.
-
-    @ivar endpoint: the endpoint, as it was given.
-    """
-
-    def __init__(self, endpoint: object, reason: BaseException | None) -> None:
-        # The operating system's words, where Twisted wraps them.
-        cause = getattr(reason, "socketError", None) or reason
-        super().__init__(f"cannot listen on {endpoint}: {reasonText(cause)}")
-        self.endpoint = endpoint
 
 
 class EchoService(Service):
@@ -91,6 +78,7 @@ class EchoService(Service):
         self._ports: list[IListeningPort] = []
         self._pending: list[Deferred[None]] = []
         self._draining = False
+        self._waiting: Deferred[None] | None = None
 
     @property
     def addresses(self) -> list[IAddress]:
@@ -191,6 +179,12 @@ class EchoService(Service):
             await self._drainAndCut()
         finally:
             self._draining = False
+            self._waiting = None
+
+    def cut(self) -> None:
+        """Wait no longer for the connections that are still open."""
+        if self._waiting is not None:
+            self._waiting.cancel()
 
     async def _drainAndCut(self) -> None:
         await self._close()
@@ -202,16 +196,18 @@ class EchoService(Service):
                 drain=self._drain,
                 open=len(old),
             )
+        began = self._reactor.seconds()
+        self._waiting = self.factory.whenClosed(old)
         try:
-            await self.factory.whenClosed(old).addTimeout(self._drain, self._reactor)
-        except TimeoutError:
+            await self._waiting.addTimeout(self._drain, self._reactor)
+        except (TimeoutError, CancelledError):
             old &= self.factory.connections
             for echo in old:
                 echo.abort()
             _log.warn(
-                "cut {cut} connections that were still open after {drain:g} s",
+                "cut {cut} connections that were still open after {seconds:.1f} s",
                 cut=len(old),
-                drain=self._drain,
+                seconds=self._reactor.seconds() - began,
             )
             await self.factory.whenClosed(old)
 
@@ -276,16 +272,8 @@ class _CommandError(SystemExit, Exception):
     code = 1
 
 
-class _CommandService(EchoService):
+class _CommandEcho(EchoService):
     """An L{EchoService} whose failure to listen is the end of the process."""
-
-    def _listen(self) -> None:
-        try:
-            super()._listen()
-        except ListenError as error:
-            # Past the log, which has taken the place of sys.stderr under twistd.
-            print(f"multiecho: {error}", file=sys.__stderr__)
-            raise _CommandError(str(error)) from None
 
     def listenFailed(self, error: ListenError) -> None:
         super().listenFailed(error)
@@ -293,22 +281,66 @@ class _CommandService(EchoService):
         raise_signal(SIGTERM)
 
 
+class _Command(Service):
+    """
+    What C{twistd multiecho} runs: a port that cannot be bound is the end of the
+    process, and a second signal the end of draining.
+    """
+
+    def __init__(self, reactor: Any, serving: EchoService | Workers) -> None:
+        self._reactor = reactor
+        self._serving = serving
+
+    def privilegedStartService(self) -> None:
+        super().privilegedStartService()
+        self._start(self._serving.privilegedStartService)
+
+    def startService(self) -> None:
+        super().startService()
+        self._start(self._serving.startService)
+
+    def _start(self, start: Callable[[], None]) -> None:
+        try:
+            start()
+        except ListenError as error:
+            # Past the log, which has taken the place of sys.stderr under twistd.
+            print(f"multiecho: {error}", file=sys.__stderr__)
+            raise _CommandError(str(error)) from None
+
+    def stopService(self) -> Deferred[None]:
+        super().stopService()
+        for number in (SIGINT, SIGTERM):
+            signal(number, self._hurry)
+        return self._serving.stopService()
+
+    def _hurry(self, *_: object) -> None:
+        self._reactor.callFromThread(self._serving.cut)
+
+
 Options = ServerOptions
 
 
-def makeService(options: ServerOptions) -> EchoService:
+def makeService(options: ServerOptions) -> Service:
     """
     Make the service of C{twistd multiecho}.
 
     @raise SystemExit: with status 2 and one line, if an endpoint string
         describes no endpoint.
     """
-    from twisted.internet import reactor
+    from twisted.internet import reactor as chosen
 
+    reactor: Any = chosen
     raiseDescriptorLimit()
-    factory = EchoFactory(options.limits, options.trace, cast(IReactorTime, reactor))
+    serving: EchoService | Workers
     try:
-        chosen = options.connectionReactor(reactor)
-        return _CommandService(chosen, options.endpoints, factory, options.drain)
+        if options.workers is not None:
+            serving = Workers(
+                reactor, options.endpoints, options.words, options.workers, options.drain
+            )
+        else:
+            factory = EchoFactory(options.limits, options.trace, reactor)
+            transports = options.connectionReactor(reactor)
+            serving = _CommandEcho(transports, options.endpoints, factory, options.drain)
     except EndpointError as error:
         options.refuse("listen", str(error))
+    return _Command(reactor, serving)

@@ -1,6 +1,6 @@
 """
-What twistd and endpoint strings find: the C{multiecho} command and the
-C{express:} prefix.
+What twistd and endpoint strings find: the C{multiecho} command, and the prefixes
+C{express:} and C{reuseport:}.
 """
 
 from typing import Any
@@ -57,3 +57,25 @@ class _Express:
 
 
 express = _Express()
+
+
+@implementer(IPlugin, IStreamServerEndpointStringParser)
+class _ReusePort:
+    """C{reuseport:8080}: as C{tcp:}, on a port that other processes share."""
+
+    prefix = "reuseport"
+
+    def parseStreamServer(
+        self, reactor: Any, *args: object, **kwargs: object
+    ) -> IStreamServerEndpoint:
+        from echofactory.listening import joined
+        from echofactory.reuseport import ReusePortReactor
+
+        description = joined(["tcp", *args], kwargs)
+        endpoint: IStreamServerEndpoint = serverFromString(
+            ReusePortReactor(reactor), description
+        )
+        return endpoint
+
+
+reuseport = _ReusePort()

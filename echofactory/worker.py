@@ -1,0 +1,161 @@
+"""
+C{python -m echofactory.worker}: one of several processes that serve, started and
+told what to do by L{echofactory.workers}, on its standard input.
+"""
+
+import json
+import os
+import signal
+import sys
+from contextlib import suppress
+from dataclasses import replace
+from importlib import import_module
+from typing import Any, cast
+
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.protocol import connectionDone
+from twisted.internet.stdio import StandardIO
+from twisted.internet.task import LoopingCall
+from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText, globalLogBeginner
+from twisted.protocols.basic import LineReceiver
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from echofactory.descriptors import raiseDescriptorLimit
+from echofactory.listening import serverEndpoint
+from echofactory.options import ServerOptions
+from echofactory.reuseport import ReusePortReactor
+from echofactory.server import EchoFactory, Limits
+from echofactory.service import EchoService
+
+_OUT = 3
+"""The descriptor on which it tells."""
+
+
+class _Channel(LineReceiver):
+    """
+    What the process that looks after this one says, and is told.
+
+    @ivar over: fires when all has been told, after L{finish}.
+    """
+
+    delimiter = b"\n"
+
+    def __init__(self, reactor: Any, service: EchoService) -> None:
+        self.over: Deferred[None] = Deferred()
+        self._reactor = reactor
+        self._service = service
+        self._finishing = False
+
+    def say(self, **what: object) -> None:
+        """Tell it."""
+        assert self.transport is not None
+        self.transport.write(json.dumps(what).encode() + b"\n")
+
+    def sayCounts(self) -> None:
+        """Tell it what was counted until now."""
+        self.say(counts=self._service.counts().asDict())
+
+    def lineReceived(self, line: bytes) -> None:
+        what = json.loads(line)
+        if "stop" in what:
+            self._reactor.stop()
+        elif "cut" in what:
+            self._service.cut()
+        elif "peers" in what:
+            self.say(peers=self._service.factory.peers(what["peers"]))
+
+    def finish(self) -> None:
+        """Tell the counts a last time."""
+        self._finishing = True
+        self.sayCounts()
+        assert self.transport is not None
+        self.transport.loseConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        if not self._finishing:
+            # Who looked after this process is gone, and nobody else will.
+            os._exit(1)
+        self.over.callback(None)
+
+
+@implementer(ILogObserver)
+class _Teller:
+    """Tells what is logged; a failure with its traceback."""
+
+    def __init__(self, channel: _Channel) -> None:
+        self._channel = channel
+
+    def __call__(self, event: LogEvent) -> None:
+        level = event.get("log_level", LogLevel.info)
+        if level < LogLevel.info:
+            return
+        text = eventAsText(event, includeTimestamp=False, includeSystem=False)
+        for line in text.splitlines():
+            self._channel.say(log=[level.name, line])
+
+
+def _start() -> dict[str, Any]:
+    """Read what this process is to serve: the first line, and not a byte more."""
+    line = bytearray()
+    while not line.endswith(b"\n"):
+        read = os.read(0, 1)
+        if not read:
+            # Nobody is there to say it.
+            sys.exit(1)
+        line += read
+    started: dict[str, Any] = json.loads(line)["start"]
+    return started
+
+
+def share(limits: Limits, number: int, of: int) -> Limits:
+    """Return one worker's part of what all of them may have open."""
+    if limits.connections is None:
+        return limits
+    total = limits.connections
+    return replace(limits, connections=total * number // of - total * (number - 1) // of)
+
+
+def main() -> None:
+    """Serve until told to stop, or left alone."""
+    # Ctrl-C is for all processes of a terminal; this one is told by the other.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    start = _start()
+    with suppress(ImportError, AttributeError):
+        import_module(start["reactor"]).install()
+    from twisted.internet import reactor as chosen
+
+    reactor: Any = chosen
+    options = ServerOptions()
+    options.parseOptions(start["words"])
+    raiseDescriptorLimit()
+    transports = options.connectionReactor(reactor)
+    limits = share(options.limits, start["number"], start["of"])
+    endpoints = [
+        serverEndpoint(ReusePortReactor(transports, port), text)
+        for text, port in zip(start["endpoints"], start["ports"], strict=True)
+    ]
+    factory = EchoFactory(limits, options.trace, reactor)
+    service = EchoService(reactor, endpoints, factory, options.drain)
+    channel = _Channel(reactor, service)
+    # mypy takes it for that of another platform.
+    cast(Any, StandardIO)(channel, stdin=0, stdout=_OUT, reactor=reactor)
+    globalLogBeginner.beginLoggingTo([_Teller(channel)], redirectStandardIO=False)
+    telling = LoopingCall(channel.sayCounts)
+    telling.clock = reactor
+
+    async def stop() -> None:
+        await service.stopService()
+        telling.stop()
+        channel.finish()
+        await channel.over
+
+    reactor.addSystemEventTrigger("before", "shutdown", lambda: ensureDeferred(stop()))
+    service.startService()
+    channel.say(listening=True)
+    telling.start(1.0)
+    reactor.run()
+
+
+if __name__ == "__main__":
+    main()

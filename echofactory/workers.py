@@ -1,0 +1,366 @@
+"""
+Several processes that serve the same ports, and the one that looks after them.
+
+Twisted's own C{ProcessMonitor} restarts processes too, but its stop cannot be
+waited for, its children outlive it if it is killed, and they cannot tell what they
+count. Here each worker (L{echofactory.worker}) has a pipe from this process, whose
+end is the worker's end, whatever this process dies of; and one to it, on which it
+tells what it logs and counts. Both carry JSON, an object a line:
+
+ - to the worker: C{{"start": ...}} first, what it is to serve; C{{"stop": true}};
+   C{{"cut": true}}; C{{"peers": most}};
+ - from it: C{{"listening": true}}, C{{"log": [level, text]}}, C{{"counts": {...}}}
+   once a second and in the end, C{{"peers": [...]}}.
+"""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from twisted.application.internet import backoffPolicy
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList, TimeoutError, gatherResults
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import ProcessDone, ProcessExitedAlready
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IListeningPort,
+    IReactorProcess,
+    IReactorTime,
+)
+from twisted.internet.protocol import Factory, ProcessProtocol
+from twisted.logger import Logger, LogLevel
+from twisted.protocols.basic import LineReceiver
+from twisted.python.failure import Failure
+
+from echofactory.counts import Counts, PeerCounts, WorkerState
+from echofactory.listening import EndpointError, ListenError, withBacklog
+from echofactory.reuseport import ReservingReactor
+from echofactory.trace import addressText
+
+_log = Logger()
+
+_STABLE = 10.0
+"""Seconds after which a worker that ends has not failed to start."""
+
+_GRACE = 5.0
+"""Seconds that a worker has beside the draining, before it is killed."""
+
+_ANSWER_WITHIN = 1.0
+"""Seconds for a worker to say who its peers are."""
+
+_backoff = backoffPolicy(initialDelay=0.2, maxDelay=30.0, factor=2.0, jitter=lambda: 0.0)
+
+_KINDS = ("tcp", "tcp6", "ssl", "tls")
+
+
+def shareable(description: str) -> str:
+    """
+    Return the endpoint string without what only says that it is on the fast lane,
+    where workers are anyway.
+
+    @raise EndpointError: if it is none that processes can share.
+    """
+    kind, _, rest = description.partition(":")
+    if kind.lower() == "express":
+        return shareable(rest)
+    if kind.lower() == "reuseport":
+        return f"tcp:{rest}"
+    inner = rest.partition(":")[0] if kind.lower() == "haproxy" else kind
+    if inner.lower() not in _KINDS:
+        reason = ValueError("workers cannot share it, only TCP ports")
+        raise EndpointError(description, reason)
+    return description
+
+
+class IWorkersReactor(IReactorProcess, IReactorTime):
+    """What looking after workers asks of a reactor."""
+
+
+class _Lines(LineReceiver):
+    """Takes apart what a worker tells."""
+
+    delimiter = b"\n"
+    # A trace has a bounded part of what came, as text.
+    MAX_LENGTH = 1 << 16
+
+    def __init__(self, tell: "_Worker") -> None:
+        self._tell = tell
+
+    def lineReceived(self, line: bytes) -> None:
+        self._tell.told(json.loads(line))
+
+
+class _Worker(ProcessProtocol):
+    """
+    One worker: the process that it is now, and what those before it counted.
+
+    @ivar number: from 1.
+    @ivar listening: whether it has said so.
+    @ivar restarts: how often it was started again.
+    @ivar ended: fires when the process is gone, and is not to be started again.
+    """
+
+    def __init__(self, service: "Workers", number: int) -> None:
+        self.number = number
+        self.listening = False
+        self.restarts = 0
+        self.ended: Deferred[None] = Deferred()
+        self._service = service
+        self._failures = 0
+        self._before = Counts()
+        self._now = Counts()
+        self._process: Any = None
+        self._startedAt = 0.0
+        self._again: IDelayedCall | None = None
+        self._asked: list[Deferred[list[PeerCounts]]] = []
+
+    @property
+    def state(self) -> WorkerState:
+        """How it is."""
+        pid = self._process.pid if self._process is not None else None
+        return WorkerState(self.number, pid, self.restarts, self._now.open)
+
+    @property
+    def counts(self) -> Counts:
+        """Of the process that it is now, and of those before it."""
+        return self._before + self._now
+
+    def start(self) -> None:
+        """Start a process."""
+        service = self._service
+        self._again = None
+        self._startedAt = service.reactor.seconds()
+        self._lines = _Lines(self)
+        self._process = service.reactor.spawnProcess(
+            self,
+            sys.executable,
+            [sys.executable, "-m", "echofactory.worker"],
+            env=None,
+            childFDs={0: "w", 1: 1, 2: 2, 3: "r"},
+        )
+        self.say(start=service.startingWith(self.number))
+
+    def say(self, **what: object) -> None:
+        """Tell the process."""
+        if self._process is not None:
+            self._process.writeToChild(0, json.dumps(what).encode() + b"\n")
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        self._lines.dataReceived(data)
+
+    def told(self, what: dict[str, Any]) -> None:
+        """The process has told something."""
+        if "log" in what:
+            level, text = what["log"]
+            _log.emit(
+                LogLevel.levelWithName(level),
+                "worker {number}: {text}",
+                number=self.number,
+                text=text,
+            )
+        elif "counts" in what:
+            self._now = Counts(**what["counts"])
+        elif "peers" in what and self._asked:
+            self._asked.pop(0).callback([PeerCounts(*peer) for peer in what["peers"]])
+        elif "listening" in what:
+            self.listening = True
+            self._service.workerListens()
+
+    def peers(self, most: int) -> "Deferred[list[PeerCounts]]":
+        """Ask it for its busiest peers; who does not answer in time has none."""
+        asked: Deferred[list[PeerCounts]] = Deferred()
+        if self._process is None:
+            asked.callback([])
+            return asked
+        self._asked.append(asked)
+        self.say(peers=most)
+        asked.addTimeout(_ANSWER_WITHIN, self._service.reactor)
+        return asked.addErrback(lambda reason: reason.trap(TimeoutError) and [])
+
+    def processEnded(self, reason: Failure) -> None:
+        self._process = None
+        asked, self._asked = self._asked, []
+        for each in asked:
+            each.callback([])
+        # What it had open is lost with it.
+        cut = {"worker": self._now.open} if self._now.open else {}
+        self._before += replace(self._now, open=0) + Counts(lost=cut)
+        self._now = Counts()
+        if self._service.draining:
+            self.ended.callback(None)
+            return
+        lived = self._service.reactor.seconds() - self._startedAt
+        self._failures = 0 if lived > _STABLE else self._failures + 1
+        delay = _backoff(self._failures)
+        how = "ended" if reason.check(ProcessDone) else reason.getErrorMessage()
+        _log.warn(
+            "worker {number} is gone ({how}), and its {open} connections;"
+            " it starts again in {delay:.1f} s",
+            number=self.number,
+            how=how,
+            open=sum(cut.values()),
+            delay=delay,
+        )
+        self.restarts += 1
+        self._again = self._service.reactor.callLater(delay, self.start)
+
+    def stop(self) -> None:
+        """Start it no more, and have it drain."""
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
+        if self._process is None:
+            self.ended.callback(None)
+        else:
+            self.say(stop=True)
+
+    def kill(self) -> None:
+        """It did not end in time."""
+        if self._process is not None:
+            try:
+                self._process.signalProcess("KILL")
+            except ProcessExitedAlready:
+                return
+
+
+class Workers(Service):
+    """
+    Serves the same ports with several processes, and starts one that ends again.
+
+    A L{CountsSource<echofactory.counts.CountsSource>}: what is counted is the sum
+    over the workers, as each told it within the last second, and does not run
+    backwards when one is started again.
+    """
+
+    def __init__(
+        self,
+        reactor: IWorkersReactor,
+        endpoints: Sequence[str],
+        words: Sequence[str],
+        count: int,
+        drain: float = 5.0,
+    ) -> None:
+        """
+        @param endpoints: server endpoint strings.
+        @param words: the command line of each worker, as C{ServerOptions} reads it.
+        @param count: of the workers.
+        @param drain: seconds, 0 or more.
+        @raise EndpointError: if a string describes no endpoint, or none that can be
+            shared.
+        """
+        self.reactor = reactor
+        self.draining = False
+        self._drain = drain
+        self._words = list(words)
+        self._texts = [shareable(text) for text in endpoints]
+        self._reserving = []
+        for text in self._texts:
+            try:
+                self._reserving.append(serverFromString(ReservingReactor(), withBacklog(text)))
+            except Exception as reason:
+                # Whatever a plugin or OpenSSL raises, the string is what has to change.
+                raise EndpointError(text, reason) from reason
+        self._ports: list[IListeningPort] = []
+        self._told = False
+        self._workers = [_Worker(self, number + 1) for number in range(count)]
+
+    @property
+    def addresses(self) -> list[IAddress]:
+        """Where they listen; the ports that the system chose are filled in."""
+        return [port.getHost() for port in self._ports]
+
+    def counts(self) -> Counts:
+        """See L{CountsSource<echofactory.counts.CountsSource>}."""
+        return sum((worker.counts for worker in self._workers), Counts())
+
+    def workers(self) -> Sequence[WorkerState]:
+        """See L{CountsSource<echofactory.counts.CountsSource>}."""
+        return [worker.state for worker in self._workers]
+
+    async def peers(self, most: int = 10) -> Sequence[PeerCounts]:
+        """See L{CountsSource<echofactory.counts.CountsSource>}."""
+        found: dict[str, PeerCounts] = {}
+        for each in await gatherResults([worker.peers(most) for worker in self._workers]):
+            for host, open_, size in each:
+                before = found.get(host, PeerCounts(host, 0, 0))
+                found[host] = PeerCounts(host, before.open + open_, before.bytesIn + size)
+        return sorted(found.values(), key=lambda peer: -peer.bytesIn)[:most]
+
+    def startingWith(self, number: int) -> dict[str, object]:
+        """Return what a worker is told to begin with."""
+        return {
+            "words": self._words,
+            "endpoints": self._texts,
+            "ports": [port.getHost().port for port in self._ports],  # type: ignore[attr-defined]
+            "number": number,
+            "of": len(self._workers),
+            "reactor": type(self.reactor).__module__,
+        }
+
+    def startService(self) -> None:
+        """
+        Take the ports, and start the workers.
+
+        @raise ListenError: if a port cannot be taken; nothing is started then.
+        """
+        for text, endpoint in zip(self._texts, self._reserving, strict=True):
+            outcome: list[Any] = []
+            endpoint.listen(Factory()).addBoth(outcome.append)
+            (port,) = outcome
+            if isinstance(port, Failure):
+                self._giveUpPorts()
+                raise ListenError(text, port.value)
+            self._ports.append(port)
+        super().startService()
+        for worker in self._workers:
+            worker.start()
+
+    def _giveUpPorts(self) -> None:
+        ports, self._ports = self._ports, []
+        for port in ports:
+            port.stopListening()
+
+    def workerListens(self) -> None:
+        """A worker tells that it listens; once all do, that is told."""
+        if not self._told and all(worker.listening for worker in self._workers):
+            self._told = True
+            for address in self.addresses:
+                _log.info(
+                    "listening on {address}, {count} workers",
+                    address=addressText(address),
+                    count=len(self._workers),
+                )
+
+    def cut(self) -> None:
+        """Wait no longer for the connections that are still open."""
+        for worker in self._workers:
+            worker.say(cut=True)
+
+    def stopService(self) -> Deferred[None]:
+        """
+        Have all drain and end; who takes longer than it may is killed.
+
+        @return: fires when every process is gone.
+        """
+        super().stopService()
+        self.draining = True
+        for worker in self._workers:
+            worker.stop()
+        killing = self.reactor.callLater(self._drain + _GRACE, self._kill)
+        return DeferredList([worker.ended for worker in self._workers]).addCallback(
+            self._stopped, killing
+        )
+
+    def _kill(self) -> None:
+        for worker in self._workers:
+            worker.kill()
+
+    def _stopped(self, _: object, killing: IDelayedCall) -> None:
+        if killing.active():
+            killing.cancel()
+        self._giveUpPorts()
+        self.draining = False

@@ -1,0 +1,363 @@
+"""
+Several processes on the same ports: that they share the work, that one which dies
+is started again, and that none outlives its parent.
+"""
+
+import json
+import os
+import re
+import select
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from peers import Certificates
+from programs import SCRIPTS, TWISTD, Program, client, multiecho, running
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ProcessDone
+from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactor
+from twisted.python.failure import Failure
+
+from echofactory import Counts, Limits
+from echofactory.counts import PeerCounts
+from echofactory.worker import share
+from echofactory.workers import IWorkersReactor, Workers
+
+LIMIT = 20.0
+
+
+@contextmanager
+def workers(*arguments: str, count: int = 2) -> Iterator[tuple[Program, int]]:
+    """Run a server of several workers, until all of them listen."""
+    with multiecho("--workers", str(count), *arguments, "127.0.0.1", "0") as (server, _):
+        port = server.waitFor(rf"listening on \('127.0.0.1', (\d+)\), {count} workers")[1]
+        yield server, int(port)
+
+
+def children(server: Program) -> list[int]:
+    """Return the workers' process ids."""
+    pid = server.process.pid
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def gone(pid: int) -> bool:
+    """Wait for the end of a process that is no child of this one."""
+    try:
+        handle = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([handle], [], [], LIMIT)[0])
+    finally:
+        os.close(handle)
+
+
+def connected(port: int) -> socket.socket:
+    """Return a connection that has been served."""
+    connection = socket.create_connection(("127.0.0.1", port), timeout=LIMIT)
+    assert echoes(connection)
+    return connection
+
+
+def echoes(connection: socket.socket) -> bool:
+    """Tell whether what is sent comes back."""
+    try:
+        connection.sendall(b"x")
+        return connection.recv(1) == b"x"
+    except ConnectionError:
+        return False
+
+
+def test_all_serve() -> None:
+    """The kernel deals the connections out among them, and every byte comes back."""
+    with workers() as (server, port):
+        done = client("127.0.0.1", str(port), "64", "--size", "1k", "--count", "5")
+        assert done.process.returncode == 0, done.err
+        for number in (1, 2):
+            server.waitFor(rf"worker {number}: accepted connection from")
+
+
+def test_one_that_dies() -> None:
+    """
+    Only its own connections are lost; it is started again, later each time, and
+    serves again.
+    """
+    with workers("--trace", "none") as (server, port), ExitStack() as stack:
+        held = [stack.enter_context(connected(port)) for _ in range(32)]
+        before = children(server)
+        os.kill(before[0], signal.SIGKILL)
+        match = server.waitFor(
+            r"worker 1 is gone \(.*signal 9.*\), and its (\d+) connections; it starts again"
+        )
+        alive = [echoes(each) for each in held]
+        assert 0 < sum(alive) < 32
+        # It had told what it had open at the end of each second.
+        assert int(match[1]) in (0, 32 - sum(alive))
+        server.waitFor(r"worker 1: listening on")
+        deadline = time.monotonic() + LIMIT
+        while len(now := children(server)) < 2:
+            assert time.monotonic() < deadline
+        assert before[1] in now
+        (new,) = set(now) - set(before)
+        os.kill(new, signal.SIGKILL)
+        delays: list[str] = []
+        while len(delays) < 2:
+            server.waitFor(r"worker 1 is gone .*starts again in [\d.]+ s")
+            delays = re.findall(r"again in ([\d.]+) s", "\n".join(server.out))
+            assert time.monotonic() < deadline
+        assert float(delays[1]) > float(delays[0])
+        assert client("127.0.0.1", str(port), "16", "--quiet").process.returncode == 0
+        assert server.end() == -signal.SIGTERM
+
+
+def test_none_outlives_a_parent_that_is_killed() -> None:
+    """Not even one that nobody could tell anything."""
+    with workers("--trace", "none") as (server, port), connected(port) as held:
+        pids = children(server)
+        assert len(pids) == 2
+        assert server.end(signal.SIGKILL) == -signal.SIGKILL
+        assert all(gone(pid) for pid in pids)
+        assert not echoes(held)
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_a_stop_drains(count: int) -> None:
+    """Open connections may finish; then all is over, and the status is the signal's."""
+    with ExitStack() as stack:
+        serving = workers(count=count) if count else multiecho("127.0.0.1", "0")
+        server, port = stack.enter_context(serving)
+        held = stack.enter_context(connected(port))
+        pids = children(server)
+        server.process.send_signal(signal.SIGTERM)
+        server.waitFor(r"waiting up to 5 s for 1 open connections")
+        assert echoes(held)
+        held.close()
+        assert server.finish() == -signal.SIGTERM
+        assert all(gone(pid) for pid in pids)
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_a_second_signal(count: int) -> None:
+    """It ends the draining at once, and the log says what was cut."""
+    with ExitStack() as stack:
+        arguments = ["--drain", "1h", "--trace", "none"]
+        serving = (
+            workers(*arguments, count=count)
+            if count
+            else multiecho(*arguments, "127.0.0.1", "0")
+        )
+        server, port = stack.enter_context(serving)
+        stack.enter_context(connected(port))
+        server.process.send_signal(signal.SIGTERM)
+        server.waitFor(r"waiting up to 3600 s for 1 open connections")
+        before = time.monotonic()
+        server.process.send_signal(signal.SIGINT)
+        assert server.finish() == -signal.SIGTERM
+        assert time.monotonic() - before < 5
+        assert any("cut 1 connections that were still open" in line for line in server.out)
+        assert not any("Traceback" in line for line in server.out)
+
+
+def test_ctrl_c_reaches_all_at_once() -> None:
+    """As a terminal sends it: the workers leave it to their parent, and drain."""
+    with running(
+        [*TWISTD, "multiecho", "--workers", "2", "127.0.0.1", "0"], start_new_session=True
+    ) as server:
+        port = server.waitFor(r"listening on \('127.0.0.1', (\d+)\), 2 workers")[1]
+        with connected(int(port)) as held:
+            os.killpg(server.process.pid, signal.SIGINT)
+            server.waitFor(r"waiting up to 5 s for 1 open connections")
+            assert echoes(held)
+        assert server.finish() == -signal.SIGINT
+    assert not any("is gone" in line for line in server.out)
+
+
+def test_places_are_shared_out() -> None:
+    """All together have no more than were allowed."""
+    with workers("--max-connections", "5") as (server, port), ExitStack() as stack:
+        held = []
+        for _ in range(40):
+            connection = stack.enter_context(
+                socket.create_connection(("127.0.0.1", port), timeout=LIMIT)
+            )
+            held.append(echoes(connection))
+        assert sum(held) == 5
+        server.waitFor(r"worker [12]: refused \d+ connections \(connections: \d+\)")
+
+
+@pytest.mark.parametrize("of", [1, 2, 3, 5])
+def test_a_share(of: int) -> None:
+    """The shares are as even as can be, and add up."""
+    shares = [share(Limits(connections=17), n + 1, of).connections or 0 for n in range(of)]
+    assert sum(shares) == 17
+    assert max(shares) - min(shares) <= 1
+    assert share(Limits(), 1, of).connections is None
+
+
+def test_a_port_that_is_taken() -> None:
+    """One line, exit 1, and nothing is left running; not even to share does it take it."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with running(
+            [*TWISTD, "multiecho", "--workers", "2", "127.0.0.1", str(port)]
+        ) as server:
+            assert server.finish() == 1
+    (line,) = server.err
+    assert line == (
+        f"multiecho: cannot listen on tcp:{port}:interface=127.0.0.1:"
+        " [Errno 98] Address already in use"
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--workers", "0"], "--workers: '0' is not a whole number from 1 to 256, nor auto"),
+        (["--workers", "257"], "--workers: '257' is not a whole number from 1 to 256"),
+        (["--workers", "many"], "--workers: 'many' is not a whole number from 1 to 256"),
+        (["--workers", "4", "--max-connections", "3"], "--max-connections: fewer than there"),
+        (["--workers", "2", "--listen", "unix:/x"], "--listen: unix:/x: workers cannot share"),
+        (["--workers", "2", "--listen", "tcp:x"], "--listen: tcp:x: "),
+    ],
+)
+def test_what_makes_no_sense(arguments: list[str], said: str) -> None:
+    """One line that says why, exit 2."""
+    with running([*TWISTD, "multiecho", *arguments]) as server:
+        assert server.finish() == 2
+    (line,) = server.err
+    assert line.startswith(f"multiecho: {said}"), line
+
+
+def test_tls_and_a_name_of_the_lane(certificates: Certificates) -> None:
+    """Whatever listens on a TCP port can be shared."""
+    pem = certificates.pem
+    with multiecho(
+        "--workers", "auto", "--listen", "express:tcp:0:interface=127.0.0.1",
+        "--listen", f"ssl:0:privateKey={pem}:certKey={pem}:interface=127.0.0.1",
+        "--trace", "none",
+    ) as (server, _):  # fmt: skip
+        plain = server.waitFor(r"#info\] listening on \('127.0.0.1', (\d+)\), \d+ workers")[1]
+        secure = server.waitFor(
+            rf"#info\] listening on \('127.0.0.1', (?!{plain})(\d+)\), \d+ workers"
+        )[1]
+        for endpoint in (
+            f"tcp:127.0.0.1:{plain}",
+            f"tls:localhost:{secure}:trustRoots={certificates.trust}",
+        ):
+            done = client("--connect", endpoint, "-n", "8", "--quiet")
+            assert done.process.returncode == 0, done.err
+
+
+@pytest.mark.parametrize("prefix", ["reuseport:", "express:reuseport:"])
+def test_the_prefix_is_for_any_program(prefix: str, tmp_path: Path) -> None:
+    """Two of Twisted's web servers on one port, each of which answers."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with ExitStack() as stack:
+        for name in ("one", "other"):
+            folder = tmp_path / name
+            folder.mkdir()
+            (folder / "index.html").write_text(name)
+            listen = f"{prefix}{port}:interface=127.0.0.1"
+            web = stack.enter_context(
+                running([*TWISTD, "web", "--listen", listen, "--path", str(folder)])
+            )
+            web.waitFor(r"starting on \d+")
+        answers: set[bytes] = set()
+        deadline = time.monotonic() + LIMIT
+        while answers != {b"one", b"other"}:
+            assert time.monotonic() < deadline, answers
+            with socket.create_connection(("127.0.0.1", port), timeout=LIMIT) as asking:
+                asking.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                answer = b"".join(iter(lambda: asking.recv(4096), b""))
+            answers.add(answer.rpartition(b"\r\n")[2])
+
+
+def test_twist_too() -> None:
+    """The other of Twisted's programs."""
+    with running(
+        [str(SCRIPTS / "twist"), "--log-format", "text",
+         "multiecho", "--workers", "2", "127.0.0.1", "0"]
+    ) as server:  # fmt: skip
+        port = server.waitFor(r"listening on \('127.0.0.1', (\d+)\), 2 workers")[1]
+        assert client("127.0.0.1", port, "8", "--quiet").process.returncode == 0
+        server.end()
+
+
+class _Processes(MemoryReactor, Clock):
+    """Starts nothing, and remembers what it was to start."""
+
+    def __init__(self) -> None:
+        cast(Any, MemoryReactor).__init__(self)
+        Clock.__init__(self)
+        self.started: list[Any] = []
+
+    def spawnProcess(self, protocol: Any, *_: object, **__: object) -> "_Processes":
+        self.started.append(protocol)
+        return self
+
+    pid = 5
+    written = b""
+
+    def writeToChild(self, descriptor: int, data: bytes) -> None:
+        self.written += data
+
+
+def test_counts_do_not_run_backwards() -> None:
+    """What a worker had counted stays counted when it is gone; what it had open is lost."""
+    reactor = _Processes()
+    service = Workers(
+        cast(IWorkersReactor, reactor), ["tcp:0:interface=127.0.0.1"], [], 2, drain=1.0
+    )
+    service.startService()
+    one, other = reactor.started
+    told = {"accepted": 7, "open": 3, "lost": {"done": 4}, "refused": {"host": 1},
+            "chunks": 90, "bytesIn": 1000, "bytesOut": 900}  # fmt: skip
+    one.childDataReceived(3, b'{"counts": ' + json.dumps(told).encode() + b"}\n")
+    other.childDataReceived(3, b'{"counts": {"accepted": 1, "open": 1}}\n')
+    assert service.counts().accepted == 8
+    assert service.counts().open == 4
+    one.processEnded(Failure(ProcessDone(0)))
+    after = service.counts()
+    assert after == Counts(
+        accepted=8, open=1, lost={"done": 4, "worker": 3}, refused={"host": 1},
+        chunks=90, bytesIn=1000, bytesOut=900,
+    )  # fmt: skip
+    assert [worker.pid for worker in service.workers()] == [None, 5]
+    reactor.advance(1.0)
+    assert len(reactor.started) == 3
+    assert service.workers()[0].restarts == 1
+    one.childDataReceived(3, b'{"counts": {"accepted": 2, "open": 2}}\n')
+    assert service.counts() == after + Counts(accepted=2, open=2)
+    stopped = service.stopService()
+    for each in (one, other):
+        each.processEnded(Failure(ProcessDone(0)))
+    assert stopped.called
+    assert reactor.getDelayedCalls() == []
+
+
+def test_the_busiest_peers_of_all() -> None:
+    """Their sums; a worker that does not answer within a second has none."""
+    reactor = _Processes()
+    service = Workers(
+        cast(IWorkersReactor, reactor), ["tcp:0:interface=127.0.0.1"], [], 3, drain=1.0
+    )
+    service.startService()
+    found: list[Any] = []
+    Deferred.fromCoroutine(service.peers(2)).addCallback(found.append)
+    one, other, _ = reactor.started
+    one.childDataReceived(3, b'{"peers": [["a", 1, 10], ["b", 1, 9]]}\n')
+    other.childDataReceived(3, b'{"peers": [["b", 2, 5], ["c", 1, 1]]}\n')
+    assert found == []
+    reactor.advance(1.0)
+    assert found == [[PeerCounts("b", 3, 14), PeerCounts("a", 1, 10)]]
+    service.stopService()
+    for each in reactor.started:
+        each.processEnded(Failure(ProcessDone(0)))
