@@ -205,7 +205,7 @@ class EchoService(Service):
             for echo in old:
                 echo.abort()
             _log.warn(
-                "cut {cut} connections that were still open after {seconds:.1f} s",
+                "cut {cut} connections that were still open after {seconds:.2g} s",
                 cut=len(old),
                 seconds=self._reactor.seconds() - began,
             )
