@@ -8,6 +8,8 @@ __version__ = "0.1.0"
 from echofactory.client import EchoClient, EchoClientFactory, Patience, probe
 from echofactory.echo import Echo
 from echofactory.express import ExpressReactor
+from echofactory.faults import Faults
+from echofactory.faulty import FaultyEcho, FaultyEchoFactory
 from echofactory.results import FailureKind, Results
 from echofactory.server import Counts, EchoFactory, Limits
 from echofactory.service import EchoService, ProbeService
@@ -23,6 +25,9 @@ __all__ = [
     "EchoService",
     "ExpressReactor",
     "FailureKind",
+    "Faults",
+    "FaultyEcho",
+    "FaultyEchoFactory",
     "Limits",
     "Patience",
     "ProbeService",

@@ -46,7 +46,7 @@ class Counts:
     accepted: int
     open: int
     refused: int
-    """Closed at once, unserved: a limit was reached."""
+    """Closed at once, unserved: a limit was reached, or chance had it so (a fault)."""
     lost: dict[str, int]
     """Ended, by how: C{done} (both sides closed in order), C{lost} (reset, or
     the network failed), C{aborted} (cut by this side), C{error} (anything
@@ -116,14 +116,19 @@ class EchoFactory(ServerFactory):
         limit is reached.
         """
         limit = self.limits.connections
-        if limit is not None and len(self.connections) >= limit:
+        full = limit is not None and len(self.connections) >= limit
+        echo = None if full else self.newEcho()
+        if echo is None:
             self._refused += 1
             if self.trace >= Trace.CONNECTIONS:
                 _log.info("refused connection from {peer}", peer=addressText(addr))
             return _Refusal()
-        echo = self.protocol()
         echo.factory = self
         return echo
+
+    def newEcho(self) -> Echo | None:
+        """Return what is to serve another connection; C{None} refuses it."""
+        return self.protocol()
 
     def connectionOpened(self, echo: Echo) -> None:
         """An L{Echo} tells that it has its transport."""
@@ -180,13 +185,15 @@ class EchoFactory(ServerFactory):
         return waiting
 
 
+def traceEchoing(echo: Echo, data: bytes) -> None:
+    """Tell of what is sent back."""
+    peer = addressText(echo.transport.getPeer())
+    _log.info("echoing {data} to {peer}", data=dataText(data), peer=peer)
+
+
 class TracedEcho(Echo):
     """An L{Echo} that tells of every byte; apart, so that the others need not ask."""
 
     def dataReceived(self, data: bytes) -> None:
-        _log.info(
-            "echoing {data} to {peer}",
-            data=dataText(data),
-            peer=addressText(self.transport.getPeer()),
-        )
+        traceEchoing(self, data)
         super().dataReceived(data)

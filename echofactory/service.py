@@ -29,6 +29,7 @@ from twisted.python.failure import Failure
 from echofactory.client import EchoClientFactory, Patience
 from echofactory.client.target import IProbeReactor, Target
 from echofactory.descriptors import raiseDescriptorLimit
+from echofactory.faulty import FaultyEchoFactory
 from echofactory.listening import EndpointError, reasonText, serverEndpoint
 from echofactory.options import ServerOptions
 from echofactory.results import Results
@@ -279,7 +280,12 @@ def makeService(options: ServerOptions) -> EchoService:
     from twisted.internet import reactor
 
     raiseDescriptorLimit()
-    factory = EchoFactory(options.limits, options.trace)
+    limits, trace, faults = options.limits, options.trace, options.faults
+    factory = (
+        EchoFactory(limits, trace)
+        if faults is None
+        else FaultyEchoFactory(reactor, faults, options.faultSeed, limits, trace)
+    )
     try:
         chosen = options.connectionReactor(reactor)
         return _CommandService(chosen, options.endpoints, factory, options.drain)
