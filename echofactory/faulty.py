@@ -88,7 +88,7 @@ class FaultyEcho(Echo):
 
     def _readOrWait(self) -> None:
         full = self._held.cost > MOST_HELD
-        if full != self._full and not self.ended:
+        if full != self._full:
             self._full = full
             if full:
                 self.transport.pauseProducing()

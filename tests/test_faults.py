@@ -305,6 +305,14 @@ def pending(reactor: Any) -> list[Any]:
     ]
 
 
+async def turns(reactor: Any, count: int) -> None:
+    """Let the reactor turn, a millisecond each."""
+    for _ in range(count):
+        turn: Deferred[None] = Deferred()
+        reactor.callLater(0.001, turn.callback, None)
+        await turn
+
+
 @ensureDeferred
 async def test_bytes_out(reactor: Any, connect: Connect) -> None:
     """What is held has not gone out; a lost connection leaves no call behind."""
@@ -344,6 +352,24 @@ async def test_a_stop_with_something_held(
     assert pending(reactor) == []
 
 
+@ensureDeferred
+async def test_dribble(reactor: Any, connect: Connect) -> None:
+    """The reactor turns between two writes, so that they are not sent as one."""
+    factory = FaultyEchoFactory(reactor, Faults(dribble=3))
+    async with serving(reactor, factory=factory) as service:
+        peer = await connect(targetOf(service))
+        sizes = [0]
+
+        def reached() -> bool:
+            sizes.append(len(peer.received))
+            return sizes[-1] >= 300
+
+        peer.transport.write(bytes(300))
+        await peer.until(reactor, reached)
+        # The peer, in this process, may read two or three of them at once.
+        assert max(later - earlier for earlier, later in pairwise(sizes)) <= 30
+
+
 @pytest.mark.parametrize(
     "faults", [Faults(throttle=1), Faults(delay=3600), Faults(dribble=1, stall=Stall(9, 9.1))],
     ids=str,
@@ -355,12 +381,32 @@ async def test_bounded(reactor: Any, connect: Connect, faults: Faults) -> None:
     async with serving(reactor, factory=factory) as service:
         peer = await connect(targetOf(service))
         peer.transport.write(bytes(32 << 20))
-        await eventually(reactor, lambda: factory.counts().bytesIn > 1 << 20)
-        for _ in range(50):
-            turn: Deferred[None] = Deferred()
-            reactor.callLater(0.001, turn.callback, None)
-            await turn
+        # What a chunk costs beside its bytes counts too.
+        await eventually(reactor, lambda: factory.counts().bytesIn > 700_000)
+        await turns(reactor, 50)
         assert factory.counts().bytesIn < 5 << 18
+
+
+@ensureDeferred
+async def test_a_peer_that_does_not_read(reactor: Any, connect: Connect) -> None:
+    """What the transport does not take is held, not handed to it; later it all comes."""
+    factory = FaultyEchoFactory(reactor, Faults())
+    async with serving(reactor, factory=factory) as service:
+        peer = await connect(targetOf(service))
+        peer.transport.pauseProducing()
+        data = urandom(32 << 20)
+        peer.transport.write(data)
+
+        def held() -> int:
+            counts = factory.counts()
+            return counts.bytesIn - counts.bytesOut
+
+        await eventually(reactor, lambda: held() > 700_000)
+        await turns(reactor, 50)
+        assert held() < 5 << 18
+        peer.transport.resumeProducing()
+        await peer.untilReceived(reactor, len(data))
+        assert peer.received == data
 
 
 @ensureDeferred
@@ -433,11 +479,13 @@ async def test_a_peer_that_lingers(
         assert factory.counts().lost == {"aborted": 1}
 
 
+@pytest.mark.parametrize("size", [1, 100_000])
 @each
 @ensureDeferred
 async def test_reset(
     reactor: Any,
     connect: Connect,
+    size: int,
     transport: Transport,
     certificates: Certificates,
     folder: Path,
@@ -451,7 +499,7 @@ async def test_reset(
         reactor, transport.listen(certificates, folder), factory=factory
     ) as service:
         peer = await connect(transport.connect(certificates, service.addresses[0]))
-        peer.transport.write(bytes(100_000))
+        peer.transport.write(bytes(size))
         await peer.until(reactor, lambda: peer.ended)
         assert peer.received == b""
         if "unix" not in transport.name:
