@@ -9,6 +9,8 @@ from echofactory.client import EchoClient, EchoClientFactory, Patience, probe
 from echofactory.counts import Counts
 from echofactory.echo import Echo
 from echofactory.express import ExpressReactor
+from echofactory.faults import Faults
+from echofactory.faulty import FaultyEcho, FaultyEchoFactory
 from echofactory.results import FailureKind, Results
 from echofactory.server import EchoFactory, Limits
 from echofactory.service import EchoService, ProbeService
@@ -24,6 +26,9 @@ __all__ = [
     "EchoService",
     "ExpressReactor",
     "FailureKind",
+    "Faults",
+    "FaultyEcho",
+    "FaultyEchoFactory",
     "Limits",
     "Patience",
     "ProbeService",

@@ -21,7 +21,7 @@ class Counts:
     open: int = 0
     refused: dict[str, int] = field(default_factory=dict)
     """Closed at once, unserved, by the limit that was reached: C{connections},
-    C{host}."""
+    C{host}; or C{fault}, where chance has it so."""
     lost: dict[str, int] = field(default_factory=dict)
     """Ended, by how: C{done} (both sides closed in order), C{lost} (reset, or
     the network failed), C{aborted} (cut by this side as it stopped), C{idle} (cut

@@ -33,6 +33,11 @@ def turnOffNagle(transport: IEchoTransport) -> None:
         transport.setTcpNoDelay(True)
 
 
+def lowestTransport(transport: IEchoTransport) -> Any:
+    """Return the transport below TLS, or itself."""
+    return getattr(transport, "transport", transport)
+
+
 def releaseClosing(transport: IEchoTransport) -> None:
     """
     Let go of a transport that has sent everything and is to close.
@@ -42,8 +47,7 @@ def releaseClosing(transport: IEchoTransport) -> None:
     comes with the data that filled the queue; nobody would finish then, and the
     connection would be left over for ever.
     """
-    lowest: Any = getattr(transport, "transport", transport)
-    if lowest.disconnecting:
+    if lowestTransport(transport).disconnecting:
         transport.unregisterProducer()
 
 

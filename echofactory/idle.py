@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 _INT = struct.Struct("i")
 
 
-def _traffic(echo: "Echo") -> tuple[int, int, int]:
+def _traffic(echo: "Echo") -> tuple[int, ...]:
     """
-    Return what changes with every byte that moves: those that came, those that wait
-    for the kernel, and those that wait in it for the peer. Only a peer that reads
-    makes either of the last two less, and while nothing comes, neither grows but by
-    what the other loses.
+    Return what changes with every byte that moves: those that came, those that were
+    sent, of them those that wait for the kernel, and those that wait in it for the
+    peer. Only a peer that reads
+    makes either of the last two less, and while nothing is sent, neither grows but
+    by what the other loses.
     """
     transport: Any = echo.transport
     # TLS and haproxy: have a transport of their own.
@@ -30,7 +31,7 @@ def _traffic(echo: "Echo") -> tuple[int, int, int]:
     unread = 0
     with suppress(OSError, ValueError):
         (unread,) = _INT.unpack(ioctl(transport.fileno(), TIOCOUTQ, bytes(_INT.size)))
-    return echo.bytesIn, queued, unread
+    return echo.bytesIn, echo.bytesOut, queued, unread
 
 
 class IdleSweep:
@@ -45,7 +46,7 @@ class IdleSweep:
         """
         self.timeout = timeout
         # What was seen of each, and when that was seen first.
-        self._seen: dict[Echo, tuple[tuple[int, int, int], float]] = {}
+        self._seen: dict[Echo, tuple[tuple[int, ...], float]] = {}
 
     def sweep(self, connections: Iterable["Echo"], now: float) -> "list[Echo]":
         """

@@ -15,10 +15,12 @@ from twisted.python import usage
 
 from echofactory.client.factory import Opening, Patience
 from echofactory.express import laneOf
+from echofactory.faults import Faults
 from echofactory.parsers import (
     parseAddress,
     parseCount,
     parseDuration,
+    parseFault,
     parseGoals,
     parseHost,
     parseListeningPort,
@@ -27,6 +29,7 @@ from echofactory.parsers import (
     parseProgress,
     parseRate,
     parseRates,
+    parseSeed,
     parseSize,
     parseTrace,
     parseWorkers,
@@ -161,6 +164,8 @@ class ServerOptions(ConnectingOptions):
 
     @ivar endpoints: server endpoint strings.
     @ivar drain: seconds.
+    @ivar faults: C{None}: none were asked for.
+    @ivar faultSeed: C{None}: any.
     """
 
     program = "multiecho"
@@ -222,6 +227,13 @@ twistd -n multiecho --trace data 127.0.0.1 65432
             "Cut a connection when no byte has moved either way for so long: 30s, 10m;"
             " also one whose peer only refuses to read. [default: never]",
         ],
+        [
+            "fault-seed",
+            None,
+            None,
+            "What the chances of --fault come from; the same number has the same go wrong"
+            " again. [default: a random one, told in the log]",
+        ],
     ]
 
     optFlags: ClassVar[list[list[object]]] = [_NO_EXPRESS]
@@ -229,6 +241,7 @@ twistd -n multiecho --trace data 127.0.0.1 65432
     def __init__(self) -> None:
         super().__init__()
         self.endpoints: list[str] = []
+        self._faults: list[str] = []
 
     def opt_listen(self, endpoint: str) -> None:
         """
@@ -239,6 +252,17 @@ twistd -n multiecho --trace data 127.0.0.1 65432
         [default: tcp:65432:interface=127.0.0.1]
         """
         self.endpoints.append(endpoint)
+
+    def opt_fault(self, text: str) -> None:
+        """
+        Misbehave on purpose; may be repeated, or several joined with commas.
+        delay=20ms and jitter=5ms hold every chunk, throttle=1M is bytes a second
+        on a connection, dribble=3 bytes in a write, corrupt=1e-6, drop=1e-6 and
+        repeat=1e-6 are chances of a byte, truncate=64k closes after so many
+        bytes, stall=1s/10s sends nothing for one second in ten, reset=0.01 and
+        refuse=0.1 are chances of a connection.
+        """
+        self._faults += text.split(",")
 
     def parseArgs(self, *arguments: str) -> None:
         if not arguments:
@@ -270,6 +294,22 @@ twistd -n multiecho --trace data 127.0.0.1 65432
             raise usage.UsageError(
                 "--max-per-host and haproxy: every connection comes from the proxy's host"
             )
+        self.faults = self._readFaults()
+        self.faultSeed = self.readIfGiven("fault-seed", parseSeed)
+        if self.faults is None and self.faultSeed is not None:
+            raise usage.UsageError("--fault-seed: there is no --fault that it could be of")
+
+    def _readFaults(self) -> Faults | None:
+        found: dict[str, Any] = {}
+        for text in self._faults:
+            name, value = _read("--fault", text, parseFault)
+            if name in found:
+                raise usage.UsageError(f"--fault: {text!r} is a second {name}: give it once")
+            found[name] = value
+        try:
+            return Faults(**found) if found else None
+        except ValueError as error:
+            raise usage.UsageError(f"--fault: {error}") from None
 
 
 class ClientOptions(ConnectingOptions):

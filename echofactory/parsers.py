@@ -6,9 +6,11 @@ Each parser raises L{ValueError}, which says what is accepted.
 
 import os
 import re
+from collections.abc import Callable
 from ipaddress import ip_address
 from socket import AF_INET, AF_INET6, socket
 
+from echofactory.faults import Stall
 from echofactory.findrate import NAMES, Goal
 from echofactory.progress import CHOICES
 from echofactory.schedule import Rate
@@ -215,3 +217,71 @@ def parseTrace(text: str) -> Trace:
         return Trace[text.upper()]
     except KeyError:
         raise ValueError("not one of none, connections, data") from None
+
+
+def parseChance(text: str) -> float:
+    """
+    Read a chance, such as C{0.01} or C{1e-6}.
+
+    @return: more than 0, up to 1.
+    @raise ValueError: saying what is accepted.
+    """
+    number = r"(\d+\.?\d*|\.\d+)(e[-+]?\d{1,3})?"
+    if not re.fullmatch(number, text, re.ASCII | re.IGNORECASE) or not 0 < float(text) <= 1:
+        raise ValueError("not a chance of more than 0, up to 1, such as 0.01 or 1e-6")
+    return float(text)
+
+
+def parseStall(text: str) -> Stall:
+    """
+    Read how long a stall lasts and how often there is one, such as C{1s/10s}.
+
+    @raise ValueError: saying what is accepted.
+    """
+    lasts, _, every = text.partition("/")
+    try:
+        return Stall(parsePatience(lasts), parsePatience(every))
+    except ValueError:
+        raise ValueError(
+            "not two durations, the first less than the second, such as 1s/10s"
+        ) from None
+
+
+_FAULTS: dict[str, Callable[[str], object]] = {
+    "delay": parsePatience,
+    "jitter": parsePatience,
+    "throttle": parseSize,
+    "dribble": parseSize,
+    "corrupt": parseChance,
+    "drop": parseChance,
+    "repeat": parseChance,
+    "truncate": parseSize,
+    "reset": parseChance,
+    "stall": parseStall,
+    "refuse": parseChance,
+}
+
+
+def parseFault(text: str) -> tuple[str, object]:
+    """
+    Read one fault, such as C{delay=20ms}.
+
+    @return: the name of a field of L{Faults<echofactory.faults.Faults>}, and its
+        value.
+    @raise ValueError: saying what is accepted.
+    """
+    name, _, value = text.partition("=")
+    if name not in _FAULTS:
+        raise ValueError(f"not a fault such as delay=20ms; they are {', '.join(_FAULTS)}")
+    return name, _FAULTS[name](value)
+
+
+def parseSeed(text: str) -> int:
+    """
+    Read what chances come from.
+
+    @raise ValueError: saying what is accepted.
+    """
+    if re.fullmatch(r"\d{1,18}", text, re.ASCII) is None:
+        raise ValueError("not a whole number of up to 18 digits")
+    return int(text)

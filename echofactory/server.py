@@ -139,9 +139,15 @@ class EchoFactory(ServerFactory):
             return self.refuse("connections", addr)
         if limits.perHost is not None and self._perHost[hostOf(addr)] >= limits.perHost:
             return self.refuse("host", addr)
-        echo = self.protocol()
+        echo = self.newEcho()
+        if echo is None:
+            return self.refuse("fault", addr)
         echo.factory = self
         return echo
+
+    def newEcho(self) -> Echo | None:
+        """Return what is to serve another connection; C{None} refuses it."""
+        return self.protocol()
 
     def refuse(self, why: str, addr: IAddress | None) -> Protocol:
         """
@@ -264,13 +270,15 @@ class EchoFactory(ServerFactory):
         return waiting
 
 
+def traceEchoing(echo: Echo, data: bytes) -> None:
+    """Tell of what is sent back."""
+    peer = addressText(echo.transport.getPeer())
+    _log.info("echoing {data} to {peer}", data=dataText(data), peer=peer)
+
+
 class TracedEcho(Echo):
     """An L{Echo} that tells of every byte; apart, so that the others need not ask."""
 
     def dataReceived(self, data: bytes) -> None:
-        _log.info(
-            "echoing {data} to {peer}",
-            data=dataText(data),
-            peer=addressText(self.transport.getPeer()),
-        )
+        traceEchoing(self, data)
         super().dataReceived(data)

@@ -31,10 +31,11 @@ from echofactory.client import EchoClientFactory, Patience
 from echofactory.client.target import IProbeReactor, Target
 from echofactory.counts import Counts, PeerCounts, WorkerState
 from echofactory.descriptors import raiseDescriptorLimit
+from echofactory.faulty import FaultyEchoFactory
 from echofactory.listening import EndpointError, ListenError, serverEndpoint
 from echofactory.options import ServerOptions
 from echofactory.results import Results
-from echofactory.server import EchoFactory
+from echofactory.server import EchoFactory, Limits
 from echofactory.trace import addressText
 from echofactory.workers import Workers
 from echofactory.workload import Workload
@@ -320,6 +321,13 @@ class _Command(Service):
 Options = ServerOptions
 
 
+def makeFactory(options: ServerOptions, limits: Limits, reactor: IReactorTime) -> EchoFactory:
+    """Make what the command line says that connections are served by."""
+    if options.faults is None:
+        return EchoFactory(limits, options.trace, reactor)
+    return FaultyEchoFactory(reactor, options.faults, options.faultSeed, limits, options.trace)
+
+
 def makeService(options: ServerOptions) -> Service:
     """
     Make the service of C{twistd multiecho}.
@@ -338,7 +346,7 @@ def makeService(options: ServerOptions) -> Service:
                 reactor, options.endpoints, options.words, options.workers, options.drain
             )
         else:
-            factory = EchoFactory(options.limits, options.trace, reactor)
+            factory = makeFactory(options, options.limits, reactor)
             transports = options.connectionReactor(reactor)
             serving = _CommandEcho(transports, options.endpoints, factory, options.drain)
     except EndpointError as error:

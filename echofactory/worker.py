@@ -25,8 +25,8 @@ from echofactory.descriptors import raiseDescriptorLimit
 from echofactory.listening import serverEndpoint
 from echofactory.options import ServerOptions
 from echofactory.reuseport import ReusePortReactor
-from echofactory.server import EchoFactory, Limits
-from echofactory.service import EchoService
+from echofactory.server import Limits
+from echofactory.service import EchoService, makeFactory
 
 _OUT = 3
 """The descriptor on which it tells."""
@@ -135,7 +135,7 @@ def main() -> None:
         serverEndpoint(ReusePortReactor(transports, port), text)
         for text, port in zip(start["endpoints"], start["ports"], strict=True)
     ]
-    factory = EchoFactory(limits, options.trace, reactor)
+    factory = makeFactory(options, limits, reactor)
     service = EchoService(reactor, endpoints, factory, options.drain)
     channel = _Channel(reactor, service)
     # mypy takes it for that of another platform.

@@ -543,6 +543,7 @@ async def test_client_trace_of_a_failure(reactor: Any) -> None:
         (NoRouteError(errno.ENETUNREACH), "unreachable"),
         (ConnectError(errno.EHOSTUNREACH), "unreachable"),
         (ConnectError(errno.EADDRNOTAVAIL), "no-local-port"),
+        (ConnectError(errno.ECONNRESET), "reset"),
         (ConnectBindError(errno.EADDRNOTAVAIL), "no-local-port"),
         (ConnectBindError(errno.EMFILE), "too-many-files"),
         (ConnectBindError(errno.ENFILE), "too-many-files"),

@@ -172,7 +172,9 @@ def test_help_and_version() -> None:
     done = failing("--help")
     assert done.process.returncode == 0
     text = "\n".join(done.out)
-    for option in ("listen", "trace", "drain", "max-connections", "version"):
+    for option in (
+        "listen", "trace", "drain", "max-connections", "fault", "fault-seed", "version",
+    ):  # fmt: skip
         assert f"--{option}" in text
     assert text.count("  twistd -n multiecho") == 3
     done = failing("--version")

@@ -22,6 +22,8 @@ from echofactory.results import FailureKind
 
 _BY_ERRNO = {
     errno.EADDRNOTAVAIL: FailureKind.NO_LOCAL_PORT,
+    # Connected, and cut before this side turned to it.
+    errno.ECONNRESET: FailureKind.RESET,
     errno.EMFILE: FailureKind.TOO_MANY_FILES,
     errno.ENFILE: FailureKind.TOO_MANY_FILES,
 }

@@ -1,0 +1,277 @@
+"""
+Misbehaving on purpose: what a faulty echo does to its bytes, and when it lets
+them go.
+
+Nothing here knows a transport, a clock or Twisted; times are seconds since the
+server was made. All that is left to chance comes from a seed and the connection's
+number, so that it can be had again.
+"""
+
+from collections import deque
+from dataclasses import dataclass, fields
+from math import floor, isfinite, log, log1p
+from random import Random
+from typing import NamedTuple
+
+_NEVER = 1 << 62
+"""Bytes: further than any stream goes."""
+
+
+@dataclass(frozen=True)
+class Stall:
+    """
+    C{lasts} seconds at the end of every C{every} in which nothing is sent.
+
+    @raise ValueError: from the constructor, naming the field and the value.
+    """
+
+    lasts: float
+    every: float
+
+    def __post_init__(self) -> None:
+        if not (0 < self.lasts < self.every and isfinite(self.every)):
+            raise ValueError(
+                f"stall: {self.lasts:g} s is not more than 0 s and less than {self.every:g} s"
+            )
+
+    def after(self, time: float) -> float:
+        """Return C{time}, or the end of the stall that it falls into."""
+        end = (floor(time / self.every) + 1) * self.every
+        return end if time >= end - self.lasts else time
+
+    def __str__(self) -> str:
+        return f"{_milliseconds(self.lasts)}/{_milliseconds(self.every)}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Faults:
+    """
+    What a faulty echo does; as it stands, nothing.
+
+    C{str} of it is what C{--fault} takes.
+
+    @raise ValueError: from the constructor, naming the field and the value.
+    """
+
+    delay: float = 0.0
+    """Seconds that each chunk is held."""
+    jitter: float = 0.0
+    """Seconds that a chunk's delay may be longer or shorter, evenly; order is kept."""
+    throttle: int | None = None
+    """Bytes a second on a connection, at most."""
+    dribble: int | None = None
+    """Bytes in a write, at most; the reactor turns between two of them."""
+    corrupt: float = 0.0
+    """The chance of a byte to become another."""
+    drop: float = 0.0
+    """The chance of a byte to be left out."""
+    repeat: float = 0.0
+    """The chance of a byte to be sent twice."""
+    truncate: int | None = None
+    """Bytes after which a connection is closed, in order."""
+    reset: float = 0.0
+    """The chance of a connection to be reset when its first bytes come."""
+    stall: Stall | None = None
+    """When nothing is sent, on any connection."""
+    refuse: float = 0.0
+    """The chance of a connection to be closed at once."""
+
+    def __post_init__(self) -> None:
+        if not (self.delay >= 0 and isfinite(self.delay)):
+            raise ValueError(f"delay: {self.delay} is not 0 s or more")
+        if not 0 <= self.jitter <= self.delay:
+            raise ValueError(
+                f"jitter: {self.jitter:g} s is not from 0 s to the delay, {self.delay:g} s"
+            )
+        for name in ("throttle", "dribble", "truncate"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}: {value} is not 1 byte or more")
+        for name in ("corrupt", "drop", "repeat", "reset", "refuse"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}: {getattr(self, name)} is not a chance from 0 to 1")
+
+    def __str__(self) -> str:
+        written = []
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value:
+                text = _milliseconds(value) if field.name in ("delay", "jitter") else value
+                written.append(f"{field.name}={text}")
+        return ",".join(written)
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{seconds * 1000:.9f}".rstrip("0").rstrip(".") + "ms"
+
+
+class Damage:
+    """
+    What becomes of a connection's bytes: some of them altered, left out or
+    doubled, and the stream cut off.
+
+    How the stream is cut into chunks makes no difference. Undamaged bytes cost
+    next to nothing: what is drawn is how far it is to the next damaged one.
+
+    @ivar over: whether nothing comes out any more, for the stream was cut off.
+    """
+
+    def __init__(self, faults: Faults, random: Random) -> None:
+        self._random = random
+        # A byte that more than one of them meets is treated in this order.
+        self._chances = {
+            name: chance
+            for name in ("corrupt", "repeat", "drop")
+            if (chance := getattr(faults, name))
+        }
+        # How many bytes have come, and the place in the stream that each is to meet.
+        self._taken = 0
+        self._next = {name: self._distance(chance) for name, chance in self._chances.items()}
+        self._left = _NEVER if faults.truncate is None else faults.truncate
+        self.over = False
+
+    def _distance(self, chance: float) -> int:
+        """Return how many bytes are spared before the next: geometrically distributed."""
+        if chance == 1:
+            return 0
+        # One minus a number from 0 to less than 1, of which there is a logarithm.
+        distance = log(1 - self._random.random()) / log1p(-chance)
+        return int(min(distance, _NEVER))
+
+    def feed(self, data: bytes) -> bytes:
+        """Return what becomes of the stream's next bytes."""
+        end = self._taken + len(data)
+        if min(self._next.values(), default=_NEVER) < end:
+            damaged = self._damaged(data, end)
+        else:
+            damaged = data
+        self._taken = end
+        damaged = damaged[: self._left]
+        self._left -= len(damaged)
+        self.over = not self._left
+        return damaged
+
+    def _damaged(self, data: bytes, end: int) -> bytes:
+        pieces: list[bytes] = []
+        spared = 0
+        while (place := min(self._next.values())) < end:
+            at = place - self._taken
+            pieces += (data[spared:at], self._met(data[at : at + 1], place))
+            spared = at + 1
+        return b"".join((*pieces, data[spared:]))
+
+    def _met(self, byte: bytes, place: int) -> bytes:
+        """Return what becomes of one byte, and draw which the next will be."""
+        for name, chance in self._chances.items():
+            if self._next[name] != place:
+                continue
+            self._next[name] = place + 1 + self._distance(chance)
+            if name == "corrupt":
+                byte = bytes([byte[0] ^ self._random.randrange(1, 256)])
+            elif name == "repeat":
+                byte *= 2
+            else:
+                byte = b""
+        return byte
+
+
+TICK = 0.01
+"""Seconds. What is throttled goes out in pieces that take so long."""
+
+CATCH_UP = 0.05
+"""Seconds that a throttled connection may be late and make up for it. More than
+that is lost to it: after a wait, no burst."""
+
+CHUNK_COST = 128
+"""Bytes that a held chunk takes beside its own."""
+
+
+class _Chunk(NamedTuple):
+    due: float
+    data: bytes
+
+
+class Held:
+    """
+    What a connection has to send and does not send yet: one queue, in which each
+    chunk has the time when it is due.
+
+    @ivar cost: bytes of memory, more or less; 0 if nothing is held.
+    """
+
+    def __init__(self, faults: Faults, random: Random) -> None:
+        self.cost = 0
+        self._random = random
+        self._delay = faults.delay
+        self._jitter = faults.jitter
+        self._throttle = faults.throttle
+        self._stall = faults.stall
+        tick = None if faults.throttle is None else max(1, int(faults.throttle * TICK))
+        sizes = [size for size in (faults.dribble, tick) if size is not None]
+        self._pieceSize = min(sizes, default=None)
+        self._queue: deque[_Chunk] = deque()
+        # How much of the first chunk has gone, and when the last of them is due.
+        self._gone = 0
+        self._lastDue = 0.0
+        # When what is throttled may go on.
+        self._freeAt = 0.0
+
+    def put(self, data: bytes, now: float) -> None:
+        """Hold another chunk, which is not empty."""
+        due = now + self._delay
+        if self._jitter:
+            due += self._random.uniform(-self._jitter, self._jitter)
+        self._lastDue = max(self._lastDue, due)
+        self._queue.append(_Chunk(self._lastDue, data))
+        self.cost += len(data) + CHUNK_COST
+
+    def nextAt(self, now: float) -> float:
+        """
+        Return when the next piece may go; C{now} or before, if it may go now.
+        Something must be held.
+        """
+        at = max(self._queue[0].due, self._freeAt)
+        return at if self._stall is None else self._stall.after(max(at, now))
+
+    def take(self, now: float) -> bytes:
+        """Return what may go in one write, and hold it no longer; empty if nothing may."""
+        if not self._queue or self.nextAt(now) > now:
+            return b""
+        due, data = self._queue[0]
+        piece = data
+        if self._pieceSize is not None:
+            piece = data[self._gone : self._gone + self._pieceSize]
+            self._gone += len(piece)
+        if self._pieceSize is None or self._gone == len(data):
+            self._queue.popleft()
+            self._gone = 0
+            self.cost -= len(data) + CHUNK_COST
+        if self._throttle is not None:
+            since = max(self._freeAt, due, now - CATCH_UP)
+            self._freeAt = since + len(piece) / self._throttle
+        return piece
+
+
+class Fate:
+    """
+    What is in store for one connection; the same for the same faults, seed and
+    number.
+
+    @ivar refused: whether it is closed at once.
+    @ivar reset: whether it is reset when its first bytes come.
+    @ivar damage: what becomes of its bytes.
+    @ivar held: what it has to send.
+    @ivar dribbles: whether the reactor turns between two writes.
+    """
+
+    def __init__(self, faults: Faults, seed: int, number: int) -> None:
+        """
+        @param number: the connection's, from 1.
+        """
+        random = Random(f"{seed} {number}")
+        self.refused = random.random() < faults.refuse
+        self.reset = random.random() < faults.reset
+        # One of its own, for how many chunks there are is the network's affair.
+        self.held = Held(faults, Random(random.random()))
+        self.damage = Damage(faults, random)
+        self.dribbles = faults.dribble is not None

@@ -1,0 +1,301 @@
+"""
+Each fault of C{twistd multiecho --fault}, and what C{python -m echofactory.client}
+makes of it: it is noticed, and called by its name.
+"""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from peers import Certificates
+from programs import TWISTD, client, multiecho, running, untraced
+from schema import validate
+
+from echofactory import Faults, Workload
+from echofactory.faults import Fate
+from echofactory.options import ServerOptions
+
+MS = 1_000_000
+SEED = 11
+
+
+def probed(
+    faults: str, *load: str, status: int = 1, listen: Sequence[str] = ("127.0.0.1", "0")
+) -> tuple[Any, list[str]]:
+    """
+    Run both programs.
+
+    @return: the results, and the lines of the server.
+    """
+    server = ["--fault", faults, "--fault-seed", str(SEED), *listen]
+    bare = {"env": untraced()}
+    with multiecho(*server, **bare) as (program, port):
+        done = client("127.0.0.1", str(port), *load, "--json", "-", "--quiet", **bare)
+        program.end()
+    assert done.process.returncode == status, done.err
+    return validate(json.loads("\n".join(done.out))), program.out
+
+
+def stream(workload: Workload, connection: int = 1) -> bytes:
+    """Return what the client sends on one connection."""
+    script = workload.script(connection)
+    assert workload.messagesPerConnection is not None
+    return b"".join(map(script.block, range(script.end(workload.messagesPerConnection))))
+
+
+def firstDifference(faults: Faults, sent: bytes) -> tuple[int, bytes]:
+    """Return where the damaged stream first differs, and what is there instead."""
+    returned = Fate(faults, SEED, 1).damage.feed(sent)
+    pairs = enumerate(zip(sent, returned, strict=False))
+    at = next(at for at, (one, other) in pairs if one != other)
+    return at, returned[at:]
+
+
+def test_delay_and_jitter() -> None:
+    """Half the replies take the delay, give or take; none less than delay less jitter."""
+    results, _ = probed(
+        "delay=30ms,jitter=10ms", "5", "--size", "64", "--count", "20", status=0
+    )
+    assert results["messages"]["verified"] == 100
+    service = results["service_ns"]
+    assert 20 * MS <= service["min"] < 27 * MS
+    assert 26 * MS <= service["p50"] <= 36 * MS
+
+
+def test_throttle() -> None:
+    """The bytes a second that come back, on two connections, are twice the throttle."""
+    load = ["2", "--size", "16k", "--window", "4", "--duration", "2s"]
+    results, _ = probed("throttle=200k", *load, status=0)
+    achieved = results["bytes"]["received"] / results["elapsed_s"]
+    assert achieved == pytest.approx(2 * 200 * 1024, rel=0.12)
+
+
+def test_dribble() -> None:
+    """Three bytes at a time all come, each write for itself, and take their time."""
+    load = ["1", "--size", "3k", "--count", "3"]
+    results, _ = probed("dribble=3", *load, status=0)
+    assert results["messages"]["verified"] == 3
+    # A thousand turns of the reactor each.
+    assert results["service_ns"]["min"] > 8 * MS
+    _, told = probed("dribble=3", "1", "--message", "12345678", status=0,
+                     listen=["--trace", "data", "127.0.0.1", "0"])  # fmt: skip
+    echoed = [match[1] for line in told if (match := re.search(r"echoing (\S+) to", line))]
+    assert echoed == ["b'123'", "b'456'", "b'78'"]
+
+
+@pytest.mark.parametrize("fault", ["corrupt", "drop", "repeat"])
+def test_damage(fault: str) -> None:
+    """
+    It is a mismatch, in the message and at the offset where the pure part puts it,
+    with the bytes that came instead.
+    """
+    workload = Workload(size=20_000, count=50)
+    chance: dict[str, Any] = {fault: 3e-6}
+    at, instead = firstDifference(Faults(**chance), stream(workload))
+    load = ["1", "--size", "20000", "--count", "50", "--window", "50"]
+    results, _ = probed(f"{fault}=3e-6", *load)
+    assert results["failures"] == {"mismatch": 1}
+    message, offset = divmod(at, 20_000)
+    assert results["messages"]["verified"] == message
+    assert results["messages"]["mismatched"] == 1
+    text = results["examples"]["mismatch"]["detail"]
+    assert text.startswith(f"message {message + 1}, offset {offset:,}: expected b")
+    # As far as it was there when the difference was seen.
+    shown = re.search(r"received (b.*)$", text)
+    assert shown is not None
+    assert instead.startswith(eval(shown[1]))
+
+
+def test_a_last_byte_dropped() -> None:
+    """Nothing is wrong but that it never comes: a reply that times out."""
+    results, _ = probed("drop=1", "2", "--message", "x", "--reply-timeout", "300ms")
+    assert results["failures"] == {"reply-timeout": 2}
+    assert results["messages"]["unanswered"] == 2
+
+
+def test_a_byte_dropped_before_the_end() -> None:
+    """With a half-close it is the end that comes too early."""
+    results, _ = probed("drop=1", "2", "--message", "x", "--half-close")
+    assert results["failures"] == {"closed-early": 2}
+
+
+def test_a_last_byte_repeated() -> None:
+    """All is back, and then one more."""
+    results, _ = probed("repeat=1", "2", "--message", "x")
+    assert results["failures"] == {"extra-bytes": 2}
+    assert "received b'x' unasked" in results["examples"]["extra-bytes"]["detail"]
+
+
+def test_truncate() -> None:
+    """The stream ends early, after just so many bytes."""
+    results, _ = probed("truncate=64k", "3", "--size", "1M")
+    assert results["failures"] == {"closed-early": 3}
+    assert results["bytes"]["received"] == 3 * 65536
+
+
+def test_reset() -> None:
+    """As many connections as the chances have it are reset, when they have sent."""
+    expected = sum(Fate(Faults(reset=0.3), SEED, number).reset for number in range(1, 51))
+    assert 5 < expected < 30
+    results, _ = probed("reset=0.3", "50", "--size", "1k")
+    assert results["failures"] == {"reset": expected}
+    assert results["connections"]["completed"] == 50 - expected
+
+
+def test_stall() -> None:
+    """
+    Some replies wait for all of it, by the schedule; most do not wait. All
+    connections stand still at once, so that an interval has hardly a message.
+    """
+    load = ["5", "--size", "64", "--rate", "200", "--duration", "1500ms",
+            "--interval", "100ms"]  # fmt: skip
+    results, _ = probed("stall=400ms/1s", *load, status=0)
+    assert results["messages"]["verified"] == 300
+    assert 380 * MS <= results["response_ns"]["max"] <= 500 * MS
+    assert results["response_ns"]["p50"] < 100 * MS
+    assert sum(interval["messages"] == 0 for interval in results["intervals"]) >= 2
+
+
+def test_refuse() -> None:
+    """So many end early or are reset, and the server has counted the same."""
+    results, told = probed("refuse=0.2", "200", "--size", "64")
+    assert set(results["failures"]) <= {"closed-early", "reset"}
+    failed = results["connections"]["failed"]
+    # Four standard deviations.
+    assert failed == pytest.approx(40, abs=23)
+    counts = re.findall(r"refused (\d+) connections \(fault: \d+\)", "\n".join(told))
+    assert failed == sum(map(int, counts))
+    assert failed == sum(
+        Fate(Faults(refuse=0.2), SEED, number).refused for number in range(1, 201)
+    )
+
+
+def test_several_and_again() -> None:
+    """
+    Several at once, given in two ways; and the same seed fails the same connections
+    in the same way, by the same byte.
+    """
+    faults = "refuse=0.1,reset=0.1,corrupt=2e-5,delay=1ms,dribble=4k"
+    load = ["40", "--size", "10k", "--count", "2", "--connect-rate", "400"]
+
+    def failed(*arguments: str) -> dict[int, str]:
+        with multiecho(*arguments, "127.0.0.1", "0") as (_, port):
+            done = client("127.0.0.1", str(port), *load, "--trace", "connections")
+        assert done.process.returncode == 1
+        told = re.findall(
+            r"^connection (\d+) to \S+ \S+ failed: (.*?)(?:, received .*)?$",
+            "\n".join(done.out),
+            re.MULTILINE,
+        )
+        # Who is refused may learn of it by a reset, if it has sent already.
+        return {
+            int(number): re.sub("^(closed-early|reset):.*", "cut", how) for number, how in told
+        }
+
+    first = failed("--fault", faults, "--fault-seed", "3")
+    one, two = faults.split(",", 1)
+    assert failed("--fault", one, "--fault", two, "--fault-seed", "3") == first
+    fates = [Fate(Faults(refuse=0.1, reset=0.1), 3, number) for number in range(1, 41)]
+    cut = [number for number, fate in enumerate(fates, 1) if fate.refused or fate.reset]
+    assert sorted(number for number, how in first.items() if how == "cut") == cut
+    assert sum(how.startswith("mismatch: message ") for how in first.values()) > 5
+    assert failed("--fault", faults, "--fault-seed", "4") != first
+
+
+def test_the_seed_is_told() -> None:
+    """Without one, it is drawn; what is told has the same go wrong again."""
+    load = ["--size", "10k", "--count", "5"]
+    with multiecho("--fault", "corrupt=1e-3", "127.0.0.1", "0") as (program, port):
+        told = program.waitFor(r"misbehaving on purpose: (--fault \S+ --fault-seed \d+)$")[1]
+        first = client("127.0.0.1", str(port), "1", *load, "--quiet").err
+    with multiecho(*told.split(), "127.0.0.1", "0") as (_, again):
+        second = client("127.0.0.1", str(again), "1", *load, "--quiet").err
+    assert "mismatch" in first[0]
+    assert [line.replace(str(port), "") for line in first] == [
+        line.replace(str(again), "") for line in second
+    ]
+
+
+def test_over_tls(certificates: Certificates) -> None:
+    """
+    The kinds are the same: no alert, with which TLS says that all is in order, goes
+    before a reset. One that is refused has not got as far as TLS.
+    """
+    pem = certificates.pem
+    listen = f"ssl:0:interface=127.0.0.1:privateKey={pem}:certKey={pem}"
+
+    def failures(port: int) -> Any:
+        target = f"tls:localhost:{port}:trustRoots={certificates.trust}"
+        done = client("--connect", target, "-n", "5", "--size", "100k", "--json", "-",
+                      "--quiet")  # fmt: skip
+        return validate(json.loads("\n".join(done.out)))["failures"]
+
+    with multiecho("--fault", "reset=1", "--listen", listen) as (_, port):
+        assert failures(port) == {"reset": 5}
+    with multiecho("--fault", "refuse=1", "--listen", listen) as (_, port):
+        found = failures(port)
+        assert set(found) <= {"tls", "reset", "closed-early"}
+        assert sum(found.values()) == 5
+
+
+def test_over_a_unix_socket(folder: Path) -> None:
+    """What is not of TCP is the same there."""
+    path = folder / "echo.sock"
+    with multiecho("--fault", "delay=20ms,truncate=1000", "--listen", f"unix:{path}"):
+        done = client("--connect", f"unix:{path}", "-n", "3", "--size", "400", "--count", "5",
+                      "--json", "-", "--quiet")  # fmt: skip
+    results = validate(json.loads("\n".join(done.out)))
+    assert results["failures"] == {"closed-early": 3}
+    assert results["messages"]["verified"] == 6
+    assert results["service_ns"]["min"] >= 19.9 * MS
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--fault", "delay=fast"], "--fault: 'delay=fast' is not a duration such as 250ms"),
+        (["--fault", "delay"], "--fault: 'delay' is not a duration"),
+        (["--fault", "delay=0"], "--fault: 'delay=0' is not a duration of more than 0"),
+        (["--fault", ""], "--fault: '' is not a fault such as delay=20ms; they are delay, j"),
+        (["--fault", "slow=1"], "--fault: 'slow=1' is not a fault such as delay=20ms; they "),
+        (["--fault", "delay=1s,"], "--fault: '' is not a fault"),
+        (["--fault", "throttle=fast"], "--fault: 'throttle=fast' is not a size from 1 byte"),
+        (["--fault", "dribble=0"], "--fault: 'dribble=0' is not a size"),
+        (["--fault", "truncate=-1"], "--fault: 'truncate=-1' is not a size"),
+        (["--fault", "corrupt=0"], "--fault: 'corrupt=0' is not a chance of more than 0"),
+        (["--fault", "drop=2"], "--fault: 'drop=2' is not a chance of more than 0, up to 1"),
+        (["--fault", "repeat=nan"], "--fault: 'repeat=nan' is not a chance"),
+        (["--fault", "reset=1e-999"], "--fault: 'reset=1e-999' is not a chance"),
+        (["--fault", "refuse=often"], "--fault: 'refuse=often' is not a chance"),
+        (["--fault", "stall=1s"], "--fault: 'stall=1s' is not two durations, the first less"),
+        (["--fault", "stall=2s/1s"], "--fault: 'stall=2s/1s' is not two durations"),
+        (["--fault", "jitter=5ms"], "--fault: jitter: 0.005 s is not from 0 s to the delay"),
+        (["--fault", "delay=1ms", "--fault", "jitter=5ms"],
+         "--fault: jitter: 0.005 s is not from 0 s to the delay, 0.001 s"),
+        (["--fault", "delay=1s,delay=1s"], "--fault: 'delay=1s' is a second delay: give it"),
+        (["--fault", "drop=1", "--fault", "drop=1"], "--fault: 'drop=1' is a second drop"),
+        (["--fault", "drop=1", "--fault-seed", "x"], "--fault-seed: 'x' is not a whole"),
+        (["--fault-seed", "1"], "--fault-seed: there is no --fault"),
+    ],
+)  # fmt: skip
+def test_what_makes_no_sense(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line that names the option, the value and what is accepted; exit 2."""
+    with pytest.raises(SystemExit) as caught:
+        ServerOptions().parseOptions([*arguments, "127.0.0.1", "0"])
+    assert caught.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"multiecho: {said}"), line
+
+
+def test_a_malformed_fault() -> None:
+    """The same of the process."""
+    with running([*TWISTD, "multiecho", "--fault", "delay=fast"]) as program:
+        assert program.finish() == 2
+    assert program.err == [
+        "multiecho: --fault: 'delay=fast' is not a duration such as 250ms, 10s, 2m or 1h"
+    ]
