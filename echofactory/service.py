@@ -2,6 +2,7 @@
 The server and the client as Twisted services.
 """
 
+import socket
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -16,10 +17,12 @@ from twisted.internet.defer import (
     maybeDeferred,
     succeed,
 )
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
     IAddress,
     IListeningPort,
     IReactorTime,
+    IReactorUDP,
     IStreamClientEndpoint,
     IStreamServerEndpoint,
 )
@@ -28,6 +31,13 @@ from twisted.python.failure import Failure
 
 from echofactory.client import EchoClientFactory, Patience
 from echofactory.client.target import IProbeReactor, Target
+from echofactory.datagram import (
+    BUFFER_SIZE,
+    DatagramCounts,
+    DatagramGuard,
+    EchoDatagrams,
+    makeRoom,
+)
 from echofactory.descriptors import raiseDescriptorLimit
 from echofactory.listening import EndpointError, reasonText, serverEndpoint
 from echofactory.options import ServerOptions
@@ -53,27 +63,35 @@ class ListenError(Exception):
         self.endpoint = endpoint
 
 
+class IServiceReactor(IReactorTime, IReactorUDP):
+    """What an L{EchoService} asks of a reactor, besides what its endpoints do."""
+
+
 class EchoService(Service):
     """
-    Serves one L{EchoFactory} on any number of endpoints.
+    Serves one L{EchoFactory} on any number of endpoints, and the echo over UDP.
 
     Starting binds them all or none. Stopping closes the ports, leaves the open
     connections up to C{drain} seconds to finish, then cuts the rest and logs
     how many those were. It can be started again.
 
     @ivar factory: what is served.
+    @ivar datagramCounts: what came of the datagrams.
     """
 
     def __init__(
         self,
-        reactor: IReactorTime,
+        reactor: IServiceReactor,
         endpoints: Sequence[str | IStreamServerEndpoint],
         factory: EchoFactory,
         drain: float = 5.0,
+        datagrams: Sequence[tuple[str, int]] = (),
     ) -> None:
         """
         @param endpoints: server endpoint strings, or endpoints.
         @param drain: seconds, 0 or more.
+        @param datagrams: hosts and ports to echo on over UDP; port 0 has the system
+            choose.
         @raise EndpointError: if a string describes no endpoint.
         @raise ValueError: if C{drain} is less than 0.
         """
@@ -86,6 +104,9 @@ class EchoService(Service):
             (each, serverEndpoint(reactor, each) if isinstance(each, str) else each)
             for each in endpoints
         ]
+        self._datagrams = tuple(datagrams)
+        self.datagramCounts = DatagramCounts(reactor)
+        self._guard = DatagramGuard()
         self._ports: list[IListeningPort] = []
         self._pending: list[Deferred[None]] = []
 
@@ -110,7 +131,7 @@ class EchoService(Service):
         @raise ListenError: as that does.
         """
         # twist does not make the privileged start.
-        if not self._pending:
+        if not self._pending and not self._ports:
             self._listen()
         super().startService()
 
@@ -143,6 +164,29 @@ class EchoService(Service):
                 self._close()
                 raise errors[0]
         starting = False
+        for host, number in self._datagrams:
+            try:
+                self._listenUDP(host, number)
+            except (OSError, UnicodeError, CannotListenError) as error:
+                self._close()
+                at = f"[{host}]" if ":" in host else host
+                raise ListenError(f"udp {at}:{number}", error) from error
+
+    def _listenUDP(self, host: str, number: int) -> None:
+        """
+        @raise OSError: if the host's name has no address.
+        @raise UnicodeError: if it is no name.
+        @raise CannotListenError: if the port cannot be bound.
+        """
+        found = socket.getaddrinfo(host, number, type=socket.SOCK_DGRAM)
+        address = str(found[0][-1][0])
+        protocol = EchoDatagrams(
+            self._guard, self.datagramCounts, self._reactor, self.factory.trace
+        )
+        port = self._reactor.listenUDP(number, protocol, address, BUFFER_SIZE)
+        makeRoom(protocol.transport.getHandle())
+        self._ports.append(port)
+        _log.info("listening on udp {address}", address=addressText(port.getHost()))
 
     def _bound(self, port: IListeningPort) -> None:
         self._ports.append(port)
@@ -167,6 +211,7 @@ class EchoService(Service):
 
     async def _stop(self) -> None:
         await self._close()
+        self.datagramCounts.close()
         # Those of now: the service may be started again before they are closed.
         old = set(self.factory.connections)
         if old and self._drain:
@@ -282,6 +327,8 @@ def makeService(options: ServerOptions) -> EchoService:
     factory = EchoFactory(options.limits, options.trace)
     try:
         chosen = options.connectionReactor(reactor)
-        return _CommandService(chosen, options.endpoints, factory, options.drain)
+        return _CommandService(
+            chosen, options.endpoints, factory, options.drain, options.datagrams
+        )
     except EndpointError as error:
         options.refuse("listen", str(error))
