@@ -209,3 +209,8 @@ def laneOf(reactor: Any) -> Any:
     if lane is None:
         lane = _lanes[reactor] = ExpressReactor(reactor)
     return lane
+
+
+def reactorBehind(reactor: Any) -> Any:
+    """Return the reactor behind the lane, for what the lane does not carry."""
+    return reactor._reactor if isinstance(reactor, ExpressReactor) else reactor

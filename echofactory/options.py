@@ -13,12 +13,14 @@ from twisted import __version__ as twistedVersion
 from twisted.internet.endpoints import quoteStringArgument
 from twisted.python import usage
 
+from echofactory.client.datagram import MOST_BYTES
 from echofactory.client.factory import Opening, Patience
 from echofactory.express import laneOf
 from echofactory.faults import Faults
 from echofactory.parsers import (
     parseAddress,
     parseCount,
+    parseDatagramAddress,
     parseDuration,
     parseFault,
     parseGoals,
@@ -163,6 +165,7 @@ class ServerOptions(ConnectingOptions):
     The command line of C{twistd multiecho}.
 
     @ivar endpoints: server endpoint strings.
+    @ivar datagrams: hosts and ports of UDP.
     @ivar drain: seconds.
     @ivar faults: C{None}: none were asked for.
     @ivar faultSeed: C{None}: any.
@@ -242,6 +245,7 @@ twistd -n multiecho --trace data 127.0.0.1 65432
         super().__init__()
         self.endpoints: list[str] = []
         self._faults: list[str] = []
+        self.datagrams: list[tuple[str, int]] = []
 
     def opt_listen(self, endpoint: str) -> None:
         """
@@ -263,6 +267,16 @@ twistd -n multiecho --trace data 127.0.0.1 65432
         refuse=0.1 are chances of a connection.
         """
         self._faults += text.split(",")
+
+    def opt_udp(self, text: str) -> None:
+        """
+        Echo over UDP too, on this HOST:PORT, such as 127.0.0.1:7007 or [::1]:7007;
+        may be repeated; port 0 has the system choose. As a forged source address
+        can turn such an echo into a loop or a reflector, it answers no port below
+        1024, no port that is echoed here, and no address, or /64 of IPv6, more than
+        10,000 times a second (127.0.0.1 and ::1 excepted). [default: off]
+        """
+        self.datagrams.append(_read("--udp", text, parseDatagramAddress))
 
     def parseArgs(self, *arguments: str) -> None:
         if not arguments:
@@ -337,7 +351,13 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
     the highest rate at which 99 of 100 messages are back within 5 ms
 """
     optParameters: ClassVar[list[list[object]]] = [
-        ["connect", None, None, "A Twisted client endpoint to connect to, not HOST PORT."],
+        [
+            "connect",
+            None,
+            None,
+            "A Twisted client endpoint to connect to, not HOST PORT; or udp:HOST:PORT, where"
+            " each message is a datagram of at most 65507 bytes.",
+        ],
         ["connections", "n", None, "Connections to open, all at once. [default: 2]"],
         ["message-file", None, None, "Send this file's bytes, as one message."],
         ["size", None, None, "Send generated messages of so many bytes: 64, 64k, 1M or 1G."],
@@ -394,7 +414,8 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
             "reply-timeout",
             None,
             "10s",
-            "How long to wait for the next byte while something is outstanding.",
+            "How long to wait for the next byte while something is outstanding; over UDP, for"
+            " each message, which is lost then.",
         ],
         [
             "trace",
@@ -490,6 +511,8 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
             raise usage.UsageError(
                 "--half-close: TLS has no half-close; count the bytes instead"
             )
+        if (self.target or "").lower().startswith("udp:"):
+            self._refuseForDatagrams()
 
     def used(self) -> list[tuple[str, str]]:
         """Return the options that the run goes by, those that were not given too."""
@@ -562,6 +585,16 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
             halfClose=bool(self["half-close"]),
             hold=self.readIfGiven("hold", parseDuration) or 0.0,
         )
+
+    def _refuseForDatagrams(self) -> None:
+        if self.workload.halfClose:
+            raise usage.UsageError("--half-close: over UDP there is no stream to end")
+        if self.workload.longest > MOST_BYTES:
+            given = next((name for name in ("size", "message-file") if self[name]), "message")
+            raise usage.UsageError(
+                f"--{given}: {self.workload.longest:,} bytes are more than a datagram"
+                f" holds, which is {MOST_BYTES:,}"
+            )
 
     def _refuseTogether(self, one: str, other: str, why: str) -> None:
         if self[one] and self[other]:

@@ -184,6 +184,23 @@ def parseListeningPort(text: str) -> int:
     return int(text)
 
 
+def parseDatagramAddress(text: str) -> tuple[str, int]:
+    """
+    Read a host and a port to echo on over UDP, such as C{127.0.0.1:7} or C{[::1]:7}.
+
+    @raise ValueError: saying what is accepted.
+    """
+    host, _, port = text.rpartition(":")
+    try:
+        if ":" in host and not (host.startswith("[") and host.endswith("]")):
+            raise ValueError("which of the colons is before the port?")
+        return parseHost(host), parseListeningPort(port)
+    except ValueError:
+        raise ValueError(
+            "not HOST:PORT, such as 127.0.0.1:7 or [::1]:7, with a port from 0 to 65535"
+        ) from None
+
+
 def parseHost(text: str) -> str:
     """
     Read a host's name or address; IPv6 may have its brackets.

@@ -5,7 +5,7 @@ The books of a run: what was asked for, what came of it, and how long it took.
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from importlib.resources import files
@@ -53,11 +53,12 @@ class FailureKind(StrEnum):
     CLOSED_EARLY = "closed-early"
     """The peer ended its stream before every byte was back."""
     REPLY_TIMEOUT = "reply-timeout"
-    """Not one byte, or not the end of the stream, within the time given."""
+    """Not one byte, or not the end of the stream, within the time given; over UDP,
+    replies to some of the messages."""
     MISMATCH = "mismatch"
     """The peer returned something other than what was sent."""
     EXTRA_BYTES = "extra-bytes"
-    """The peer returned more than what was sent."""
+    """The peer returned more than what was sent; over UDP, a reply again."""
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,27 @@ class Kernel:
 
 
 @dataclass(kw_only=True)
+class Datagrams:
+    """
+    What became of datagrams on their way.
+
+    @ivar lost: messages that had no reply within the time given.
+    @ivar repeated: replies that came again (RFC 5560).
+    @ivar reordered: replies that came after that to a later message (RFC 4737).
+    """
+
+    lost: int = 0
+    repeated: int = 0
+    reordered: int = 0
+
+    def merge(self, other: "Datagrams") -> None:
+        """Add what became of others."""
+        self.lost += other.lost
+        self.repeated += other.repeated
+        self.reordered += other.reordered
+
+
+@dataclass(kw_only=True)
 class Results:
     """
     What came of a run, kept while it goes on.
@@ -187,6 +209,7 @@ class Results:
     @ivar sendLag: from when a message was due to the client's turning to it: the
         instrument's own error. Nothing without a rate.
     @ivar kernel: what the kernel saw.
+    @ivar datagrams: what became of them; C{None}: it was a run of streams.
     @ivar intervals: the run, piece by piece.
     @ivar recent: the response times of the last of them.
     @ivar findRate: the JSON's C{find_rate}, if the run belongs to a search.
@@ -220,6 +243,7 @@ class Results:
     service: Latency = field(default_factory=Latency)
     sendLag: Latency = field(default_factory=Latency)
     kernel: Kernel = field(default_factory=Kernel)
+    datagrams: Datagrams | None = None
     intervals: list[Interval] = field(default_factory=list)
     recent: Latency = field(default_factory=Latency)
     findRate: dict[str, object] | None = None
@@ -301,12 +325,16 @@ class Results:
             return "failed"
         return "ok" if self.completed == self.requested else "failed"
 
-    def connectionEstablished(self, connectNs: int) -> None:
-        """A connection was made, C{connectNs} after it was asked for."""
+    def connectionEstablished(self, connectNs: int | None) -> None:
+        """
+        A connection was made, C{connectNs} after it was asked for; C{None}: there is
+        nothing to wait for.
+        """
         self.established += 1
         self.open += 1
         self.peakOpen = max(self.peakOpen, self.open)
-        self.connect.record(connectNs)
+        if connectNs is not None:
+            self.connect.record(connectNs)
 
     def connectionFailed(self, failure: ConnectionFailure) -> None:
         """A connection will not do its job."""
@@ -355,6 +383,7 @@ class Results:
                 "max": max(rates, default=None),
             },
             "tcp": self.kernel.asJSON(),
+            "datagrams": asdict(self.datagrams) if self.datagrams is not None else None,
             "response_ns": self.response.asJSON(),
             "service_ns": self.service.asJSON(),
             "connect_ns": self.connect.asJSON(),
@@ -401,6 +430,7 @@ class Results:
     def _fromJSON(cls, written: dict[str, Any]) -> "Results":
         connections, messages = written["connections"], written["messages"]
         rate, histograms = written["rate"], written["histograms"]
+        datagrams = written["datagrams"]
         return cls(
             target=written["target"],
             workload=written["workload"],
@@ -427,6 +457,7 @@ class Results:
             service=Latency.decoded(histograms["service"]),
             sendLag=Latency.decoded(histograms["send_lag"]),
             kernel=Kernel.fromJSON(written["tcp"]),
+            datagrams=Datagrams(**datagrams) if datagrams is not None else None,
             intervals=intervalsFromJSON(written["intervals"]),
             findRate=written["find_rate"],
             rateAsked=rate["asked"],
@@ -459,7 +490,7 @@ def merged(runs: Sequence[Results]) -> Results:
     The connections open at once are the sum of each run's most: no more than those.
 
     @raise ValueError: if they did not go on side by side, had not the same workload,
-        or one is a search.
+        one is a search, or some are of datagrams and others of streams.
     """
     if max(run.started for run in runs) > min(
         run.started + timedelta(microseconds=run.elapsedNs / 1000) for run in runs
@@ -473,6 +504,8 @@ def merged(runs: Sequence[Results]) -> Results:
         requested=0,
         interrupted=any(run.interrupted for run in runs),
     )
+    if first.datagrams is not None:
+        whole.datagrams = Datagrams()
     if first.rateAsked is not None:
         whole.rateAsked = sum(run.rateAsked or 0.0 for run in runs)
     pieces = []
@@ -484,6 +517,8 @@ def merged(runs: Sequence[Results]) -> Results:
             first.rateAsked is None
         ):
             raise ValueError("the workloads differ")
+        if (run.datagrams is None) != (first.datagrams is None):
+            raise ValueError("one is of datagrams, another of streams")
         for name in _SUMMED:
             setattr(whole, name, getattr(whole, name) + getattr(run, name))
         whole.failures += run.failures
@@ -493,6 +528,8 @@ def merged(runs: Sequence[Results]) -> Results:
         whole.service.add(run.service)
         whole.sendLag.add(run.sendLag)
         whole.kernel.merge(run.kernel)
+        if whole.datagrams is not None and run.datagrams is not None:
+            whole.datagrams.merge(run.datagrams)
         offset = (run.started - first.started) // timedelta(microseconds=1) * 1000
         pieces.append((offset, run.intervals))
         whole.elapsedNs = max(whole.elapsedNs, offset + run.elapsedNs)

@@ -2,6 +2,7 @@
 The server and the client as Twisted services.
 """
 
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -17,10 +18,12 @@ from twisted.internet.defer import (
     maybeDeferred,
     succeed,
 )
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
     IAddress,
     IListeningPort,
     IReactorTime,
+    IReactorUDP,
     IStreamClientEndpoint,
     IStreamServerEndpoint,
 )
@@ -30,6 +33,13 @@ from twisted.python.failure import Failure
 from echofactory.client import EchoClientFactory, Patience
 from echofactory.client.target import IProbeReactor, Target
 from echofactory.counts import Counts, PeerCounts, WorkerState
+from echofactory.datagram import (
+    BUFFER_SIZE,
+    DatagramCounts,
+    DatagramGuard,
+    EchoDatagrams,
+    makeRoom,
+)
 from echofactory.descriptors import raiseDescriptorLimit
 from echofactory.faulty import FaultyEchoFactory
 from echofactory.listening import EndpointError, ListenError, serverEndpoint
@@ -43,27 +53,35 @@ from echofactory.workload import Workload
 _log = Logger()
 
 
+class IServiceReactor(IReactorTime, IReactorUDP):
+    """What an L{EchoService} asks of a reactor, besides what its endpoints do."""
+
+
 class EchoService(Service):
     """
-    Serves one L{EchoFactory} on any number of endpoints.
+    Serves one L{EchoFactory} on any number of endpoints, and the echo over UDP.
 
     Starting binds them all or none. Stopping closes the ports, leaves the open
     connections up to C{drain} seconds to finish, then cuts the rest and logs
     how many those were. It can be started again.
 
     @ivar factory: what is served.
+    @ivar datagramCounts: what came of the datagrams.
     """
 
     def __init__(
         self,
-        reactor: IReactorTime,
+        reactor: IServiceReactor,
         endpoints: Sequence[str | IStreamServerEndpoint],
         factory: EchoFactory,
         drain: float = 5.0,
+        datagrams: Sequence[tuple[str, int]] = (),
     ) -> None:
         """
         @param endpoints: server endpoint strings, or endpoints.
         @param drain: seconds, 0 or more.
+        @param datagrams: hosts and ports to echo on over UDP; port 0 has the system
+            choose.
         @raise EndpointError: if a string describes no endpoint.
         @raise ValueError: if C{drain} is less than 0.
         """
@@ -76,6 +94,9 @@ class EchoService(Service):
             (each, serverEndpoint(reactor, each) if isinstance(each, str) else each)
             for each in endpoints
         ]
+        self._datagrams = tuple(datagrams)
+        self.datagramCounts = DatagramCounts(reactor)
+        self._guard = DatagramGuard()
         self._ports: list[IListeningPort] = []
         self._pending: list[Deferred[None]] = []
         self._draining = False
@@ -119,7 +140,7 @@ class EchoService(Service):
         @raise ListenError: as that does.
         """
         # twist does not make the privileged start.
-        if not self._pending:
+        if not self._pending and not self._ports:
             self._listen()
         super().startService()
 
@@ -152,6 +173,29 @@ class EchoService(Service):
                 self._close()
                 raise errors[0]
         starting = False
+        for host, number in self._datagrams:
+            try:
+                self._listenUDP(host, number)
+            except (OSError, UnicodeError, CannotListenError) as error:
+                self._close()
+                at = f"[{host}]" if ":" in host else host
+                raise ListenError(f"udp {at}:{number}", error) from error
+
+    def _listenUDP(self, host: str, number: int) -> None:
+        """
+        @raise OSError: if the host's name has no address.
+        @raise UnicodeError: if it is no name.
+        @raise CannotListenError: if the port cannot be bound.
+        """
+        found = socket.getaddrinfo(host, number, type=socket.SOCK_DGRAM)
+        address = str(found[0][-1][0])
+        protocol = EchoDatagrams(
+            self._guard, self.datagramCounts, self._reactor, self.factory.trace
+        )
+        port = self._reactor.listenUDP(number, protocol, address, BUFFER_SIZE)
+        makeRoom(protocol.transport.getHandle())
+        self._ports.append(port)
+        _log.info("listening on udp {address}", address=addressText(port.getHost()))
 
     def _bound(self, port: IListeningPort) -> None:
         self._ports.append(port)
@@ -189,6 +233,7 @@ class EchoService(Service):
 
     async def _drainAndCut(self) -> None:
         await self._close()
+        self.datagramCounts.close()
         # Those of now: the service may be started again before they are closed.
         old = set(self.factory.connections)
         if old and self._drain:
@@ -288,17 +333,19 @@ class _Command(Service):
     process, and a second signal the end of draining.
     """
 
-    def __init__(self, reactor: Any, serving: EchoService | Workers) -> None:
+    def __init__(self, reactor: Any, serving: Sequence[EchoService | Workers]) -> None:
         self._reactor = reactor
         self._serving = serving
 
     def privilegedStartService(self) -> None:
         super().privilegedStartService()
-        self._start(self._serving.privilegedStartService)
+        for each in self._serving:
+            self._start(each.privilegedStartService)
 
     def startService(self) -> None:
         super().startService()
-        self._start(self._serving.startService)
+        for each in self._serving:
+            self._start(each.startService)
 
     def _start(self, start: Callable[[], None]) -> None:
         try:
@@ -308,14 +355,15 @@ class _Command(Service):
             print(f"multiecho: {error}", file=sys.__stderr__)
             raise _CommandError(str(error)) from None
 
-    def stopService(self) -> Deferred[None]:
+    def stopService(self) -> Deferred[list[None]]:
         super().stopService()
         for number in (SIGINT, SIGTERM):
             signal(number, self._hurry)
-        return self._serving.stopService()
+        return gatherResults([each.stopService() for each in self._serving])
 
     def _hurry(self, *_: object) -> None:
-        self._reactor.callFromThread(self._serving.cut)
+        for each in self._serving:
+            self._reactor.callFromThread(each.cut)
 
 
 Options = ServerOptions
@@ -339,16 +387,29 @@ def makeService(options: ServerOptions) -> Service:
 
     reactor: Any = chosen
     raiseDescriptorLimit()
-    serving: EchoService | Workers
+    serving: list[EchoService | Workers] = []
     try:
-        if options.workers is not None:
-            serving = Workers(
-                reactor, options.endpoints, options.words, options.workers, options.drain
+        if options.workers is None:
+            factory = makeFactory(options, options.limits, reactor)
+            serving.append(
+                _CommandEcho(
+                    options.connectionReactor(reactor),
+                    options.endpoints,
+                    factory,
+                    options.drain,
+                    options.datagrams,
+                )
             )
         else:
-            factory = makeFactory(options, options.limits, reactor)
-            transports = options.connectionReactor(reactor)
-            serving = _CommandEcho(transports, options.endpoints, factory, options.drain)
+            if options.datagrams:
+                # They are of no connection: this process serves them itself.
+                alone = EchoFactory(reactor=reactor)
+                serving.append(EchoService(reactor, [], alone, 0.0, options.datagrams))
+            serving.append(
+                Workers(
+                    reactor, options.endpoints, options.words, options.workers, options.drain
+                )
+            )
     except EndpointError as error:
         options.refuse("listen", str(error))
     return _Command(reactor, serving)

@@ -63,6 +63,14 @@ def blockGenerator(connection: int, size: int) -> Callable[[int, int], bytes]:
     return generate
 
 
+def messageNumber(block: bytes) -> int | None:
+    """
+    Return the message's number that a generated block opens with; C{None}, if it is
+    too short for one. Whether it is true only a comparison can tell.
+    """
+    return _HEADER.unpack_from(block)[1] if len(block) >= _HEADER.size else None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Workload:
     """
@@ -140,6 +148,16 @@ class Workload:
         rounds, rest = divmod(total, len(self.messages))
         lengths = [len(message) for message in self.messages]
         return rounds * sum(lengths) + sum(lengths[:rest])
+
+    @property
+    def longest(self) -> int:
+        """Bytes of its longest message."""
+        return self.size if self.size is not None else max(map(len, self.messages))
+
+    @property
+    def numbered(self) -> bool:
+        """Whether its messages carry their numbers (L{messageNumber})."""
+        return self.size is not None and self.size >= _HEADER.size
 
     @property
     def outstanding(self) -> int | None:

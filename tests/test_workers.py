@@ -280,6 +280,15 @@ def test_the_prefix_is_for_any_program(prefix: str, tmp_path: Path) -> None:
             answers.add(answer.rpartition(b"\r\n")[2])
 
 
+def test_datagrams_beside_workers() -> None:
+    """The process that looks after them serves UDP itself."""
+    with workers("--udp", "127.0.0.1:0", "--trace", "none") as (server, port):
+        udp = server.waitFor(r"listening on udp \('127.0.0.1', (\d+)\)")[1]
+        for target in (f"udp:127.0.0.1:{udp}", f"tcp:127.0.0.1:{port}"):
+            done = client("--connect", target, "-n", "4", "--size", "64", "--quiet")
+            assert done.process.returncode == 0, done.err
+
+
 def test_twist_too() -> None:
     """The other of Twisted's programs."""
     with running(

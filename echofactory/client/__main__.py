@@ -39,7 +39,7 @@ from echofactory.report.text import failureLines, report
 from echofactory.results import Results
 from echofactory.schedule import Rate
 from echofactory.server import EchoFactory
-from echofactory.service import EchoService
+from echofactory.service import EchoService, IServiceReactor
 from echofactory.trace import Trace
 from echofactory.workload import Workload
 
@@ -51,7 +51,7 @@ _INTRODUCTION = (
 )
 
 
-class IClientReactor(IReactorCore, IProbeReactor):
+class IClientReactor(IReactorCore, IProbeReactor, IServiceReactor):
     """What the program asks of the reactor, besides what the endpoint does."""
 
 

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter_ns
+from typing import TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError, maybeDeferred
 from twisted.internet.error import DNSLookupError
@@ -14,15 +15,19 @@ from twisted.internet.protocol import ClientFactory, Factory
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from echofactory.client.connection import Connection
+from echofactory.client.datagram import DatagramClient, refuseUnfit
 from echofactory.client.kernel import kernelView
 from echofactory.client.pacer import Pacer
 from echofactory.client.protocol import EchoClient
 from echofactory.client.target import IProbeReactor, Target
-from echofactory.results import ConnectionFailure, FailureKind, Results
+from echofactory.results import ConnectionFailure, Datagrams, FailureKind, Results
 from echofactory.trace import Trace, addressText, dataText
 from echofactory.workload import Workload
 
 _log = Logger()
+
+C = TypeVar("C", bound=Connection)
 
 _OPENED_AT_ONCE = 32
 """Connections asked for before the reactor has its turn: while it waits for
@@ -70,8 +75,8 @@ class Opening:
 
 class EchoClientFactory(ClientFactory):
     """
-    Opens N connections to an echo server, each an L{EchoClient}, and keeps the
-    books of the run.
+    Opens N connections to an echo server, each an L{EchoClient}, or over UDP a
+    L{DatagramClient}, and keeps the books of the run.
 
     A factory serves one run.
 
@@ -125,7 +130,8 @@ class EchoClientFactory(ClientFactory):
         self._settling = settling
         self._settled: IDelayedCall | None = None
         self.watchers: list[Callable[[Results], None]] = []
-        self._clients: set[EchoClient] = set()
+        self._kind: type[Connection] = EchoClient
+        self._clients: set[Connection] = set()
         self._begun = False
         # Connections to ask for, those asked for, and those of them that are
         # neither up nor have failed.
@@ -140,7 +146,7 @@ class EchoClientFactory(ClientFactory):
         self._sendingAt = 0
         # The connections that the schedule's messages go to in turn; and those
         # messages that wait for a connection of their own (churn).
-        self._ready: list[EchoClient] = []
+        self._ready: list[Connection] = []
         self._turn = 0
         self._due: deque[int] = deque()
         self._resolving: Deferred[None] | None = None
@@ -149,11 +155,15 @@ class EchoClientFactory(ClientFactory):
 
     def buildProtocol(self, addr: IAddress | None) -> EchoClient:  # type: ignore[override]
         """Make the next connection's protocol."""
+        return self._next(EchoClient)
+
+    def _next(self, kind: type[C]) -> C:
+        """Make the next connection."""
         self._asked += 1
         self._connecting += 1
         if self.workload.churn:
             self.results.requested += 1
-        client = EchoClient(self, self._asked)
+        client = kind(self, self._asked)
         self._clients.add(client)
         return client
 
@@ -166,6 +176,8 @@ class EchoClientFactory(ClientFactory):
 
         @param endpoint: a client endpoint string, or an endpoint.
         @raise EndpointError: if the string describes no endpoint.
+        @raise ValueError: if the endpoint is of UDP, and the workload does not go in
+            datagrams.
         @raise RuntimeError: if this factory has run already.
         """
         if self._begun:
@@ -179,6 +191,10 @@ class EchoClientFactory(ClientFactory):
         self._text = self.results.target = repr(endpoint)
         if isinstance(endpoint, Target):
             self._text, self.results.target = endpoint.text, endpoint.description
+            if endpoint.datagrams:
+                refuseUnfit(self.workload)
+                self._kind = DatagramClient
+                self.results.datagrams = Datagrams()
 
         self.results.beganAt = self.clock()
         sweeper = self._every(
@@ -266,7 +282,7 @@ class EchoClientFactory(ClientFactory):
             self._openLater = self.reactor.callLater(0, self._openSome)
 
     def _open(self) -> None:
-        client = self.buildProtocol(None)
+        client = self._next(self._kind)
         if self.trace >= Trace.CONNECTIONS:
             _log.info(
                 "starting connection {number} to {target}",
@@ -382,10 +398,14 @@ class EchoClientFactory(ClientFactory):
         if self._asked == self._connections and not self._connecting and self._ready:
             self._beginSending()
 
-    # What an EchoClient tells.
+    # What a Connection tells.
 
-    def connectionUp(self, client: EchoClient, connectNs: int) -> None:
-        """An L{EchoClient} tells that it is connected."""
+    def connectionUp(self, client: Connection, connectNs: int | None) -> None:
+        """
+        A L{Connection} tells that it is connected.
+
+        @param connectNs: since it was asked for; C{None}: there was no wait for it.
+        """
         self.results.connectionEstablished(connectNs)
         if not self.results.firstAt:
             self.results.firstAt = self.clock()
@@ -393,16 +413,16 @@ class EchoClientFactory(ClientFactory):
             self._ready.append(client)
             self._oneIsDecided()
 
-    def connectionSettled(self, client: EchoClient) -> None:
-        """An L{EchoClient} tells that its outcome is known, before it closes."""
+    def connectionSettled(self, client: Connection) -> None:
+        """A L{Connection} tells that its outcome is known, before it closes."""
         view = kernelView(client.transport)
         if view is not None:
             self.results.kernel.add(*view)
         if client in self._ready:
             self._ready.remove(client)
 
-    def connectionOver(self, client: EchoClient) -> None:
-        """An L{EchoClient} tells that its transport is gone, or never came."""
+    def connectionOver(self, client: Connection) -> None:
+        """A L{Connection} tells that its transport is gone, or never came."""
         self._clients.discard(client)
         if client.established:
             self.results.open -= 1
@@ -428,7 +448,7 @@ class EchoClientFactory(ClientFactory):
         self, number: int, peer: IAddress | None, kind: FailureKind, detail: str
     ) -> None:
         """
-        An L{EchoClient} tells that it cannot do its job.
+        A L{Connection} tells that it cannot do its job.
 
         @param peer: at the other end; C{None}, if it never was connected.
         """
@@ -444,7 +464,7 @@ class EchoClientFactory(ClientFactory):
             )
 
     def traceClosing(self, number: int) -> None:
-        """An L{EchoClient} tells that it has done its job and closes."""
+        """A L{Connection} tells that it has done its job and closes."""
         if self.trace >= Trace.CONNECTIONS:
             _log.info("closing connection {number}", number=number)
 
@@ -464,10 +484,10 @@ class _Only(Factory):
 
     noisy = False
 
-    def __init__(self, client: EchoClient) -> None:
+    def __init__(self, client: Connection) -> None:
         self._client = client
 
-    def buildProtocol(self, addr: IAddress | None) -> EchoClient:  # type: ignore[override]
+    def buildProtocol(self, addr: IAddress | None) -> Connection:  # type: ignore[override]
         return self._client
 
 

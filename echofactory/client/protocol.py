@@ -5,94 +5,50 @@ One connection of the client: it sends its script and checks what comes back.
 from collections import deque
 from typing import TYPE_CHECKING
 
-from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
-    IDelayedCall,
+    IAddress,
     IHalfCloseableProtocol,
     IHandshakeListener,
     INegotiated,
-    IProtocol,
     IPushProducer,
 )
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from echofactory.client.connection import Connection
 from echofactory.client.failures import classify
 from echofactory.echo import IEchoTransport, releaseClosing, turnOffNagle
 from echofactory.listening import reasonText
 from echofactory.results import FailureKind
-from echofactory.trace import Trace
 from echofactory.workload import BLOCK_SIZE, EchoMismatch, StreamFault, StreamVerifier
 
 if TYPE_CHECKING:
     from echofactory.client.factory import EchoClientFactory
 
-_NO_LIMIT = 1 << 62
-
 
 @implementer(IHalfCloseableProtocol, IHandshakeListener, IPushProducer)
-class EchoClient(Protocol):
+class EchoClient(Connection, Protocol):
     """
     Sends one connection's share of a workload, as fast as the window and the
     transport take it, and compares every byte that comes back.
 
-    It is settled once its outcome is known: completed, failed, or given up
-    because the run was interrupted. It is over when the transport is gone.
-
-    @ivar number: this connection's, from 1.
-    @ivar established: whether it has been connected, TLS handshake included.
-    @ivar settled: whether its outcome is known.
-    @ivar connecting: what comes of the attempt to connect it, if the factory's
-        run made it.
-    @ivar askedAt: when the connection was asked for; C{perf_counter_ns}.
     @ivar progressAt: when it last got on: was connected, received something,
         or was settled.
     """
 
-    factory: "EchoClientFactory"
     transport: IEchoTransport
-    connecting: Deferred[IProtocol] | None = None
 
     def __init__(self, factory: "EchoClientFactory", number: int) -> None:
-        workload = factory.workload
-        self.factory = factory
-        self.number = number
-        self.established = False
-        self.settled = False
-        self._results = factory.results
-        self._recordResponse = factory.results.response.record
-        self._recordService = factory.results.service.record
-        self._clock = factory.clock
-        self._script = workload.script(number)
+        super().__init__(factory, number)
         self._verifier = StreamVerifier(self._script)
-        # The next block to send, the one to stop before as yet, and whether that
-        # one is the last.
-        self._next = 0
-        self._end = 0
-        self._final = False
-        self._messagesDue = 0
-        self._scheduled = workload.rate is not None
-        if not self._scheduled:
-            messages = 1 if workload.churn else workload.messagesPerConnection
-            self._final = messages is not None
-            self._end = self._script.end(messages) if messages is not None else _NO_LIMIT
         self._allOut = False
-        self._window = workload.outstanding or _NO_LIMIT
-        self._halfClose = workload.halfClose
-        self._tracing = factory.trace >= Trace.DATA
-        # Of the messages that are out: when each was sent, and when it was due.
+        self._halfClose = factory.workload.halfClose
+        # When each of the messages was sent that are out.
         self._sentAt: deque[int] = deque()
-        self._dueAt: deque[int] = deque()
         self._paused = False
-        self._held: IDelayedCall | None = None
-        self.askedAt = self.progressAt = self._clock()
-
-    def notConnected(self, reason: Failure) -> None:
-        """The attempt to connect has failed, or was cancelled."""
-        self._fail(*classify(reason.value))
-        self.factory.connectionOver(self)
+        self.progressAt = self.askedAt
 
     def connectionMade(self) -> None:
         turnOffNagle(self.transport)
@@ -125,29 +81,6 @@ class EchoClient(Protocol):
         self.transport.registerProducer(self, True)
         self.factory.connectionUp(self, self.progressAt - self.askedAt)
         self._send()
-
-    def messageDue(self, dueAt: int) -> None:
-        """
-        Send another message, as soon as the connection and the window let it.
-
-        @param dueAt: when the schedule wanted it sent; C{perf_counter_ns}.
-        """
-        self._dueAt.append(dueAt)
-        self._messagesDue += 1
-        self._end = self._script.end(self._messagesDue)
-        if self.established:
-            self._send()
-
-    def finish(self) -> None:
-        """Begin no message that is not due yet, and close when all are back."""
-        if self._final or self.settled:
-            return
-        self._final = True
-        if not self._scheduled:
-            message, offset = self._script.place(self._next)
-            self._end = self._script.end(message) if offset else self._next
-        if self.established:
-            self._send()
 
     def _send(self) -> None:
         """Send what the window and the transport have room for."""
@@ -271,47 +204,6 @@ class EchoClient(Protocol):
             self._fail(kind, detail)
         self.factory.connectionOver(self)
 
-    def _complete(self) -> None:
-        """All is back: close, once it has been held open for as long as is asked."""
-        if self.settled or self._held is not None:
-            return
-        hold = self.factory.workload.hold
-        if hold:
-            self._held = self.factory.reactor.callLater(hold, self._release)
-        else:
-            self._release()
-
-    def _release(self) -> None:
-        self._held = None
-        self._settle()
-        self._results.completed += 1
-        self.factory.traceClosing(self.number)
-        self.transport.loseConnection()
-
-    def _fail(self, kind: FailureKind, detail: str) -> None:
-        if not self.settled:
-            self._settle()
-            peer = self.transport.getPeer() if self.transport is not None else None
-            self.factory.connectionFailed(self.number, peer, kind, detail)
-            self._abort()
-
-    def _settle(self) -> None:
-        """The outcome is known: send nothing more, expect nothing more."""
-        self.settled = True
-        self.progressAt = self._clock()
-        self._final = True
-        self._end = self._next
-        self._results.unanswered += len(self._sentAt)
-        self._sentAt.clear()
-        self._dueAt.clear()
-        if self._held is not None:
-            self._held.cancel()
-            self._held = None
-        if self.established:
-            self.factory.connectionSettled(self)
-        if self.transport is not None:
-            self.transport.unregisterProducer()
-
     def sweep(self, now: int) -> None:
         """
         Give up what has taken too long.
@@ -342,17 +234,25 @@ class EchoClient(Protocol):
         detail = f"not connected after {self.factory.patience.connect:g} s"
         self._fail(FailureKind.CONNECT_TIMEOUT, detail)
 
-    def giveUp(self) -> None:
-        """The run was interrupted: the outcome will not be known."""
-        if not self.settled:
-            self._settle()
-        self._abort()
+    def _forget(self) -> int:
+        outstanding = len(self._sentAt)
+        self._sentAt.clear()
+        return outstanding
 
-    def _abort(self) -> None:
+    def _settle(self) -> None:
+        super()._settle()
+        self.progressAt = self._clock()
         if self.transport is not None:
-            self.transport.abortConnection()
-        elif self.connecting is not None:
-            self.connecting.cancel()
+            self.transport.unregisterProducer()
+
+    def _peer(self) -> IAddress | None:
+        return self.transport.getPeer() if self.transport is not None else None
+
+    def _close(self) -> None:
+        self.transport.loseConnection()
+
+    def _cut(self) -> None:
+        self.transport.abortConnection()
 
     def pauseProducing(self) -> None:
         self._paused = True

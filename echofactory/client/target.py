@@ -24,7 +24,8 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import implementer
 
-from echofactory.express import laneOf
+from echofactory.client.datagram import DatagramEndpoint
+from echofactory.express import laneOf, reactorBehind
 from echofactory.listening import SEPARATOR, EndpointError, joined
 
 
@@ -32,20 +33,25 @@ class IProbeReactor(IReactorPluggableNameResolver, IReactorTime):
     """What a probe asks of a reactor, besides what its endpoint does."""
 
 
-_TO_HOSTS = ("tcp", "ssl", "tls")
+_TO_HOSTS = ("tcp", "ssl", "tls", "udp")
+_UDP_OPTIONS = {"host", "port", "bindAddress"}
+_BRACKETED = re.compile(r"\[([0-9a-fA-F:.%]*)\]")
 _ESCAPE = re.compile(r"\\(.)")
 
 
 @implementer(IStreamClientEndpoint)
 class Target:
     """
-    The endpoint that a client endpoint string describes.
+    The endpoint that a client endpoint string describes; C{udp:HOST:PORT}, which is
+    none of Twisted's, is that of sockets which send datagrams.
 
     A name with several addresses is tried at each in turn, beginning with the
-    one that answered last; the time for connecting is divided among them.
+    one that answered last; the time for connecting is divided among them. Over UDP
+    nothing answers, so that it is the first address there is a way to.
 
     @ivar description: the string.
     @ivar text: the target for a person: C{('127.0.0.1', 7)} for plain TCP.
+    @ivar datagrams: whether it is of UDP.
     """
 
     def __init__(
@@ -73,10 +79,19 @@ class Target:
         self._sources = tuple(sources) or (None,)
         self._turn = 0
         self._works = 0
+        # For each source, the addresses to try.
+        self._endpoints: list[list[IStreamClientEndpoint]] = []
+        kind, *arguments = SEPARATOR.split(description)
+        self.datagrams = kind.lower() == "udp"
         try:
-            # For each source, the addresses to try.
-            self._endpoints = [[clientFromString(reactor, description)]]
-            kind, *arguments = SEPARATOR.split(description)
+            if not self.datagrams:
+                self._endpoints = [[clientFromString(reactor, description)]]
+            elif description is not self.description:
+                raise ValueError("the fast lane carries no datagrams")
+            else:
+                # As the server takes it, and URLs: [::1].
+                plain = _BRACKETED.sub(lambda match: match[1].replace(":", r"\:"), description)
+                _, *arguments = SEPARATOR.split(plain)
             if kind.lower() in _TO_HOSTS:
                 self._readHost(kind.lower(), arguments)
             if sources and self._host is None:
@@ -96,12 +111,16 @@ class Target:
             self._options[name] = _ESCAPE.sub(r"\1", value)
         if "endpoint" in self._options:
             return
+        if self.datagrams and not {"host", "port"} <= self._options.keys() <= _UDP_OPTIONS:
+            raise ValueError("not udp:HOST:PORT, with or without :bindAddress=ADDRESS")
         port = int(self._options["port"])
         if not 0 < port < 65536:
             raise ValueError(f"port {port} is not from 1 to 65535")
         self._host = self._options["host"]
         if kind == "tcp":
             self.text = repr((self._host, port))
+        elif kind == "udp":
+            self.text = f"udp {(self._host, port)!r}"
 
     async def resolve(self) -> None:
         """
@@ -119,7 +138,7 @@ class Target:
         timeout = ceil(self._connectTimeout / len(addresses))
         self._endpoints = [
             [
-                clientFromString(self._reactor, self._at(address, timeout, source))
+                self._endpoint(address, timeout, source)
                 for address in addresses
                 if source is None or ip_address(source).version == ip_address(address).version
             ]
@@ -128,6 +147,18 @@ class Target:
         if [] in self._endpoints:
             source = self._sources[self._endpoints.index([])]
             raise DNSLookupError(f"no address to connect to from {source}")
+
+    def _endpoint(
+        self, address: str, timeout: int, source: str | None
+    ) -> IStreamClientEndpoint:
+        if self.datagrams:
+            source = source or self._options.get("bindAddress")
+            port = int(self._options["port"])
+            return DatagramEndpoint(reactorBehind(self._reactor), address, port, source)
+        endpoint: IStreamClientEndpoint = clientFromString(
+            self._reactor, self._at(address, timeout, source)
+        )
+        return endpoint
 
     def _at(self, address: str, timeout: int, source: str | None) -> str:
         """Return the endpoint string, with an address in the place of the name."""

@@ -62,6 +62,13 @@ def _latency(name: str, field: str) -> Callable[[Results], float | None]:
     return read
 
 
+def _datagrams(field: str) -> Callable[[Results], float | None]:
+    def read(results: Results) -> float | None:
+        return getattr(results.datagrams, field, None)
+
+    return read
+
+
 _ROWS = (
     _Row("connections", lambda results: results.requested, _count),
     _Row("failed", lambda results: results.failed, _count),
@@ -70,6 +77,9 @@ _ROWS = (
     _Row("messages achieved", lambda results: results.achieved, _perSecond),
     _Row("received", lambda results: results.bytesPerSecond, _bytesPerSecond),
     _Row("segments sent again", lambda results: results.kernel.retransmits, _count),
+    _Row("datagrams lost", _datagrams("lost"), _count),
+    _Row("datagrams repeated", _datagrams("repeated"), _count),
+    _Row("datagrams reordered", _datagrams("reordered"), _count),
     _Row("connect time p50", _latency("connect", "p50"), durationText),
     _Row("connect time p99", _latency("connect", "p99"), durationText),
     _Row("response time p50", _latency("response", "p50"), durationText),

@@ -75,6 +75,17 @@ def _kernelText(kernel: Kernel) -> str:
     )
 
 
+def _pathText(results: Results) -> tuple[str, str]:
+    """Return what is known of the path, by name."""
+    datagrams = results.datagrams
+    if datagrams is None:
+        return "tcp", _kernelText(results.kernel)
+    return "datagrams", (
+        f"{datagrams.lost:,} lost, {datagrams.repeated:,} repeated,"
+        f" {datagrams.reordered:,} reordered"
+    )
+
+
 def _verdictText(results: Results) -> str:
     if results.verdict == "ok":
         return "ok: every byte came back"
@@ -128,7 +139,7 @@ def summary(results: Results) -> list[tuple[str, str]]:
         ),
         ("elapsed", durationText(results.elapsedNs)),
         ("rate", _rateText(results)),
-        ("tcp", _kernelText(results.kernel)),
+        _pathText(results),
         *(
             ("failures" if index == 0 else "", _failureText(results, kind))
             for index, kind in enumerate(sorted(results.failures))

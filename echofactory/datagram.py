@@ -1,0 +1,222 @@
+"""
+The echo over UDP (RFC 862).
+
+A datagram's source address can be forged. An echo that answers whatever comes can be
+made to talk to another such service, or to itself, without end (CERT CA-1996-01,
+CVE-1999-0103, VU#417980), and to send what it is sent on to someone who never asked.
+So some are not answered: L{DatagramGuard} says which.
+"""
+
+import socket
+from collections import Counter
+from enum import StrEnum
+from typing import Any
+
+from twisted.internet.error import MessageLengthError
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.protocol import DatagramProtocol
+from twisted.logger import Logger
+
+from echofactory.trace import Trace, dataText
+
+_log = Logger()
+
+LOWEST_PORT = 1024
+"""Below it are the well-known services, many of which answer anything."""
+RATE = 10_000
+"""Datagrams a second that are answered to one source address."""
+SOURCES = 65_536
+"""Source addresses that are answered within a second."""
+BUFFER_SIZE = 65_536
+"""Bytes: no datagram is longer."""
+ROOM = 4 << 20
+"""Bytes, asked of the kernel for datagrams that wait to be read. Its own choice holds
+some 250 small ones; it grants up to C{net.core.rmem_max}."""
+
+_MAPPED = bytes(10) + b"\xff\xff"
+_PREFIX_SIZE = 8
+
+
+def makeRoom(handle: socket.socket) -> None:
+    """Have a socket hold the datagrams that come in a burst."""
+    handle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, ROOM)
+
+
+class Refusal(StrEnum):
+    """Why a datagram is not answered."""
+
+    LOW_PORT = "from a port below 1024"
+    OWN_PORT = "from a port that is echoed here"
+    RATE = "over the rate of their source"
+    SOURCES = "from too many sources at once"
+    UNSENT = "that the system would not send"
+
+
+class DatagramGuard:
+    """
+    Decides which datagrams are answered.
+
+    Not those from a port below L{LOWEST_PORT}. Nor those from a port that is echoed
+    here, whatever the address: this machine has many, and two machines that echo on
+    one port would answer each other for ever. Nor more than C{rate} within a second to
+    one address, or to one /64 of IPv6, which is what a single host may have. The
+    loopback interface's own addresses have no such limit: no network can send from
+    them.
+
+    @ivar ports: those that are echoed.
+    """
+
+    def __init__(self, rate: int = RATE, sources: int = SOURCES) -> None:
+        """
+        @param rate: datagrams a second for one source, 1 or more.
+        @param sources: within a second, 1 or more; memory is bounded by that.
+        @raise ValueError: if one of them is less.
+        """
+        for name, value in (("rate", rate), ("sources", sources)):
+            if value < 1:
+                raise ValueError(f"{name}: {value} is not 1 or more")
+        self.ports: set[int] = set()
+        self._rate = rate
+        self._sources = sources
+        # How many were answered to each source in the second that it is.
+        self._second = 0
+        self._answered: dict[str | bytes, int] = {}
+
+    def refusal(self, host: str, port: int, seconds: float) -> Refusal | None:
+        """
+        Tell why a datagram is not to be answered; C{None}: it is.
+
+        @param host: where it says that it comes from.
+        @param seconds: what time it is.
+        """
+        if port < LOWEST_PORT:
+            return Refusal.LOW_PORT
+        if port in self.ports:
+            return Refusal.OWN_PORT
+        source = self._source(host)
+        if source is None:
+            return None
+        second = int(seconds)
+        if second != self._second:
+            self._second = second
+            self._answered.clear()
+        answered = self._answered.get(source, 0)
+        if answered >= self._rate:
+            return Refusal.RATE
+        if not answered and len(self._answered) >= self._sources:
+            return Refusal.SOURCES
+        self._answered[source] = answered + 1
+        return None
+
+    @staticmethod
+    def _source(host: str) -> str | bytes | None:
+        """Return what the limit is kept for; C{None}: there is none."""
+        if ":" in host:
+            packed = socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
+            if not packed.startswith(_MAPPED):
+                return None if host == "::1" else packed[:_PREFIX_SIZE]
+            # IPv4, to a socket of both.
+            host = socket.inet_ntoa(packed[len(_MAPPED) :])
+        return None if host.startswith("127.") else host
+
+
+class DatagramCounts:
+    """
+    What came of the datagrams of one service. It logs what is not answered, in a line
+    a second at most: who sends them has no say in how much is logged.
+
+    @ivar answered: datagrams.
+    @ivar refused: those not answered, by reason.
+    """
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self.answered = 0
+        self.refused: Counter[Refusal] = Counter()
+        self._clock = clock
+        self._untold: Counter[Refusal] = Counter()
+        self._last = ""
+        self._pause: IDelayedCall | None = None
+
+    def note(self, refusal: Refusal, host: str, port: int) -> None:
+        """Count a datagram that is not answered."""
+        self.refused[refusal] += 1
+        self._untold[refusal] += 1
+        self._last = repr((host, port))
+        if self._pause is None:
+            self._tell()
+
+    def close(self) -> None:
+        """Tell what is not told yet; no more will come."""
+        if self._pause is not None:
+            self._pause.cancel()
+            self._tell()
+            assert self._pause is not None
+            self._pause.cancel()
+            self._pause = None
+
+    def _tell(self) -> None:
+        self._pause = self._clock.callLater(1.0, self._resume)
+        if self._untold:
+            _log.warn(
+                "did not answer {count} datagrams: {reasons}; the last from {peer}",
+                count=self._untold.total(),
+                reasons=", ".join(
+                    f"{count} {reason}" for reason, count in sorted(self._untold.items())
+                ),
+                peer=self._last,
+            )
+            self._untold.clear()
+
+    def _resume(self) -> None:
+        self._pause = None
+        if self._untold:
+            self._tell()
+
+
+class EchoDatagrams(DatagramProtocol):
+    """
+    Sends back every datagram that the guard lets through. What the system will not
+    send is lost, as any datagram may be.
+    """
+
+    noisy = False
+    transport: Any
+
+    def __init__(
+        self,
+        guard: DatagramGuard,
+        counts: DatagramCounts,
+        clock: IReactorTime,
+        trace: Trace = Trace.NONE,
+    ) -> None:
+        """
+        @param guard: shared by all ports of a process.
+        @param counts: shared as well.
+        """
+        self._guard = guard
+        self._counts = counts
+        self._clock = clock
+        self._tracing = trace >= Trace.DATA
+
+    def startProtocol(self) -> None:
+        self._port = self.transport.getHost().port
+        self._guard.ports.add(self._port)
+
+    def stopProtocol(self) -> None:
+        self._guard.ports.discard(self._port)
+
+    def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
+        host, port = addr
+        refusal = self._guard.refusal(host, port, self._clock.seconds())
+        if refusal is None:
+            if self._tracing:
+                _log.info("echoing {data} to {peer}", data=dataText(datagram), peer=repr(addr))
+            try:
+                self.transport.write(datagram, addr)
+            except (OSError, MessageLengthError):
+                # No way there, no room in the queue, or a firewall of this machine's.
+                refusal = Refusal.UNSENT
+        if refusal is None:
+            self._counts.answered += 1
+        else:
+            self._counts.note(refusal, host, port)

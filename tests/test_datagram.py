@@ -1,0 +1,974 @@
+"""
+The echo over UDP: what it answers, and what the client finds out about the path.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import struct
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from faulty_datagrams import ALTER, FLIPPED, HOLD, LOSE, REPEAT, fate
+from hypothesis import given
+from hypothesis import strategies as st
+from peers import LIMIT, portOf
+from programs import CLIENT, TWISTD, Program, client, multiecho, running
+from pytest_twisted import ensureDeferred
+from schema import validate
+from twisted.internet.error import MessageLengthError
+from twisted.internet.task import Clock
+from twisted.internet.testing import FakeDatagramTransport
+from twisted.internet.threads import deferToThread
+from twisted.logger import capturedLogs, formatEvent
+
+from echofactory import (
+    EchoClientFactory,
+    EchoFactory,
+    EchoService,
+    FailureKind,
+    Patience,
+    Results,
+    Trace,
+    Workload,
+    probe,
+)
+from echofactory.client.datagram import (
+    KEPT,
+    MOST_BYTES,
+    DatagramVerifier,
+    Sent,
+    Verdict,
+)
+from echofactory.client.target import Target
+from echofactory.datagram import (
+    RATE,
+    DatagramCounts,
+    DatagramGuard,
+    EchoDatagrams,
+    Refusal,
+)
+from echofactory.listening import EndpointError, ListenError
+from echofactory.options import ServerOptions
+from echofactory.results import Datagrams, merged
+from echofactory.schedule import Rate
+
+HERE = Path(__file__).parent
+
+
+# Which datagrams are answered
+
+
+class TestGuard:
+    def test_well_known_ports(self) -> None:
+        """No port below 1024 is answered, 0 included; from there on all are."""
+        guard = DatagramGuard()
+        refused = [port for port in range(2000) if guard.refusal("192.0.2.1", port, 0.0)]
+        assert refused == list(range(1024))
+        assert guard.refusal("2001:db8::1", 19, 0.0) is Refusal.LOW_PORT
+
+    @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "192.0.2.1", "::1", "fe80::1"])
+    def test_ports_that_are_echoed_here(self, host: str) -> None:
+        """They are not answered, at any address: it may be another of this machine's."""
+        guard = DatagramGuard()
+        guard.ports.add(7007)
+        assert guard.refusal(host, 7007, 0.0) is Refusal.OWN_PORT
+        assert guard.refusal(host, 7008, 0.0) is None
+
+    def test_the_rate_of_a_source(self) -> None:
+        """So many in a second whatever the port, and as many in the next one."""
+        guard = DatagramGuard()
+        for second in (100, 101, 50):
+            answers = [
+                guard.refusal("192.0.2.1", 2000 + number, second + number / 20_000)
+                for number in range(RATE + 5)
+            ]
+            assert answers == [None] * RATE + [Refusal.RATE] * 5
+            assert guard.refusal("192.0.2.2", 2000, second + 0.9) is None
+
+    @pytest.mark.parametrize(
+        ("one", "other", "together"),
+        [
+            ("2001:db8::1", "2001:db8::ffff:1", True),
+            ("2001:db8::1", "2001:db8:0:1::1", False),
+            ("fe80::1%lo", "fe80::2", True),
+            ("::ffff:192.0.2.1", "192.0.2.1", True),
+            ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
+        ],
+    )
+    def test_who_is_one_source(self, one: str, other: str, together: bool) -> None:
+        """A /64 of IPv6, and an IPv4 address however it is written."""
+        guard = DatagramGuard(rate=1)
+        assert guard.refusal(one, 2000, 0.0) is None
+        assert guard.refusal(other, 2000, 0.0) is (Refusal.RATE if together else None)
+
+    @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1"])
+    def test_the_loopback_has_no_limit(self, host: str) -> None:
+        """No network can send from there."""
+        guard = DatagramGuard(rate=1)
+        assert [guard.refusal(host, 2000, 0.0) for _ in range(3)] == [None] * 3
+
+    def test_the_table_is_bounded(self) -> None:
+        """What does not fit is not answered; who is in it is, and the next second all are."""
+        guard = DatagramGuard(sources=2)
+        answers = [guard.refusal(f"192.0.2.{n}", 2000, 5.0) for n in (1, 2, 3, 1, 2, 4)]
+        assert answers == [None, None, Refusal.SOURCES, None, None, Refusal.SOURCES]
+        assert guard.refusal("192.0.2.3", 2000, 6.0) is None
+
+    def test_nonsense(self) -> None:
+        """A rate or a table of nothing is refused."""
+        with pytest.raises(ValueError, match="rate: 0 is not 1 or more"):
+            DatagramGuard(rate=0)
+        with pytest.raises(ValueError, match="sources: -1 is not 1 or more"):
+            DatagramGuard(sources=-1)
+
+
+def echoing(clock: Clock, guard: DatagramGuard) -> tuple[EchoDatagrams, DatagramCounts, Any]:
+    """Return an echo over a transport that keeps what is written."""
+    counts = DatagramCounts(clock)
+    echo = EchoDatagrams(guard, counts, clock)
+    transport = FakeDatagramTransport()
+    echo.transport = transport
+    return echo, counts, transport
+
+
+def test_what_is_not_answered_is_counted_and_told() -> None:
+    """By reason, in a line a second at most, with the count since the last line."""
+    clock = Clock()
+    echo, counts, transport = echoing(clock, DatagramGuard(rate=2))
+    with capturedLogs() as events:
+        for _ in range(5):
+            echo.datagramReceived(b"x", ("192.0.2.1", 2000))
+        echo.datagramReceived(b"x", ("192.0.2.1", 19))
+        assert len(events) == 1
+        clock.advance(1.0)
+        assert len(events) == 2
+        clock.advance(1.0)
+        assert len(events) == 2
+        # The next second has answers again.
+        for _ in range(3):
+            echo.datagramReceived(b"y", ("192.0.2.1", 2000))
+        echo.datagramReceived(b"y", ("192.0.2.1", 7))
+        counts.close()
+    assert transport.written == [
+        (each, ("192.0.2.1", 2000)) for each in (b"x", b"x", b"y", b"y")
+    ]
+    assert counts.answered == 4
+    assert counts.refused == {Refusal.RATE: 4, Refusal.LOW_PORT: 2}
+    assert [formatEvent(event) for event in events] == [
+        "did not answer 1 datagrams: 1 over the rate of their source;"
+        " the last from ('192.0.2.1', 2000)",
+        "did not answer 3 datagrams: 1 from a port below 1024, 2 over the rate of their source;"
+        " the last from ('192.0.2.1', 19)",
+        "did not answer 1 datagrams: 1 over the rate of their source;"
+        " the last from ('192.0.2.1', 2000)",
+        "did not answer 1 datagrams: 1 from a port below 1024; the last from ('192.0.2.1', 7)",
+    ]
+    assert clock.getDelayedCalls() == []
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(101, "Network is unreachable"), BlockingIOError(11, ""), MessageLengthError()],
+)
+def test_what_the_system_will_not_send(error: Exception) -> None:
+    """It is lost, as any datagram may be, and counted."""
+    clock = Clock()
+    echo, counts, transport = echoing(clock, DatagramGuard())
+
+    def write(packet: bytes, addr: tuple[str, int]) -> None:
+        raise error
+
+    transport.write = write
+    echo.datagramReceived(b"x", ("192.0.2.1", 2000))
+    assert counts.refused == {Refusal.UNSENT: 1}
+    counts.close()
+
+
+# The server
+
+
+def datagramSocket(address: tuple[str, int] = ("127.0.0.1", 0)) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_DGRAM)
+    made.settimeout(LIMIT)
+    made.bind(address)
+    return made
+
+
+def ask(peer: socket.socket, data: bytes, to: tuple[str, int]) -> bytes:
+    """Send a datagram, and return the one that comes back."""
+    peer.sendto(data, to)
+    return peer.recv(1 << 16)
+
+
+@contextmanager
+def echoingOverUDP(*arguments: str) -> Iterator[tuple[Program, int]]:
+    """Run C{twistd multiecho --udp 127.0.0.1:0}; return it and the port."""
+    listen = ["127.0.0.1", "0", "--udp", "127.0.0.1:0"]
+    with multiecho(*listen, "--trace", "none", *arguments) as (server, _):
+        match = server.waitFor(r"listening on udp \('127\.0\.0\.1', (\d+)\)$")
+        yield server, int(match[1])
+
+
+def test_the_server_answers() -> None:
+    """Datagrams of every size, an empty one too, whole and to whom they came from."""
+    with echoingOverUDP("--udp", "[::1]:0") as (server, port):
+        other = int(server.waitFor(r"listening on udp \('::1', (\d+)\)$")[1])
+        with (
+            datagramSocket() as one,
+            datagramSocket() as two,
+            datagramSocket(("::1", 0)) as six,
+        ):
+            for size in (0, 1, 512, 1473, MOST_BYTES):
+                data = os.urandom(size)
+                assert ask(one, data, ("127.0.0.1", port)) == data
+                assert ask(six, data, ("::1", other)) == data
+            one.sendto(b"one", ("127.0.0.1", port))
+            assert ask(two, b"two", ("127.0.0.1", port)) == b"two"
+            assert one.recv(9) == b"one"
+        assert server.end() == -signal.SIGTERM
+    # The ports are free again.
+    datagramSocket(("127.0.0.1", port)).close()
+
+
+def test_low_ports_and_its_own_are_not_answered() -> None:
+    """
+    Neither a port below 1024, nor the server's own port at another address of the
+    machine; the log says how many and why, and others are served after it.
+    """
+    if os.geteuid() != 0 and "CI" not in os.environ:
+        pytest.skip("only root binds a port below 1024")
+    with echoingOverUDP() as (server, port):
+        to = ("127.0.0.1", port)
+        with lowPort() as low, datagramSocket(("127.0.0.2", port)) as own:
+            low.sendto(b"x", to)
+            own.sendto(b"x", to)
+            with datagramSocket() as high:
+                # Answered after those, had they been answered.
+                assert ask(high, b"z", to) == b"z"
+            for refused in (low, own):
+                refused.setblocking(False)
+                with pytest.raises(BlockingIOError):
+                    refused.recv(9)
+        server.waitFor("did not answer 1 datagrams: 1 from a port below 1024; the last")
+        server.waitFor("did not answer 1 datagrams: 1 from a port that is echoed here")
+
+
+def lowPort() -> socket.socket:
+    """Return a socket on a port below 1024 that happens to be free."""
+    for port in range(1023, 600, -1):
+        try:
+            return datagramSocket(("127.0.0.1", port))
+        except OSError as error:
+            if isinstance(error, PermissionError):
+                raise
+    raise AssertionError("no port below 1024 is free")
+
+
+def forge(source: tuple[str, int], to: tuple[str, int], data: bytes) -> None:
+    """Send a datagram that says that it is from somewhere else; only root can."""
+    size = 8 + len(data)
+    ip = struct.pack(
+        ">BBHHHBBH4s4s", 0x45, 0, 20 + size, 0, 0, 64, socket.IPPROTO_UDP, 0,
+        socket.inet_aton(source[0]), socket.inet_aton(to[0]),
+    )  # fmt: skip
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
+        raw.sendto(ip + struct.pack(">HHHH", source[1], to[1], size, 0) + data, to)
+
+
+def test_forged_sources() -> None:
+    """
+    Bound to 0.0.0.0, the server answers neither its own port at any address, which
+    would go on without end, nor the well-known services of others.
+    """
+    if os.geteuid() != 0 and "CI" not in os.environ:
+        pytest.skip("only root forges a source address")
+    with echoingOverUDP("--udp", "0.0.0.0:0") as (server, other):
+        one = int(server.waitFor(r"listening on udp \('0\.0\.0\.0', (\d+)\)$")[1])
+        with datagramSocket() as peer:
+            for source in (
+                ("127.0.0.1", one), ("127.0.0.1", other), ("127.0.0.2", one),
+                ("127.0.0.1", 7), ("127.0.0.1", 19),
+            ):  # fmt: skip
+                forge(source, ("127.0.0.1", one), b"loop")
+            forge(peer.getsockname(), ("127.0.0.1", one), b"forged as well")
+            assert peer.recv(99) == b"forged as well"
+        assert server.end() == -signal.SIGTERM
+    told = "\n".join(line for line in server.out if "did not answer" in line)
+    counts = Counter[str]()
+    for count, reason in re.findall(r"(\d+) (from a port [a-z0-9 ]+)", told):
+        counts[reason] += int(count)
+    assert counts == {Refusal.OWN_PORT: 3, Refusal.LOW_PORT: 2}
+
+
+def test_peers_that_are_gone() -> None:
+    """The ICMP errors that their closed ports cause do not hurt the server."""
+    with echoingOverUDP() as (server, port):
+        to = ("127.0.0.1", port)
+        for _ in range(20):
+            with datagramSocket() as gone:
+                gone.sendto(b"x" * 100, to)
+        with datagramSocket() as peer:
+            assert ask(peer, b"y", to) == b"y"
+        server.end()
+    assert not any("Traceback" in line for line in server.out)
+
+
+def test_trace_data_tells_of_each_datagram() -> None:
+    """As of what comes over TCP."""
+    with echoingOverUDP("--trace", "data") as (server, port), datagramSocket() as peer:
+        assert ask(peer, b"\x1b[31m", ("127.0.0.1", port)) == b"\x1b[31m"
+        server.waitFor(
+            re.escape(rf"echoing b'\x1b[31m' to ('127.0.0.1', {peer.getsockname()[1]})")
+        )
+
+
+def failing(*arguments: str) -> Program:
+    """Run a server that is to end by itself."""
+    with running([*TWISTD, "multiecho", *arguments]) as program:
+        program.finish()
+    return program
+
+
+def test_a_taken_port() -> None:
+    """All or none: one line, exit 1, and the TCP port is not kept either."""
+    with datagramSocket() as taken, socket.create_server(("127.0.0.1", 0)) as once:
+        port, tcp = taken.getsockname()[1], once.getsockname()[1]
+        once.close()
+        done = failing("127.0.0.1", str(tcp), "--udp", f"127.0.0.1:{port}")
+    assert done.process.returncode == 1
+    assert done.err == [
+        f"multiecho: cannot listen on udp 127.0.0.1:{port}: [Errno 98] Address already in use"
+    ]
+    socket.create_server(("127.0.0.1", tcp)).close()
+
+
+# Twisted leaves the socket that it could not bind to be closed by its destructor.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@ensureDeferred
+async def test_a_service_that_cannot_bind_can_be_started_later(reactor: Any) -> None:
+    """Nothing is left listening, and a privileged start binds once."""
+    with datagramSocket() as taken:
+        port = taken.getsockname()[1]
+        service = EchoService(reactor, [], EchoFactory(), datagrams=[("127.0.0.1", port)])
+        with pytest.raises(ListenError, match=f"udp 127.0.0.1:{port}: .*in use"):
+            service.startService()
+        assert service.addresses == []
+    service.privilegedStartService()
+    service.startService()
+    (address,) = service.addresses
+    results = await probe(reactor, f"udp:127.0.0.1:{portOf(address)}", Workload())
+    assert results.verdict == "ok", results.examples
+    assert service.datagramCounts.answered == 4
+    await service.stopService()
+
+
+@pytest.mark.parametrize(
+    "value", ["", "7", ":7", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "::1:7", "a:b:7",
+              "[]:7", "127.0.0.1:-1", "127.0.0.1:x"],
+)  # fmt: skip
+def test_malformed_addresses(value: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line that names the option, the value and what is accepted."""
+    with pytest.raises(SystemExit) as caught:
+        ServerOptions().parseOptions(["--udp", value])
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == (
+        f"multiecho: --udp: {value!r} is not HOST:PORT, such as 127.0.0.1:7 or [::1]:7,"
+        " with a port from 0 to 65535\n"
+    )
+
+
+def test_a_host_without_an_address() -> None:
+    """It cannot be listened on: one line, exit 1."""
+    done = failing("127.0.0.1", "0", "--udp", "nowhere.invalid:7")
+    assert done.process.returncode == 1
+    (line,) = done.err
+    assert line.startswith("multiecho: cannot listen on udp nowhere.invalid:7: ")
+
+
+def test_the_help_says_why() -> None:
+    """What is not answered, at what rate, and for what reason."""
+    text = " ".join(" ".join(failing("--help").out).split())
+    assert "a forged source address can turn such an echo into a loop or a reflector" in text
+    assert f"{RATE:,} times a second" in text
+
+
+# The check of what comes back
+
+
+def verifierOf(workload: Workload, messages: int) -> tuple[DatagramVerifier, list[bytes]]:
+    """Return a verifier of which so many messages went out, and those."""
+    script = workload.script(1)
+    verifier = DatagramVerifier(script, workload.numbered)
+    for number in range(messages):
+        verifier.sent(Sent(number, number))
+    return verifier, [script.block(index) for index in range(messages)]
+
+
+def verdicts(verifier: DatagramVerifier, datagrams: Sequence[bytes]) -> Counter[Verdict]:
+    return Counter(verifier.feed(data).verdict for data in datagrams)
+
+
+NUMBERED = Workload(size=12)
+
+
+@given(st.lists(st.integers(0, 29), max_size=90), st.integers(30, 40))
+def test_any_order_any_loss_any_repetition(arrivals: list[int], sent: int) -> None:
+    """The counts are those of the arrivals, and what is left is lost."""
+    verifier, blocks = verifierOf(NUMBERED, sent)
+    replies = [verifier.feed(blocks[index]) for index in arrivals]
+    seen: list[int] = []
+    for index, reply in zip(arrivals, replies, strict=True):
+        assert reply.place == index
+        if index in seen:
+            assert reply.verdict is Verdict.REPEATED
+            continue
+        assert reply.verdict is Verdict.ANSWER
+        assert reply.sent == Sent(index, index)
+        assert reply.reordered == (index < max(seen, default=-1))
+        seen.append(index)
+    assert verifier.giveUp(sent) == sorted(set(range(sent)) - set(seen))
+    assert verifier.out == {}
+    # What comes now is late the first time, and repeated the second.
+    for index in range(sent):
+        expected = [Verdict.REPEATED if index in seen else Verdict.LATE, Verdict.REPEATED]
+        assert [verifier.feed(blocks[index]).verdict for _ in range(2)] == expected
+
+
+@given(st.lists(st.sampled_from((b"a", b"b", b"c")), min_size=1, max_size=5), st.data())
+def test_messages_that_are_alike(messages: list[bytes], data: st.DataObject) -> None:
+    """
+    Of messages without numbers, as many are answered as came back of each content;
+    what came on top was repeated.
+    """
+    count = data.draw(st.integers(1, 20))
+    verifier, blocks = verifierOf(Workload(messages=tuple(messages)), count)
+    arrivals = data.draw(st.lists(st.sampled_from(blocks), max_size=40))
+    found = verdicts(verifier, arrivals)
+    sent, came = Counter(blocks), Counter(arrivals)
+    assert found[Verdict.ANSWER] == (sent & came).total()
+    assert found[Verdict.REPEATED] == (came - sent).total()
+    assert len(verifier.giveUp(count)) == (sent - came).total()
+    left = sent - came
+    assert verdicts(verifier, list(left.elements())) == Counter({Verdict.LATE: left.total()})
+    if left:
+        assert verifier.feed(next(iter(left))).verdict is Verdict.REPEATED
+
+
+@given(st.integers(0, 9), st.binary(min_size=1, max_size=4), st.integers(0, 63), st.data())
+def test_an_altered_reply(index: int, other: bytes, at: int, data: st.DataObject) -> None:
+    """It is known for what it was, wherever it was altered, its number included."""
+    verifier, blocks = verifierOf(Workload(size=64), 10)
+    for earlier in data.draw(st.sets(st.integers(0, 9).filter(lambda each: each != index))):
+        verifier.feed(blocks[earlier])
+    block = blocks[index]
+    changed = (block[:at] + other + block[at + len(other) :])[: len(block)]
+    reply = verifier.feed(changed)
+    if changed == block:
+        assert reply.verdict is Verdict.ANSWER
+        return
+    assert (reply.verdict, reply.place) == (Verdict.ALTERED, index)
+    assert index not in verifier.out
+    first = next(i for i in range(64) if block[i] != changed[i])
+    fault: Any = reply.fault
+    assert (fault.message, fault.offset) == (index + 1, first)
+    assert fault.expected == block[first : first + fault.SHOWN]
+    assert fault.received == changed[first : first + fault.SHOWN]
+    # The right one, if it comes as well, is one too many.
+    assert verifier.feed(block).verdict is Verdict.REPEATED
+
+
+def test_replies_cut_short_or_too_long() -> None:
+    """They are altered; the offset is where one of them ends."""
+    verifier, blocks = verifierOf(Workload(size=64), 2)
+    cut, longer = verifier.feed(blocks[0][:50]), verifier.feed(blocks[1] + b"more")
+    assert str(cut.fault) == (
+        f"message 1, offset 50: expected {blocks[0][50:]!r}, received b''"
+    )
+    assert str(longer.fault) == "message 2, offset 64: expected b'', received b'more'"
+
+
+def test_what_nobody_asked_for() -> None:
+    """With nothing out, it is too many bytes; an empty datagram is nothing special."""
+    for workload in (NUMBERED, Workload()):
+        verifier, _ = verifierOf(workload, 0)
+        reply = verifier.feed(b"")
+        assert (reply.verdict, str(reply.fault)) == (
+            Verdict.UNASKED, "after message 0: received b'' unasked",
+        )  # fmt: skip
+
+
+def test_an_altered_reply_that_comes_again() -> None:
+    """It takes no message that is out: its number says that it had been answered."""
+    verifier, blocks = verifierOf(Workload(size=64), 3)
+    verifier.feed(blocks[0])
+    reply = verifier.feed(blocks[0][:-1] + b"\0")
+    assert (reply.verdict, reply.place, reply.sent) == (Verdict.ALTERED, 0, None)
+    assert list(verifier.out) == [1, 2]
+
+
+@pytest.mark.parametrize("workload", [NUMBERED, Workload(size=4), Workload()])
+def test_memory_of_what_is_lost_is_bounded(workload: Workload) -> None:
+    """What is too long ago is not called repeated, which it may not be."""
+    verifier, blocks = verifierOf(workload, 3 * KEPT)
+    assert len(verifier.giveUp(3 * KEPT)) == 3 * KEPT
+    assert len(verifier._past) <= KEPT
+    assert verifier.feed(blocks[-1]).verdict is Verdict.LATE
+    if workload.numbered:
+        assert verifier.feed(blocks[0]).verdict is Verdict.LATE
+
+
+# The client
+
+
+@contextmanager
+def faulty(seed: int, last: int) -> Iterator[str]:
+    """Run faulty_datagrams.py; return its endpoint."""
+    script = [sys.executable, str(HERE / "faulty_datagrams.py"), str(seed), str(last)]
+    with running(script) as peer:
+        port = peer.waitFor(r"listening on (\d+)")[1]
+        yield f"udp:127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[str]:
+    """The endpoint of a server for all the runs that are to find nothing wrong."""
+    with echoingOverUDP() as (_, port):
+        yield f"udp:127.0.0.1:{port}"
+
+
+def measured(*arguments: str) -> tuple[Program, Any]:
+    """Run the client; return it and its JSON."""
+    done = client(*arguments, "--json", "-")
+    return done, validate(json.loads("\n".join(done.out)))
+
+
+def balanced(results: Results) -> bool:
+    return (
+        results.sent == results.verified + results.mismatched + results.unanswered
+        and results.requested == results.completed + results.failed + results.unfinished
+        and results.open == 0
+    )
+
+
+def test_both_command_lines(served: str) -> None:
+    """Everything verified, nothing lost; the report has a row for datagrams."""
+    done, results = measured("--connect", served, "-n", "20", "--size", "1k", "--count", "100")
+    assert done.process.returncode == 0, done.err
+    assert results["messages"] == {
+        "sent": 2000, "verified": 2000, "mismatched": 0, "unanswered": 0,
+    }  # fmt: skip
+    assert results["bytes"] == {"sent": 2_048_000, "received": 2_048_000}
+    assert results["datagrams"] == {"lost": 0, "repeated": 0, "reordered": 0}
+    assert results["tcp"] is None
+    assert results["connect_ns"]["count"] == 0
+    assert results["response_ns"]["count"] == 2000
+    assert "datagrams      0 lost, 0 repeated, 0 reordered" in done.err
+    assert done.err[-1] == "verdict        ok: every byte came back"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["--message", "same", "--message", "same", "--count", "40", "--window", "5"],
+        ["--size", "3", "--count", "200", "--window", "10"],
+        ["--size", str(MOST_BYTES), "--count", "20", "--window", "2"],
+        ["--churn", "--size", "64", "--count", "10"],
+        ["--bind", "127.0.0.2", "--bind", "127.0.0.3", "--connect-rate", "100"],
+    ],
+)
+def test_every_kind_of_workload(served: str, arguments: list[str]) -> None:
+    """The tutorial's list, messages alike, short ones, the longest, one per socket."""
+    done, results = measured("--connect", served, "--reply-timeout", "3s", *arguments)
+    assert done.process.returncode == 0, done.err
+    assert results["messages"]["sent"] == results["messages"]["verified"] > 0
+
+
+def test_the_open_loop(served: str) -> None:
+    """A rate is kept, and every latency is reported."""
+    done, results = measured(
+        "--connect", served, "-n", "5", "--size", "64", "--rate", "500", "--duration", "1s"
+    )
+    assert done.process.returncode == 0, done.err
+    assert results["messages"]["verified"] == 500
+    for name in ("response_ns", "service_ns", "send_lag_ns"):
+        assert results[name]["count"] == 500
+    assert results["response_ns"]["p50"] >= results["service_ns"]["p50"]
+
+
+def test_a_faulty_path() -> None:
+    """
+    What is lost, repeated, reordered and altered is counted to the message, and every
+    connection has its worst fault named.
+    """
+    seed, messages, connections = 1, 120, 4
+    fates = {
+        connection: Counter(
+            fate(seed, messages, connection, number) for number in range(1, messages + 1)
+        )
+        for connection in range(1, connections + 1)
+    }
+    total: Counter[int] = sum(fates.values(), Counter())
+    assert min(total[each] for each in (LOSE, REPEAT, HOLD, ALTER)) > 10
+    with faulty(seed, messages) as target:
+        done, results = measured(
+            "--connect", target, "-n", str(connections), "--size", "64",
+            "--count", str(messages), "--window", "16", "--reply-timeout", "500ms",
+            "--trace", "connections",
+        )  # fmt: skip
+    assert done.process.returncode == 1
+    assert results["datagrams"] == {
+        "lost": total[LOSE], "repeated": total[REPEAT], "reordered": total[HOLD],
+    }  # fmt: skip
+    assert results["messages"] == {
+        "sent": connections * messages,
+        "verified": connections * messages - total[LOSE] - total[ALTER],
+        "mismatched": total[ALTER],
+        "unanswered": total[LOSE],
+    }
+    assert results["failures"] == {"mismatch": connections}
+    for connection, counts in fates.items():
+        numbers = range(1, messages + 1)
+        altered = next(n for n in numbers if fate(seed, messages, connection, n) == ALTER)
+        lost = next(n for n in numbers if fate(seed, messages, connection, n) == LOSE)
+        (line,) = [line for line in done.err if line.startswith(f"connection {connection} to ")]
+        assert f"failed: mismatch: message {altered}, offset {FLIPPED}: expected b" in line
+        assert f"; {counts[REPEAT]} messages answered again, first " in line
+        assert (
+            f"; {counts[LOSE]} of {messages} messages lost, the first message {lost}:"
+            " no reply within 0.5 s" in line
+        )
+
+
+@contextmanager
+def answering(*answers: Sequence[int]) -> Iterator[str]:
+    """
+    Run, in a thread, a peer that answers the datagrams of one socket in this order.
+
+    @param answers: for each that comes, the numbers of those to send back.
+    @return: its endpoint.
+    """
+    peer = datagramSocket()
+
+    def serve() -> None:
+        came = []
+        for each in answers:
+            data, address = peer.recvfrom(1 << 16)
+            came.append(data)
+            for number in each:
+                peer.sendto(came[number - 1], address)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    try:
+        yield f"udp:127.0.0.1:{peer.getsockname()[1]}"
+    finally:
+        thread.join()
+        peer.close()
+
+
+HASTY = Patience(reply=0.3)
+
+
+@pytest.mark.parametrize(
+    ("answers", "failures", "detail", "datagrams"),
+    [
+        ([[1], [2], [3], [4]], {}, "", Datagrams()),
+        ([[], [2, 1], [], [4, 3]], {}, "", Datagrams(reordered=2)),
+        (
+            [[1], [2, 2], [3], [4]], {"extra-bytes": 1},
+            "1 messages answered again, first 2", Datagrams(repeated=1),
+        ),
+        (
+            [[1], [], [], [4]], {"reply-timeout": 1},
+            "2 of 4 messages lost, the first message 2: no reply within 0.3 s",
+            Datagrams(lost=2),
+        ),
+        (
+            [[], [2, 2], [3], [4]], {"extra-bytes": 1},
+            "1 messages answered again, first 2; 1 of 4 messages lost, the first message 1:"
+            " no reply within 0.3 s", Datagrams(lost=1, repeated=1),
+        ),
+    ],
+)  # fmt: skip
+@ensureDeferred
+async def test_each_fault(
+    reactor: Any,
+    answers: Sequence[Sequence[int]],
+    failures: dict[str, int],
+    detail: str,
+    datagrams: Datagrams,
+) -> None:
+    """Its kind, its words and its count; what is only out of order is no failure."""
+    with answering(*answers) as target:
+        workload = Workload(size=64, count=4, window=4)
+        results = await probe(reactor, target, workload, 1, HASTY)
+    assert results.failures == failures
+    assert [each.detail for each in results.examples.values()] == [detail] * len(failures)
+    assert results.datagrams == datagrams
+    assert results.unanswered == datagrams.lost
+    assert balanced(results)
+
+
+@ensureDeferred
+async def test_a_lost_datagram_makes_room(reactor: Any) -> None:
+    """With a window of one, the next message goes out when the last one is lost."""
+    with answering([], [2], [], [4]) as target:
+        workload = Workload(size=64, count=4, window=1)
+        results = await probe(reactor, target, workload, 1, HASTY)
+    assert (results.verified, results.unanswered) == (2, 2)
+    assert results.failures == {"reply-timeout": 1}
+
+
+@ensureDeferred
+async def test_loss_and_the_open_loop(reactor: Any) -> None:
+    """The schedule goes on, and each latency is that of its own message."""
+    with answering([], [2], [], [4], [5]) as target:
+        workload = Workload(size=64, count=5, rate=Rate(50, 50))
+        results = await probe(reactor, target, workload, 1, HASTY)
+    assert (results.verified, results.unanswered) == (3, 2)
+    assert results.response.count == results.service.count == 3
+    # Not from when a lost one was due, 20 ms before.
+    assert results.datagrams == Datagrams(lost=2)
+    assert balanced(results)
+
+
+@ensureDeferred
+async def test_nobody_listens(reactor: Any) -> None:
+    """ICMP says so; what was out is unanswered, not lost."""
+    with datagramSocket() as once:
+        port = once.getsockname()[1]
+    results = await probe(reactor, f"udp:127.0.0.1:{port}", Workload(), 3)
+    assert results.failures == {"refused": 3}
+    example = results.examples[FailureKind.REFUSED]
+    assert example.detail == "nobody listens there (ICMP port unreachable)"
+    assert example.peer == f"('127.0.0.1', {port})"
+    assert results.datagrams == Datagrams()
+    assert results.unanswered == results.sent > 0
+    assert balanced(results)
+
+
+def test_nobody_listens_on_the_command_line() -> None:
+    """One line, exit 1."""
+    with datagramSocket() as once:
+        port = once.getsockname()[1]
+    done, results = measured("--connect", f"udp:127.0.0.1:{port}", "--quiet")
+    assert done.process.returncode == 1
+    assert results["failures"] == {"refused": 2}
+    (line,) = done.err
+    assert line.startswith("echofactory.client: refused: 2 of 2 connections; first connection ")
+
+
+@pytest.mark.parametrize(
+    ("target", "kind"),
+    [
+        # A reserved network, to which there is no way from the loopback address.
+        ("udp:192.0.2.1:7:bindAddress=127.0.0.1", "unreachable"),
+        ("udp:127.0.0.1:7:bindAddress=192.0.2.1", "no-local-port"),
+        ("udp:nowhere.invalid:7", "dns"),
+    ],
+)
+@ensureDeferred
+async def test_no_way_there(reactor: Any, target: str, kind: str) -> None:
+    """A kind of failure as over TCP, and no message sent."""
+    results = await probe(reactor, target, Workload(), 2)
+    assert results.failures == {kind: 2}, results.examples
+    assert results.sent == 0
+    assert balanced(results)
+
+
+@ensureDeferred
+async def test_only_the_peer_is_heard(reactor: Any) -> None:
+    """The sockets are connected: what others send to them does not reach the client."""
+    told: list[bytes] = []
+    with datagramSocket() as peer, datagramSocket() as other:
+
+        def serve() -> None:
+            data, address = peer.recvfrom(1 << 16)
+            other.sendto(data, address)
+            told.append(data)
+            peer.sendto(data, address)
+
+        serving = deferToThread(serve)
+        target = f"udp:127.0.0.1:{peer.getsockname()[1]}"
+        results = await probe(reactor, target, Workload(size=64), 1)
+        await serving
+    assert results.verdict == "ok", results.examples
+    assert results.bytesReceived == 64 == len(told[0])
+
+
+@ensureDeferred
+async def test_interrupted_with_faults(reactor: Any) -> None:
+    """What is known to be wrong is told; what is out is unanswered, and not lost."""
+    with answering([1, 1], [2]) as target:
+        workload = Workload(size=64, count=100, window=2)
+        factory = EchoClientFactory(reactor, workload, 1, HASTY, interval=0.05)
+        factory.watchers.append(
+            lambda results: factory.interrupt() if results.verified == 2 else None
+        )
+        results = await factory.run(target)
+    assert results.verdict == "interrupted"
+    assert results.failures == {"extra-bytes": 1}
+    assert (results.verified, results.datagrams) == (2, Datagrams(repeated=1))
+    assert balanced(results)
+
+
+def test_an_interrupt(served: str) -> None:
+    """Ctrl-C: the report, exit 130, the books balanced."""
+    arguments = ["--connect", served, "-n", "3", "--size", "64", "--count", "999999999"]
+    told = ["--json", "-", "--trace", "connections"]
+    with running([*CLIENT, *arguments, *told]) as program:
+        program.waitFor(r"starting connection 3 to udp \('127\.0\.0\.1', \d+\)", program.err)
+        assert program.end(signal.SIGINT) == 130
+    results = validate(json.loads("\n".join(program.out)))
+    assert results["verdict"] == "interrupted"
+    assert results["connections"]["completed"] == results["connections"]["failed"] == 0
+    assert program.err[-1] == "verdict        interrupted: 3 connections were not done"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ("udp:127.0.0.1:7 --size 65508", "--size: 65,508 bytes are more than a datagram holds"),
+        ("udp:127.0.0.1", "--connect: udp:127.0.0.1: not udp:HOST:PORT"),
+        ("udp:127.0.0.1:7 --message-file FILE", "--message-file: 70,000 bytes are more than"),
+        ("udp:127.0.0.1:7 --half-close", "--half-close: over UDP there is no stream to end"),
+    ],
+)
+def test_bad_usage(arguments: str, line: str, tmp_path: Path) -> None:
+    """One line that says what is wrong; exit 2."""
+    path = tmp_path / "file"
+    path.write_bytes(bytes(70_000))
+    done = client("--connect", *arguments.replace("FILE", str(path)).split())
+    assert done.process.returncode == 2
+    (told,) = done.err
+    assert told.startswith(f"echofactory.client: {line}")
+
+
+@pytest.mark.parametrize(
+    ("description", "line"),
+    [
+        ("udp:127.0.0.1", "not udp:HOST:PORT, with or without :bindAddress=ADDRESS"),
+        ("udp:127.0.0.1:7:timeout=3", "not udp:HOST:PORT"),
+        ("udp:127.0.0.1:0", "port 0 is not from 1 to 65535"),
+        ("express:udp:127.0.0.1:7", "the fast lane carries no datagrams"),
+    ],
+)
+def test_bad_targets(reactor: Any, description: str, line: str) -> None:
+    """One line, which begins with the string."""
+    with pytest.raises(EndpointError) as caught:
+        Target(reactor, description, 1.0)
+    assert str(caught.value).startswith(f"{description}: {line}")
+
+
+@pytest.mark.parametrize(
+    ("workload", "text"),
+    [
+        (Workload(size=MOST_BYTES + 1), "size: 65508 bytes are more than the 65507 of a"),
+        (Workload(messages=(b"x" * 70_000,)), "messages: 70000 bytes are more than"),
+        (Workload(halfClose=True), "halfClose: over UDP there is no stream to end"),
+    ],
+)
+@ensureDeferred
+async def test_workloads_that_do_not_fit(reactor: Any, workload: Workload, text: str) -> None:
+    """The same from a program: a mistake in the call raises."""
+    with pytest.raises(ValueError, match=text):
+        await probe(reactor, "udp:127.0.0.1:7", workload)
+
+
+@ensureDeferred
+async def test_brackets_and_escapes(reactor: Any) -> None:
+    """An IPv6 address may stand in brackets, or with its colons escaped."""
+    service = EchoService(reactor, [], EchoFactory(), datagrams=[("::1", 0)])
+    service.startService()
+    (address,) = service.addresses
+    for host in ("[::1]", r"\:\:1"):
+        results = await probe(reactor, f"udp:{host}:{portOf(address)}", Workload())
+        assert results.verdict == "ok", results.examples
+    await service.stopService()
+
+
+@ensureDeferred
+async def test_the_trace(reactor: Any) -> None:
+    """What goes out and comes in is told as over TCP."""
+    service = EchoService(reactor, [], EchoFactory(), datagrams=[("127.0.0.1", 0)])
+    service.startService()
+    port = portOf(service.addresses[0])
+    with capturedLogs() as events:
+        factory = EchoClientFactory(reactor, Workload(messages=(b"hi",)), 1, trace=Trace.DATA)
+        await factory.run(f"udp:127.0.0.1:{port}")
+    assert [formatEvent(e) for e in events if e["log_namespace"].startswith("echof")] == [
+        f"starting connection 1 to udp ('127.0.0.1', {port})",
+        "sending b'hi' to connection 1",
+        "received b'hi' from connection 1",
+        "closing connection 1",
+    ]
+    await service.stopService()
+
+
+def test_runs_merged() -> None:
+    """Their counts add up; a run of streams does not belong to them."""
+
+    def run(target: str, datagrams: Datagrams | None) -> Results:
+        return Results(
+            target=target, workload={}, requested=0, elapsedNs=10**9, datagrams=datagrams
+        )
+
+    runs = [run("udp:127.0.0.1:7", Datagrams(lost=n)) for n in (1, 2)]
+    assert merged(runs).datagrams == Datagrams(lost=3)
+    streams = run("tcp:127.0.0.1:7", None)
+    with pytest.raises(ValueError, match="one is of datagrams, another of streams"):
+        merged([*runs, streams])
+
+
+# Peers that nobody here wrote
+
+needsSocat = pytest.mark.skipif(
+    shutil.which("socat") is None and "CI" not in os.environ, reason="not installed: socat"
+)
+
+
+@needsSocat
+def test_socat_asks() -> None:
+    """The server answers it."""
+    with echoingOverUDP() as (_, port):
+        command = ["socat", "-t", "0.2", "SYSTEM:echo hello; cat >&2", f"UDP:127.0.0.1:{port}"]
+        with running(command) as asking:
+            asking.waitFor("^hello$", asking.err)
+
+
+@needsSocat
+def test_socat_answers() -> None:
+    """The client is content with it: a process for each of its sockets."""
+    with datagramSocket() as once:
+        port = once.getsockname()[1]
+    command = ["socat", "-d", "-d", f"UDP-LISTEN:{port},bind=127.0.0.1,fork", "PIPE"]
+    # Of its own, so that the processes it forks can be ended too.
+    with running(command, start_new_session=True) as serving:
+        try:
+            serving.waitFor("listening on UDP", serving.err)
+            done, results = measured(
+                "--connect",
+                f"udp:127.0.0.1:{port}",
+                "-n",
+                "1",
+                "--size",
+                "512",
+                "--count",
+                "20",
+            )
+        finally:
+            os.killpg(serving.process.pid, signal.SIGKILL)
+    assert done.process.returncode == 0, done.err
+    assert results["messages"]["verified"] == 20
