@@ -381,7 +381,8 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
             None,
             None,
             "Messages a second over all connections, sent on schedule whether or not replies"
-            " come (open loop): 500, 20k, or 1k..20k to rise evenly."
+            " come (open loop), for --duration or a --count: 500, 20k, or 1k..20k to rise"
+            " evenly."
             " [default: as fast as replies make room in the window]",
         ],
         [
@@ -389,8 +390,8 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
             None,
             None,
             "Find the highest rate at which the response times keep this promise, and nothing"
-            " fails: p99<5ms, or several such as p50<300us,max<1s. Each rate is tried for"
-            " --duration [default: 5s], after a second to settle.",
+            " fails: p99<5ms, or several such as p50<300us,max<1s. It begins at 500; each"
+            " rate is tried for --duration [default: 5s], after a second to settle.",
         ],
         [
             "connect-rate",
@@ -569,8 +570,8 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
             self.messages = [self._readFile(self["message-file"])]
         elif b"" in self.messages:
             raise usage.UsageError("--message: '' is empty, and cannot come back")
-        for other in ("rate", "count"):
-            self._refuseTogether("find-rate", other, "it is what the search decides")
+        self._refuseTogether("find-rate", "rate", "it is what the search decides")
+        self._refuseTogether("find-rate", "count", "each rate is tried for --duration")
         self._refuseTogether("count", "duration", "a run ends by one of them")
         self._refuseTogether("churn", "window", "a connection has but one message then")
         self._refuseTogether("hold", "half-close", "a half-closed connection is not kept open")

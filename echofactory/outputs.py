@@ -19,6 +19,22 @@ from echofactory.report.plot import SUFFIXES, draw, missing
 from echofactory.results import Results
 
 
+def refuseSameFile(options: CommandOptions) -> None:
+    """
+    One output would be lost to another in the same file.
+
+    @raise SystemExit: with status 2 and one line, if two options name one.
+    """
+    named: dict[str, str] = {}
+    for name in ("json", "hdr", "plot", "html"):
+        path = options.get(name)
+        if path is None or path == "-":
+            continue
+        other = named.setdefault(os.path.realpath(path), name)
+        if other != name:
+            options.refuse(name, f"{path!r} is the file of --{other} too")
+
+
 def openOutput(options: CommandOptions, name: str, binary: bool = False) -> IO[Any] | None:
     """
     Open the file that an option names; C{-} is stdout. What it holds stays there

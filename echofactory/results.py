@@ -483,6 +483,15 @@ _SUMMED = (
 )
 
 
+def _difference(one: Results, other: Results) -> str:
+    """Say in what the workloads of two runs differ."""
+    for name in sorted(one.workload.keys() | other.workload.keys()):
+        values = one.workload.get(name), other.workload.get(name)
+        if values[0] != values[1]:
+            return f"{name} {values[0]} and {values[1]}"
+    return "one has a rate, another none"
+
+
 def merged(runs: Sequence[Results]) -> Results:
     """
     Return the books of one run made of several that went on side by side: what
@@ -516,7 +525,7 @@ def merged(runs: Sequence[Results]) -> Results:
         if run.workload != first.workload or (run.rateAsked is None) != (
             first.rateAsked is None
         ):
-            raise ValueError("the workloads differ")
+            raise ValueError(f"the workloads differ: {_difference(run, first)}")
         if (run.datagrams is None) != (first.datagrams is None):
             raise ValueError("one is of datagrams, another of streams")
         for name in _SUMMED:

@@ -5,6 +5,7 @@ The search for the highest rate that keeps a promise.
 import json
 import re
 import signal
+import socket
 import sys
 from pathlib import Path
 from typing import Any, cast
@@ -118,6 +119,16 @@ def test_goals_that_are_none(text: str) -> None:
     assert line.startswith(f"echofactory.client: --find-rate: {text!r} is not such as p99<5ms")
 
 
+def test_a_search_where_nobody_listens() -> None:
+    """It is no broken promise that is told."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    results, told = found(str(port), "3", "--find-rate", "p50<10ms", status=1)
+    assert results["failures"] == {"refused": 3}
+    assert re.match(r" +500 messages/s asked, +0 achieved, p50 -, 3 failed: broken", told[0])
+    assert told[1] == ("at 500 messages/s, the first rate tried, 3 connections failed already")
+
+
 @pytest.mark.parametrize("other", [["--rate", "5"], ["--count", "5"], ["--hdr", "x"]])
 def test_what_makes_no_sense_with_it(other: list[str]) -> None:
     """The search decides it."""
@@ -164,7 +175,7 @@ def test_the_first_step_is_broken() -> None:
         results, told = found(port, "50", "--size", "64", "--find-rate", "p50<10ms", status=1)
     assert results["find_rate"]["ended_by"] == "first"
     assert results["verdict"] == "failed"
-    assert "not even 500 messages/s keep p50<10ms" in told
+    assert "not even 500 messages/s, the first rate tried, keep p50<10ms" in told
 
 
 def test_the_client_itself_is_the_limit() -> None:

@@ -32,7 +32,14 @@ from echofactory.descriptors import connectionsThatFit, raiseDescriptorLimit
 from echofactory.hdrlog import HdrLog
 from echofactory.listening import EndpointError
 from echofactory.options import ClientOptions
-from echofactory.outputs import Pictures, emptied, jsonText, openOutput, writeOutput
+from echofactory.outputs import (
+    Pictures,
+    emptied,
+    jsonText,
+    openOutput,
+    refuseSameFile,
+    writeOutput,
+)
 from echofactory.progress import progress
 from echofactory.report.compare import Run
 from echofactory.report.text import failureLines, report
@@ -202,6 +209,7 @@ def main() -> NoReturn:
             )
         except EndpointError as error:
             options.refuse("connect", str(error))
+    refuseSameFile(options)
     jsonFile = openOutput(options, "json")
     hdrFile = openOutput(options, "hdr")
     pictures = Pictures(options)

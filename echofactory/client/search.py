@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from twisted.internet.interfaces import IStreamClientEndpoint
 
 from echofactory.client.factory import EchoClientFactory
-from echofactory.findrate import Ending, Goal, RateSearch, Step
-from echofactory.report.text import durationText
+from echofactory.findrate import Goal, RateSearch, Step
+from echofactory.report.text import durationText, searchText
 from echofactory.results import Results
 
 FIRST = 500.0
@@ -16,6 +16,10 @@ FIRST = 500.0
 
 SETTLING = 1.0
 """Seconds of each step whose latencies do not count."""
+
+
+def _reached(ns: int | None) -> str:
+    return "-" if ns is None else durationText(ns)
 
 
 class Search:
@@ -58,7 +62,7 @@ class Search:
             if self.search.best is step:
                 best = latest
             self._tell(self._stepText(step))
-        self._tell(self._endText())
+        self._tell(searchText(self.search.asJSON(self.goals)))
         results = best or latest
         results.findRate = self.search.asJSON(self.goals)
         results.interrupted = self._interrupted
@@ -72,7 +76,7 @@ class Search:
 
     def _stepText(self, step: Step) -> str:
         reached = ", ".join(
-            f"{goal.name} {durationText(step.response[goal.field] or 0)}" for goal in self.goals
+            f"{goal.name} {_reached(step.response[goal.field])}" for goal in self.goals
         )
         verdict = "kept" if step.kept else "broken"
         if step.interrupted:
@@ -81,21 +85,3 @@ class Search:
             f"{step.asked:10,.0f} messages/s asked, {step.achieved:10,.0f} achieved,"
             f" {reached}, {sum(step.failures.values()):,} failed: {verdict}"
         )
-
-    def _endText(self) -> str:
-        promise = ", ".join(goal.text for goal in self.goals)
-        best, ending = self.search.best, self.search.ending
-        found = f"{best.asked:,.0f} messages/s keep {promise}" if best is not None else ""
-        last = self.search.steps[-1]
-        if ending is Ending.FIRST:
-            return f"not even {last.asked:,.0f} messages/s keep {promise}"
-        if ending is Ending.CLIENT:
-            lag = durationText(last.sendLag["p99"] or 0)
-            limit = (
-                f"at {last.asked:,.0f} messages/s the client is the limit:"
-                f" its send lag is {lag} at p99"
-            )
-            return f"{found}; {limit}" if found else limit
-        if ending is Ending.FOUND:
-            return f"{found}, and no rate a twentieth higher"
-        return f"interrupted; {found or 'nothing found'}"

@@ -11,14 +11,14 @@ from typing import ClassVar, NoReturn
 from twisted.python import usage
 
 from echofactory.options import PICTURES, CommandOptions
-from echofactory.outputs import Pictures, jsonText, openOutput, writeOutput
+from echofactory.outputs import Pictures, jsonText, openOutput, refuseSameFile, writeOutput
 from echofactory.report.compare import Run, comparisonText
 from echofactory.report.text import report
 from echofactory.results import Results, merged
 
 
 def _noNumber(text: str) -> float:
-    raise ValueError(f"{text} is no JSON")
+    raise ValueError(f"{text} is no number")
 
 
 class ReportOptions(CommandOptions):
@@ -57,7 +57,7 @@ python -m echofactory.report --merge client1.json client2.json
 
     def parseArgs(self, *paths: str) -> None:
         if not paths:
-            raise usage.UsageError("give the JSON file of a run, or several")
+            raise usage.UsageError("give the JSON file of a run, or several; - is stdin")
         self.paths = paths
 
     def postOptions(self) -> None:
@@ -75,13 +75,16 @@ python -m echofactory.report --merge client1.json client2.json
 
     def _read(self, path: str) -> Results:
         try:
-            return Results.fromJSON(
-                json.loads(Path(path).read_bytes(), parse_constant=_noNumber)
-            )
+            content = Path("/dev/stdin" if path == "-" else path).read_bytes()
+            written = json.loads(content, parse_constant=_noNumber)
         except RecursionError:
             raise usage.UsageError(f"{path!r}: nested too deeply") from None
         except OSError as error:
             raise usage.UsageError(f"{path!r}: {error.strerror}") from None
+        except ValueError as error:
+            raise usage.UsageError(f"{path!r}: not JSON: {error}") from None
+        try:
+            return Results.fromJSON(written)
         except ValueError as error:
             raise usage.UsageError(f"{path!r}: {error}") from None
 
@@ -94,6 +97,7 @@ def main() -> NoReturn:
     """
     options = ReportOptions()
     options.parseOptions()
+    refuseSameFile(options)
     jsonFile = openOutput(options, "json")
     pictures = Pictures(options)
     runs = options.runs

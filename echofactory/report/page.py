@@ -24,7 +24,7 @@ h1 { font-size: 1.4rem; } h2 { font-size: 1.05rem; margin-top: 2rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .2rem .8rem .2rem 0; border-bottom: 1px solid var(--line); text-align: left;
   vertical-align: top; overflow-wrap: anywhere; }
-th { color: var(--dim); font-weight: 500; }
+th { color: var(--dim); font-weight: 500; white-space: nowrap; }
 .figures th, .figures td { white-space: nowrap; overflow-wrap: normal; }
 .figures td, .figures thead th { text-align: right; }
 .plot { background: #fff; border-radius: 6px; padding: .5rem; }
@@ -96,7 +96,7 @@ def page(
         options = (
             f"<h2>Options used</h2>\n<pre><code>{escape(command)}</code></pre>\n{_facts(used)}"
         )
-    started = f"{results.started:%Y-%m-%d %H:%M:%S} UTC"
+    begun = "" if others else f"{name}, begun {results.started:%Y-%m-%d %H:%M:%S} UTC. "
     return (
         "<!DOCTYPE html>\n"
         f'<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>\n'
@@ -104,6 +104,6 @@ def page(
         f"<style>{_STYLE}</style></head>\n"
         f"<body>\n<h1>{heading}</h1>\n{tables}"
         f"<h2>Plots</h2>\n{_plot(runs)}{options}"
-        f"<footer>{escape(name)}, begun {started}. echofactory {escape(version)}</footer>\n"
+        f"<footer>{escape(begun)}echofactory {escape(version)}</footer>\n"
         "</body></html>\n"
     )

@@ -133,7 +133,9 @@ def _latencies(axes: "Axes", runs: Sequence[Run]) -> None:
     axes.set_xlabel("percentile")
     _logarithmic(axes, "Latency by percentile")
     if axes.lines:
-        axes.legend(loc="upper left")
+        axes.legend(loc="best")
+    else:
+        axes.text(0.5, 0.5, "no message came back", ha="center", transform=axes.transAxes)
 
 
 def _wholePieces(intervals: Sequence[Interval]) -> Sequence[Interval]:

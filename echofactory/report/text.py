@@ -2,6 +2,9 @@
 The results for people: aligned text, a unit on every number.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from echofactory.results import FailureKind, Kernel, Results
 
 _SIZES = ("B", "KiB", "MiB", "GiB", "TiB")
@@ -103,6 +106,8 @@ def _rateText(results: Results) -> str:
         f"{results.achieved:,.0f} messages/s, {sizeText(results.bytesPerSecond)}/s achieved"
     )
     if results.rateAsked is None:
+        if not results.verified:
+            return "no message came back"
         return f"{achieved}, as fast as replies came"
     reached = results.achieved / results.rateAsked
     return f"{achieved}; {results.rateAsked:,.0f} messages/s asked ({reached:.1%})"
@@ -118,10 +123,48 @@ def _failureText(results: Results, kind: FailureKind) -> str:
     return f"{results.failures[kind]:,} {kind}{first}"
 
 
+def searchText(findRate: Mapping[str, Any]) -> str:
+    """
+    Say what came of a search.
+
+    @param findRate: of the JSON.
+    """
+    promise = ", ".join(findRate["goals"])
+    found, last = findRate["found"], findRate["steps"][-1]
+    asked = f"{last['asked']:,.0f} messages/s"
+    kept = f"{found:,.0f} messages/s keep {promise}" if found is not None else ""
+    if findRate["ended_by"] == "first":
+        failed = sum(last["failures"].values())
+        if failed:
+            return f"at {asked}, the first rate tried, {failed:,} connections failed already"
+        return f"not even {asked}, the first rate tried, keep {promise}"
+    if findRate["ended_by"] == "client":
+        lag = durationText(last["send_lag_ns"]["p99"] or 0)
+        limit = f"at {asked} the client is the limit: its send lag is {lag} at p99"
+        return f"{kept}; {limit}" if kept else limit
+    if findRate["ended_by"] == "found":
+        return f"{kept}, and no rate a twentieth higher"
+    return f"interrupted; {kept or 'nothing found'}"
+
+
+def _searchRows(findRate: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+    if findRate is None:
+        return []
+    tried = len(findRate["steps"])
+    return [
+        (
+            "search",
+            f"{searchText(findRate)}; {tried} rates were tried, and what follows is of"
+            " the best of them, its latencies without its first second",
+        )
+    ]
+
+
 def summary(results: Results) -> list[tuple[str, str]]:
     """Return what came of a run, by name, the verdict last."""
     return [
         ("target", results.target),
+        *_searchRows(results.findRate),
         (
             "connections",
             f"{results.requested:,} requested, {results.established:,} established,"
