@@ -14,8 +14,8 @@ demo: $(PACKAGE)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh $(DEMO_PORT)
 
 # What only starts programs, which have reactors of their own.
-PROGRAMS = bench client_program faults_program findrate instrument report server_program \
-	testing workers
+PROGRAMS = bench client_program deploy faults_program findrate instrument report \
+	server_program testing workers
 
 # The whole suite on the platform's own reactor, with the coverage of both this
 # process and those it starts; and again on asyncio's, but for the programs.

@@ -8,6 +8,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.error import NotConnectingError
 from twisted.internet.interfaces import IAddress, IDelayedCall
 from twisted.python.failure import Failure
 
@@ -156,7 +157,11 @@ class Connection(ABC):
         if self.transport is not None:
             self._cut()
         elif self.connecting is not None:
-            self.connecting.cancel()
+            try:
+                self.connecting.cancel()
+            except NotConnectingError:
+                # It failed halfway, and nobody will be told.
+                self.factory.connectionOver(self)
 
     @abstractmethod
     def _forget(self) -> int:
