@@ -34,6 +34,20 @@ class EndpointError(ValueError):
         self.description = description
 
 
+class ListenError(Exception):
+    """
+    An endpoint cannot be listened on.
+
+    @ivar endpoint: the endpoint, as it was given.
+    """
+
+    def __init__(self, endpoint: object, reason: BaseException | None) -> None:
+        # The operating system's words, where Twisted wraps them.
+        cause = getattr(reason, "socketError", None) or reason
+        super().__init__(f"cannot listen on {endpoint}: {reasonText(cause)}")
+        self.endpoint = endpoint
+
+
 def reasonText(reason: BaseException | None) -> str:
     """Return what an exception says, in one line; its name where it says nothing."""
     if isinstance(reason, KeyError | IndexError):

@@ -28,6 +28,7 @@ from echofactory.parsers import (
     parseRate,
     parseRates,
     parseSize,
+    parseStatus,
     parseTrace,
 )
 from echofactory.server import Limits
@@ -158,6 +159,7 @@ class ServerOptions(ConnectingOptions):
 
     @ivar endpoints: server endpoint strings.
     @ivar drain: seconds.
+    @ivar status: a server endpoint string; C{None}: no status is served.
     """
 
     program = "multiecho"
@@ -209,6 +211,15 @@ twistd -n multiecho --trace data 127.0.0.1 65432
             "Cut a connection when no byte has moved either way for so long: 30s, 10m;"
             " also one whose peer only refuses to read. [default: never]",
         ],
+        [
+            "status",
+            None,
+            None,
+            "Serve a live page, /metrics (Prometheus), /healthz and /status.json on this"
+            " Twisted server endpoint: tcp:9465:interface=127.0.0.1, for which 9465 is short."
+            " It changes nothing, but has no password: whoever reaches it can read it."
+            " [default: none]",
+        ],
     ]
 
     optFlags: ClassVar[list[list[object]]] = [_NO_EXPRESS]
@@ -242,6 +253,7 @@ twistd -n multiecho --trace data 127.0.0.1 65432
             self.endpoints.append("tcp:65432:interface=127.0.0.1")
         self.drain = self.read("drain", parseDuration)
         self.trace = self.read("trace", parseTrace)
+        self.status = self.readIfGiven("status", parseStatus)
         self.limits = Limits(
             connections=self.readIfGiven("max-connections", parseCount),
             perHost=self.readIfGiven("max-per-host", parseCount),

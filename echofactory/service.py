@@ -3,12 +3,12 @@ The server and the client as Twisted services.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from signal import SIGTERM, raise_signal
 from typing import cast
 
-from twisted.application.service import Service
+from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import (
     CancelledError,
     Deferred,
@@ -31,7 +31,7 @@ from echofactory.client import EchoClientFactory, Patience
 from echofactory.client.target import IProbeReactor, Target
 from echofactory.counts import Counts, PeerCounts, WorkerState
 from echofactory.descriptors import raiseDescriptorLimit
-from echofactory.listening import EndpointError, reasonText, serverEndpoint
+from echofactory.listening import EndpointError, ListenError, serverEndpoint
 from echofactory.options import ServerOptions
 from echofactory.results import Results
 from echofactory.server import EchoFactory
@@ -39,20 +39,6 @@ from echofactory.trace import addressText
 from echofactory.workload import Workload
 
 _log = Logger()
-
-
-class ListenError(Exception):
-    """
-    An endpoint cannot be listened on.
-
-    @ivar endpoint: the endpoint, as it was given.
-    """
-
-    def __init__(self, endpoint: object, reason: BaseException | None) -> None:
-        # The operating system's words, where Twisted wraps them.
-        cause = getattr(reason, "socketError", None) or reason
-        super().__init__(f"cannot listen on {endpoint}: {reasonText(cause)}")
-        self.endpoint = endpoint
 
 
 class EchoService(Service):
@@ -276,16 +262,21 @@ class _CommandError(SystemExit, Exception):
     code = 1
 
 
+def _orExit(listen: Callable[[], None]) -> None:
+    """End the process, with one line on stderr, if this cannot listen."""
+    try:
+        listen()
+    except ListenError as error:
+        # Past the log, which has taken the place of sys.stderr under twistd.
+        print(f"multiecho: {error}", file=sys.__stderr__)
+        raise _CommandError(str(error)) from None
+
+
 class _CommandService(EchoService):
     """An L{EchoService} whose failure to listen is the end of the process."""
 
     def _listen(self) -> None:
-        try:
-            super()._listen()
-        except ListenError as error:
-            # Past the log, which has taken the place of sys.stderr under twistd.
-            print(f"multiecho: {error}", file=sys.__stderr__)
-            raise _CommandError(str(error)) from None
+        _orExit(super()._listen)
 
     def listenFailed(self, error: ListenError) -> None:
         super().listenFailed(error)
@@ -293,10 +284,40 @@ class _CommandService(EchoService):
         raise_signal(SIGTERM)
 
 
+class InTurn(MultiService):
+    """
+    Starts its services in order, and stops them in the opposite order, each when the
+    one before it has stopped. A L{MultiService} stops them all at once.
+    """
+
+    def stopService(self) -> Deferred[None]:
+        """
+        Stop the services.
+
+        @return: fires when all of them have stopped.
+        """
+        Service.stopService(self)
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        for service in reversed(list(self)):
+            await maybeDeferred(service.stopService)
+
+
+class _CommandServices(InTurn):
+    """Services the failure of one of which to listen is the end of the process."""
+
+    def privilegedStartService(self) -> None:
+        _orExit(super().privilegedStartService)
+
+    def startService(self) -> None:
+        _orExit(super().startService)
+
+
 Options = ServerOptions
 
 
-def makeService(options: ServerOptions) -> EchoService:
+def makeService(options: ServerOptions) -> IService:
     """
     Make the service of C{twistd multiecho}.
 
@@ -309,6 +330,21 @@ def makeService(options: ServerOptions) -> EchoService:
     factory = EchoFactory(options.limits, options.trace, cast(IReactorTime, reactor))
     try:
         chosen = options.connectionReactor(reactor)
-        return _CommandService(chosen, options.endpoints, factory, options.drain)
+        echo = _CommandService(chosen, options.endpoints, factory, options.drain)
     except EndpointError as error:
         options.refuse("listen", str(error))
+    if options.status is None:
+        return echo
+    # What it needs takes time and memory, which a server without it can spare.
+    from echofactory.status import ServerStatus, StatusService
+
+    try:
+        # Not on the lane: that is for connections which are many, and measured.
+        status = StatusService(cast(IReactorTime, reactor), options.status, ServerStatus(echo))
+    except EndpointError as error:
+        options.refuse("status", str(error))
+    # It goes on telling, while the echo drains.
+    both = _CommandServices()
+    status.setServiceParent(both)
+    echo.setServiceParent(both)
+    return both

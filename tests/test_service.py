@@ -31,8 +31,7 @@ from echofactory import (
     Workload,
     probe,
 )
-from echofactory.listening import EndpointError
-from echofactory.service import ListenError
+from echofactory.listening import EndpointError, ListenError
 
 LOOPBACK = "tcp:0:interface=127.0.0.1"
 
