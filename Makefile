@@ -14,7 +14,7 @@ demo: $(PACKAGE)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh $(DEMO_PORT)
 
 # What only starts programs, which have reactors of their own.
-PROGRAMS = bench client_program findrate instrument report server_program
+PROGRAMS = bench client_program findrate instrument report server_program status_page
 
 # The whole suite on the platform's own reactor, with the coverage of both this
 # process and those it starts; and again on asyncio's, but for the programs.

@@ -237,7 +237,7 @@ def _byKind(
 ) -> Table:
     return {
         "caption": caption,
-        "columns": _columns((label, ""), ("which is", ""), ("connections", "")),
+        "columns": _columns((label, ""), ("which is", ""), ("count", "")),
         "rows": [(kind, kinds.get(kind, ""), count) for kind, count in counted.items()],
         "empty": "",
     }

@@ -198,7 +198,10 @@ function drawTable(table, {caption, columns, rows, empty}) {
       return cell;
     });
     cells.forEach((cell, column) => {
-      say(cell, text(rows[index][column], columns[column].unit));
+      const words = text(rows[index][column], columns[column].unit);
+      say(cell, words);
+      // What is too long for a phone has no place to break it: an IPv6 address.
+      cell.classList.toggle("long", !words.includes(" ") && words.length > 20);
       cell.classList.toggle("number", numeric[column]);
     });
   });
