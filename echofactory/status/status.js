@@ -201,7 +201,7 @@ function drawTable(table, {caption, columns, rows, empty}) {
       const words = text(rows[index][column], columns[column].unit);
       say(cell, words);
       // What is too long for a phone has no place to break it: an IPv6 address.
-      cell.classList.toggle("long", !words.includes(" ") && words.length > 20);
+      cell.classList.toggle("long", words.split(" ").some((word) => word.length > 20));
       cell.classList.toggle("number", numeric[column]);
     });
   });
