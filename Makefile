@@ -15,7 +15,7 @@ demo: $(PACKAGE)
 
 # What only starts programs, which have reactors of their own.
 PROGRAMS = bench client_program deploy faults_program findrate instrument report \
-	server_program testing workers
+	server_program status_page testing workers
 
 # The whole suite on the platform's own reactor, with the coverage of both this
 # process and those it starts; and again on asyncio's, but for the programs.

@@ -4,9 +4,26 @@ together.
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple, Protocol
+
+REFUSALS: Mapping[str, str] = {
+    "connections": "too many were open",
+    "host": "too many of its host were open",
+    "fault": "chance had it so",
+}
+"""Why connections are refused: a limit, or a fault that was asked for."""
+
+LOSSES: Mapping[str, str] = {
+    "done": "both sides closed in order",
+    "lost": "reset, or the network failed",
+    "aborted": "cut by this side as it stopped",
+    "idle": "cut by this side as idle",
+    "worker": "their worker ended",
+    "error": "anything else: TLS, an exception",
+}
+"""How connections end."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,12 +37,9 @@ class Counts:
     accepted: int = 0
     open: int = 0
     refused: dict[str, int] = field(default_factory=dict)
-    """Closed at once, unserved, by the limit that was reached: C{connections},
-    C{host}; or C{fault}, where chance has it so."""
+    """Closed at once, unserved, by the limit that was reached: L{REFUSALS}."""
     lost: dict[str, int] = field(default_factory=dict)
-    """Ended, by how: C{done} (both sides closed in order), C{lost} (reset, or
-    the network failed), C{aborted} (cut by this side as it stopped), C{idle} (cut
-    by this side as idle), C{error} (anything else: TLS, an exception)."""
+    """Ended, by how: L{LOSSES}."""
     chunks: int = 0
     """Pieces that came in, as the transports handed them over: messages, if each
     was small and waited for its echo."""

@@ -34,13 +34,6 @@ class EndpointError(ValueError):
         self.description = description
 
 
-def reasonText(reason: BaseException | None) -> str:
-    """Return what an exception says, in one line; its name where it says nothing."""
-    if isinstance(reason, KeyError | IndexError):
-        return repr(reason)
-    return " ".join(str(reason).split()) or type(reason).__name__
-
-
 class ListenError(Exception):
     """
     An endpoint cannot be listened on.
@@ -53,6 +46,13 @@ class ListenError(Exception):
         cause = getattr(reason, "socketError", None) or reason
         super().__init__(f"cannot listen on {endpoint}: {reasonText(cause)}")
         self.endpoint = endpoint
+
+
+def reasonText(reason: BaseException | None) -> str:
+    """Return what an exception says, in one line; its name where it says nothing."""
+    if isinstance(reason, KeyError | IndexError):
+        return repr(reason)
+    return " ".join(str(reason).split()) or type(reason).__name__
 
 
 def joined(positional: Iterable[object], named: Mapping[str, object]) -> str:

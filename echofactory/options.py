@@ -33,6 +33,7 @@ from echofactory.parsers import (
     parseRates,
     parseSeed,
     parseSize,
+    parseStatus,
     parseTrace,
     parseWorkers,
 )
@@ -160,7 +161,29 @@ class ConnectingOptions(CommandOptions):
         return reactor if self["no-express"] else laneOf(reactor)
 
 
-class ServerOptions(ConnectingOptions):
+_STATUS: list[object] = [
+    "status",
+    None,
+    None,
+    "Serve a live page, /metrics (Prometheus), /healthz and /status.json on this"
+    " Twisted server endpoint: tcp:9465:interface=127.0.0.1, for which 9465 is short."
+    " It changes nothing, but has no password: whoever reaches it can read it."
+    " [default: none]",
+]
+
+
+class StatusOptions(ConnectingOptions):
+    """
+    Those of what can be watched.
+
+    @ivar status: a server endpoint string; C{None}: no status is served.
+    """
+
+    def postOptions(self) -> None:
+        self.status = self.readIfGiven("status", parseStatus)
+
+
+class ServerOptions(StatusOptions):
     """
     The command line of C{twistd multiecho}.
 
@@ -237,6 +260,7 @@ twistd -n multiecho --trace data 127.0.0.1 65432
             "What the chances of --fault come from; the same number has the same go wrong"
             " again. [default: a random one, told in the log]",
         ],
+        _STATUS,
     ]
 
     optFlags: ClassVar[list[list[object]]] = [_NO_EXPRESS]
@@ -289,6 +313,7 @@ twistd -n multiecho --trace data 127.0.0.1 65432
         self.endpoints.append(f"tcp:{number}:interface={interface}")
 
     def postOptions(self) -> None:
+        super().postOptions()
         if not self.endpoints:
             self.endpoints.append("tcp:65432:interface=127.0.0.1")
         self.drain = self.read("drain", parseDuration)

@@ -224,6 +224,18 @@ def parseProgress(text: str) -> str:
     return text
 
 
+def parseStatus(text: str) -> str:
+    """
+    Read where to serve the status: a server endpoint string, or for short the port
+    on the loopback interface.
+
+    @raise ValueError: saying what is accepted.
+    """
+    if not text.isdecimal():
+        return text
+    return f"tcp:{parseListeningPort(text)}:interface=127.0.0.1"
+
+
 def parseTrace(text: str) -> Trace:
     """
     Read a level of tracing.

@@ -69,7 +69,7 @@ def _howLost(echo: Echo, reason: Failure) -> str:
     return "done" if echo.ended and queue == b"" else "lost"
 
 
-class _Refusal(Protocol):
+class Refusal(Protocol):
     """
     Closes at once. A factory could answer with no protocol at all, but those
     that wrap others, such as that of TLS, fail at it.
@@ -161,7 +161,7 @@ class EchoFactory(ServerFactory):
             if self._telling is None:
                 self._firstUntold = addressText(addr)
                 self._telling = self._reactor.callLater(_TOLD_EVERY, self._tellRefusals)
-        return _Refusal()
+        return Refusal()
 
     def _tellRefusals(self) -> None:
         """Tell of those of a second in one line."""

@@ -3,11 +3,8 @@ The server and the client as Twisted services.
 """
 
 import socket
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
-from signal import SIGINT, SIGTERM, raise_signal, signal
-from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import (
@@ -40,14 +37,10 @@ from echofactory.datagram import (
     EchoDatagrams,
     makeRoom,
 )
-from echofactory.descriptors import raiseDescriptorLimit
-from echofactory.faulty import FaultyEchoFactory
-from echofactory.listening import EndpointError, ListenError, serverEndpoint
-from echofactory.options import ServerOptions
+from echofactory.listening import ListenError, serverEndpoint
 from echofactory.results import Results
-from echofactory.server import EchoFactory, Limits
+from echofactory.server import EchoFactory
 from echofactory.trace import addressText
-from echofactory.workers import Workers
 from echofactory.workload import Workload
 
 _log = Logger()
@@ -306,110 +299,3 @@ class ProbeService(Service):
         if self._factory is not None:
             self._factory.interrupt()
         return self._over
-
-
-class _CommandError(SystemExit, Exception):
-    """
-    Ends C{twistd} with status 1, and no more said. An C{Exception} too, because
-    twistd removes its pid file, and tells the parent it daemonized from, for
-    those.
-    """
-
-    code = 1
-
-
-class _CommandEcho(EchoService):
-    """An L{EchoService} whose failure to listen is the end of the process."""
-
-    def listenFailed(self, error: ListenError) -> None:
-        super().listenFailed(error)
-        # What makes twistd stop in order, and with a status other than 0.
-        raise_signal(SIGTERM)
-
-
-class _Command(Service):
-    """
-    What C{twistd multiecho} runs: a port that cannot be bound is the end of the
-    process, and a second signal the end of draining.
-    """
-
-    def __init__(self, reactor: Any, serving: Sequence[EchoService | Workers]) -> None:
-        self._reactor = reactor
-        self._serving = serving
-
-    def privilegedStartService(self) -> None:
-        super().privilegedStartService()
-        for each in self._serving:
-            self._start(each.privilegedStartService)
-
-    def startService(self) -> None:
-        super().startService()
-        for each in self._serving:
-            self._start(each.startService)
-
-    def _start(self, start: Callable[[], None]) -> None:
-        try:
-            start()
-        except ListenError as error:
-            # Past the log, which has taken the place of sys.stderr under twistd.
-            print(f"multiecho: {error}", file=sys.__stderr__)
-            raise _CommandError(str(error)) from None
-
-    def stopService(self) -> Deferred[list[None]]:
-        super().stopService()
-        for number in (SIGINT, SIGTERM):
-            signal(number, self._hurry)
-        return gatherResults([each.stopService() for each in self._serving])
-
-    def _hurry(self, *_: object) -> None:
-        for each in self._serving:
-            self._reactor.callFromThread(each.cut)
-
-
-Options = ServerOptions
-
-
-def makeFactory(options: ServerOptions, limits: Limits, reactor: IReactorTime) -> EchoFactory:
-    """Make what the command line says that connections are served by."""
-    if options.faults is None:
-        return EchoFactory(limits, options.trace, reactor)
-    return FaultyEchoFactory(reactor, options.faults, options.faultSeed, limits, options.trace)
-
-
-def makeService(options: ServerOptions) -> Service:
-    """
-    Make the service of C{twistd multiecho}.
-
-    @raise SystemExit: with status 2 and one line, if an endpoint string
-        describes no endpoint.
-    """
-    from twisted.internet import reactor as chosen
-
-    reactor: Any = chosen
-    raiseDescriptorLimit()
-    serving: list[EchoService | Workers] = []
-    try:
-        if options.workers is None:
-            factory = makeFactory(options, options.limits, reactor)
-            serving.append(
-                _CommandEcho(
-                    options.connectionReactor(reactor),
-                    options.endpoints,
-                    factory,
-                    options.drain,
-                    options.datagrams,
-                )
-            )
-        else:
-            if options.datagrams:
-                # They are of no connection: this process serves them itself.
-                alone = EchoFactory(reactor=reactor)
-                serving.append(EchoService(reactor, [], alone, 0.0, options.datagrams))
-            serving.append(
-                Workers(
-                    reactor, options.endpoints, options.words, options.workers, options.drain
-                )
-            )
-    except EndpointError as error:
-        options.refuse("listen", str(error))
-    return _Command(reactor, serving)

@@ -21,12 +21,13 @@ from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from echofactory.command import makeFactory
 from echofactory.descriptors import raiseDescriptorLimit
 from echofactory.listening import serverEndpoint
 from echofactory.options import ServerOptions
 from echofactory.reuseport import ReusePortReactor
 from echofactory.server import Limits
-from echofactory.service import EchoService, makeFactory
+from echofactory.service import EchoService
 
 _OUT = 3
 """The descriptor on which it tells."""

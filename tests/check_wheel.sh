@@ -19,7 +19,8 @@ venv/bin/python -c "
 import echofactory, sys
 assert echofactory.__file__.startswith(sys.prefix), echofactory.__file__
 from importlib.resources import files
-for name in ('py.typed', 'results.schema.json'):
+page = ('status/index.html', 'status/status.css', 'status/status.js', 'status/icon.svg')
+for name in ('py.typed', 'results.schema.json', *page):
     assert files('echofactory').joinpath(name).is_file(), name
 "
 PATH="$place/venv/bin:$PATH" sh demo.sh 0

@@ -117,6 +117,19 @@ def multiecho(*arguments: str, **options: object) -> Iterator[tuple[Program, int
         yield program, int(match[1] or 0)
 
 
+@contextmanager
+def withStatus(*arguments: str, status: str = "0") -> Iterator[tuple[Program, int, int]]:
+    """
+    Run C{twistd multiecho --status}, telling of no connection, until it listens.
+
+    @return: the process, its port and that of its status.
+    """
+    options = ["--trace", "none", "--status", status, *arguments, "127.0.0.1", "0"]
+    with multiecho(*options) as (program, port):
+        match = program.waitFor(r"status page on \('[^']*', (\d+)\)")
+        yield program, port, int(match[1])
+
+
 def client(*arguments: str, **options: object) -> Program:
     """Run the client to its end."""
     with running([*CLIENT, *arguments], **options) as program:

@@ -131,7 +131,7 @@ def test_without_pytest() -> None:
     """Nothing else needs it; the plugin says what it needs."""
     code = (
         "import sys; sys.modules['pytest'] = None\n"
-        "import echofactory, echofactory.service\n"
+        "import echofactory, echofactory.command\n"
         "import echofactory.testing\n"
     )
     done = subprocess.run(

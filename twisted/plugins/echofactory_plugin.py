@@ -18,7 +18,7 @@ from zope.interface import implementer
 
 multiecho = ServiceMaker(
     "echofactory server",
-    "echofactory.service",
+    "echofactory.command",
     "An echo server for many connections (RFC 862).",
     "multiecho",
 )

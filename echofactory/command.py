@@ -1,0 +1,176 @@
+"""
+What the commands of C{twistd} run: services that end the process in one line if they
+cannot listen, stop in turn, and stop at once at a second signal.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from signal import SIGINT, SIGTERM, raise_signal, signal
+from typing import Any
+
+from twisted.application.service import IService, MultiService, Service
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.interfaces import IReactorTime
+
+from echofactory.descriptors import raiseDescriptorLimit
+from echofactory.faulty import FaultyEchoFactory
+from echofactory.listening import EndpointError, ListenError
+from echofactory.options import ServerOptions, StatusOptions
+from echofactory.server import EchoFactory, Limits
+from echofactory.service import EchoService
+from echofactory.workers import Workers
+
+
+class _CommandError(SystemExit, Exception):
+    """
+    Ends C{twistd} with status 1, and no more said. An C{Exception} too, because
+    twistd removes its pid file, and tells the parent it daemonized from, for
+    those.
+    """
+
+    code = 1
+
+
+class InTurn(MultiService):
+    """
+    Starts its services in order, and stops them in the opposite order, each when the
+    one before it has stopped. A L{MultiService} stops them all at once.
+    """
+
+    def stopService(self) -> Deferred[None]:
+        """
+        Stop the services.
+
+        @return: fires when all of them have stopped.
+        """
+        Service.stopService(self)
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        for service in reversed(list(self)):
+            await maybeDeferred(service.stopService)
+
+
+class Command(InTurn):
+    """
+    The services of a command. If one of them cannot listen, the process ends, with
+    one line on stderr; a second signal has those that can, C{cut()} what they wait for.
+    """
+
+    def __init__(self, program: str, reactor: Any, services: Sequence[IService]) -> None:
+        """
+        @param program: what the line on stderr begins with.
+        """
+        super().__init__()
+        self._program = program
+        self._reactor = reactor
+        for service in services:
+            service.setServiceParent(self)
+
+    def privilegedStartService(self) -> None:
+        self._orExit(super().privilegedStartService)
+
+    def startService(self) -> None:
+        self._orExit(super().startService)
+
+    def _orExit(self, start: Callable[[], None]) -> None:
+        try:
+            start()
+        except ListenError as error:
+            # Past the log, which has taken the place of sys.stderr under twistd.
+            print(f"{self._program}: {error}", file=sys.__stderr__)
+            raise _CommandError(str(error)) from None
+
+    def stopService(self) -> Deferred[None]:
+        for number in (SIGINT, SIGTERM):
+            signal(number, self._hurry)
+        return super().stopService()
+
+    def _hurry(self, *_: object) -> None:
+        for service in self:
+            if hasattr(service, "cut"):
+                self._reactor.callFromThread(service.cut)
+
+
+class _CommandEcho(EchoService):
+    """An L{EchoService} whose failure to listen is the end of the process."""
+
+    def listenFailed(self, error: ListenError) -> None:
+        super().listenFailed(error)
+        # What makes twistd stop in order, and with a status other than 0.
+        raise_signal(SIGTERM)
+
+
+def statusService(
+    options: StatusOptions, reactor: Any, makeStatus: Callable[[], Any]
+) -> list[IService]:
+    """
+    Return what serves the status that the command line asks for, if it does.
+
+    @param makeStatus: returns the C{Status} to show.
+    @raise SystemExit: with status 2 and one line, if the endpoint string describes no
+        endpoint.
+    """
+    if options.status is None:
+        return []
+    # What it needs takes time and memory, which a program without it can spare.
+    from echofactory.status import StatusService
+
+    try:
+        # Not on the lane: that is for connections which are many, and measured.
+        return [StatusService(reactor, options.status, makeStatus())]
+    except EndpointError as error:
+        options.refuse("status", str(error))
+
+
+def makeFactory(options: ServerOptions, limits: Limits, reactor: IReactorTime) -> EchoFactory:
+    """Make what the command line says that connections are served by."""
+    if options.faults is None:
+        return EchoFactory(limits, options.trace, reactor)
+    return FaultyEchoFactory(reactor, options.faults, options.faultSeed, limits, options.trace)
+
+
+Options = ServerOptions
+
+
+def makeService(options: ServerOptions) -> IService:
+    """
+    Make the service of C{twistd multiecho}.
+
+    @raise SystemExit: with status 2 and one line, if an endpoint string
+        describes no endpoint.
+    """
+    from twisted.internet import reactor as chosen
+
+    reactor: Any = chosen
+    raiseDescriptorLimit()
+    serving: EchoService | Workers
+    beside: list[IService] = []
+    try:
+        if options.workers is None:
+            serving = _CommandEcho(
+                options.connectionReactor(reactor),
+                options.endpoints,
+                makeFactory(options, options.limits, reactor),
+                options.drain,
+                options.datagrams,
+            )
+        else:
+            serving = Workers(
+                reactor, options.endpoints, options.words, options.workers, options.drain
+            )
+            if options.datagrams:
+                # They are of no connection: this process serves them itself.
+                alone = EchoFactory(reactor=reactor)
+                beside = [EchoService(reactor, [], alone, 0.0, options.datagrams)]
+    except EndpointError as error:
+        options.refuse("listen", str(error))
+
+    def makeStatus() -> Any:
+        from echofactory.status import ServerStatus
+
+        return ServerStatus(serving)
+
+    # The status is the last to stop: it goes on telling while the others drain.
+    status = statusService(options, reactor, makeStatus)
+    return Command("multiecho", reactor, [*status, *beside, serving])

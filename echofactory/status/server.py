@@ -1,0 +1,262 @@
+"""
+An echo server's status: what its counts are called in metrics, JSON and on the page.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import Any
+
+from prometheus_client import Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
+
+from echofactory import __version__
+from echofactory.counts import LOSSES, REFUSALS, Counts, CountsSource, WorkerState
+from echofactory.status.history import History
+from echofactory.status.view import Chart, Column, Table, View
+
+
+def _withAll(kinds: Mapping[str, str], counted: Mapping[str, int]) -> dict[str, int]:
+    """Return what was counted by kind, and 0 for the kinds that have not occurred."""
+    return dict.fromkeys(kinds, 0) | dict(counted)
+
+
+def _byLabel(
+    name: str, text: str, label: str, counted: Mapping[str, float]
+) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, text, labels=[label])
+    for value, count in counted.items():
+        family.add_metric([value], count)
+    return family
+
+
+def _explained(text: str, kinds: Mapping[str, str]) -> str:
+    """Return the help of a metric, with what its label may be."""
+    return f"{text}: " + "; ".join(f"{kind} ({meaning})" for kind, meaning in kinds.items())
+
+
+def countsMetrics(counts: Counts) -> Iterable[Metric]:
+    """Return the metrics of the connections and what went over them."""
+    yield CounterMetricFamily(
+        "echofactory_connections_accepted", "Connections accepted and served.", counts.accepted
+    )
+    yield GaugeMetricFamily(
+        "echofactory_connections_open", "Connections open now.", counts.open
+    )
+    yield _byLabel(
+        "echofactory_connections_refused",
+        _explained("Connections closed at once, unserved, by the limit reached", REFUSALS),
+        "limit",
+        _withAll(REFUSALS, counts.refused),
+    )
+    yield _byLabel(
+        "echofactory_connections_lost",
+        _explained("Connections ended, by how", LOSSES),
+        "how",
+        _withAll(LOSSES, counts.lost),
+    )
+    yield CounterMetricFamily(
+        "echofactory_chunks",
+        "Pieces that came in, as the transports handed them over.",
+        counts.chunks,
+    )
+    yield CounterMetricFamily(
+        "echofactory_received_bytes", "Bytes that came in.", counts.bytesIn
+    )
+    yield CounterMetricFamily(
+        "echofactory_sent_bytes", "Bytes handed to the transports.", counts.bytesOut
+    )
+
+
+def workersMetrics(workers: Sequence[WorkerState]) -> Iterable[Metric]:
+    """Return the metrics of several processes."""
+    up = GaugeMetricFamily(
+        "echofactory_worker_up", "Whether the worker process runs.", labels=["worker"]
+    )
+    restarts = CounterMetricFamily(
+        "echofactory_worker_restarts",
+        "How often the worker process was started again.",
+        labels=["worker"],
+    )
+    open_ = GaugeMetricFamily(
+        "echofactory_worker_connections_open",
+        "Connections of the worker process open now.",
+        labels=["worker"],
+    )
+    for worker in workers:
+        number = [str(worker.number)]
+        up.add_metric(number, worker.pid is not None)
+        restarts.add_metric(number, worker.restarts)
+        open_.add_metric(number, worker.open)
+    return (up, restarts, open_)
+
+
+class ServerStatus:
+    """
+    The L{Status<echofactory.status.Status>} of an echo server.
+    """
+
+    def __init__(
+        self,
+        source: CountsSource,
+        title: str = "multiecho",
+        clock: Callable[[], float] = perf_counter,
+    ) -> None:
+        """
+        @param clock: in seconds, and does not jump.
+        """
+        self._source = source
+        self._title = title
+        self._clock = clock
+        self._beganS = clock()
+        self._started = datetime.now(UTC)
+        self._counts = source.counts()
+        self._history = History()
+
+    @property
+    def health(self) -> str:
+        """See L{Status<echofactory.status.Status>}."""
+        return "draining" if self._source.draining else "ok"
+
+    def begin(self) -> None:
+        """See L{Status<echofactory.status.Status>}."""
+        self._counts = self._source.counts()
+        self._history.begin(self._clock(), self._totals())
+
+    def sample(self) -> None:
+        """See L{Status<echofactory.status.Status>}."""
+        self._counts = self._source.counts()
+        self._history.record(self._clock(), {"open": self._counts.open}, self._totals())
+
+    def _totals(self) -> dict[str, float]:
+        return {"chunks": self._counts.chunks, "bytes": self._counts.bytesIn}
+
+    def collect(self) -> Iterable[Metric]:
+        """See L{Status<echofactory.status.Status>}."""
+        build = GaugeMetricFamily(
+            "echofactory_build_info", "Always 1; the label tells.", labels=["version"]
+        )
+        build.add_metric([__version__], 1)
+        yield build
+        yield GaugeMetricFamily(
+            "echofactory_start_time_seconds",
+            "When the server was started, in seconds since 1970.",
+            self._started.timestamp(),
+        )
+        yield GaugeMetricFamily(
+            "echofactory_draining",
+            "Whether the server is stopping, and waits for its connections.",
+            self._source.draining,
+        )
+        yield from countsMetrics(self._source.counts())
+        if workers := self._source.workers():
+            yield from workersMetrics(workers)
+
+    async def facts(self) -> dict[str, Any]:
+        """See L{Status<echofactory.status.Status>}."""
+        counts = asdict(self._counts)
+        counts["bytes_in"] = counts.pop("bytesIn")
+        counts["bytes_out"] = counts.pop("bytesOut")
+        counts["refused"] = _withAll(REFUSALS, self._counts.refused)
+        counts["lost"] = _withAll(LOSSES, self._counts.lost)
+        history = self._history
+        open_ = history.points("open")
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "started": self._started.isoformat(timespec="milliseconds"),
+            "uptime_s": round(self._clock() - self._beganS, 1),
+            "draining": self._source.draining,
+            "counts": counts,
+            "peers": [
+                {"host": peer.host, "open": peer.open, "bytes_in": peer.bytesIn}
+                for peer in await self._source.peers()
+            ],
+            "workers": [worker._asdict() for worker in self._source.workers()],
+            "history": {
+                "t_s": [t for t, _ in open_],
+                "open": [value for _, value in open_],
+                "chunks_per_s": [value for _, value in history.points("chunks")],
+                "bytes_per_s": [value for _, value in history.points("bytes")],
+            },
+        }
+
+    def view(self, facts: dict[str, Any]) -> View:
+        """See L{Status<echofactory.status.Status>}."""
+        counts = facts["counts"]
+        tables: list[Table] = [
+            _byKind("Connections refused", "limit", REFUSALS, counts["refused"]),
+            _byKind("Connections ended", "how", LOSSES, counts["lost"]),
+            {
+                "caption": "Busiest peers",
+                "columns": _columns(("host", ""), ("open", ""), ("received", "B")),
+                "rows": [
+                    (peer["host"] or "UNIX socket", peer["open"], peer["bytes_in"])
+                    for peer in facts["peers"]
+                ],
+                "empty": "No connection is open.",
+            },
+        ]
+        if facts["workers"]:
+            tables.append(_workersTable(facts["workers"]))
+        return {
+            "title": self._title,
+            "state": "draining" if facts["draining"] else "serving",
+            "well": not facts["draining"],
+            "tiles": [
+                {"name": "Open now", "value": counts["open"], "unit": ""},
+                {"name": "Accepted", "value": counts["accepted"], "unit": ""},
+                {"name": "Refused", "value": sum(counts["refused"].values()), "unit": ""},
+                {"name": "Received", "value": counts["bytes_in"], "unit": "B"},
+                {"name": "Sent", "value": counts["bytes_out"], "unit": "B"},
+                {"name": "Up for", "value": facts["uptime_s"], "unit": "s"},
+            ],
+            "charts": [
+                _chart("Connections open", "", facts["history"], "open"),
+                _chart("Chunks received", "/s", facts["history"], "chunks_per_s"),
+                _chart("Bytes received", "B/s", facts["history"], "bytes_per_s"),
+            ],
+            "tables": tables,
+            "footer": f"echofactory {facts['version']}, process {facts['pid']}",
+        }
+
+
+def _chart(title: str, unit: str, history: dict[str, list[float]], name: str) -> Chart:
+    points = list(zip(history["t_s"], history[name], strict=True))
+    return {"title": title, "unit": unit, "points": points}
+
+
+def _columns(*columns: tuple[str, str]) -> list[Column]:
+    return [{"name": name, "unit": unit} for name, unit in columns]
+
+
+def _byKind(
+    caption: str, label: str, kinds: Mapping[str, str], counted: Mapping[str, int]
+) -> Table:
+    return {
+        "caption": caption,
+        "columns": _columns((label, ""), ("which is", ""), ("count", "")),
+        "rows": [(kind, kinds.get(kind, ""), count) for kind, count in counted.items()],
+        "empty": "",
+    }
+
+
+def _workersTable(workers: Sequence[dict[str, Any]]) -> Table:
+    names = ("worker", "state", "process", "restarts", "open")
+    return {
+        "caption": "Workers",
+        "columns": _columns(*((name, "") for name in names)),
+        "rows": [
+            (
+                f"{worker['number']}",
+                "down" if worker["pid"] is None else "up",
+                None if worker["pid"] is None else f"{worker['pid']}",
+                worker["restarts"],
+                worker["open"],
+            )
+            for worker in workers
+        ],
+        "empty": "",
+    }

@@ -1,0 +1,272 @@
+// Asks for status.json once a second, and draws the view that it holds.
+"use strict";
+
+// With both, what no longer answers is shown as gone within two seconds.
+const PERIOD_MS = 1000;
+const PATIENCE_MS = 800;
+
+const HISTORY_S = 300;
+const CHART_HEIGHT = 150;
+const SVG = "http://www.w3.org/2000/svg";
+const SPACE = "\u00a0";
+
+const byId = (id) => document.getElementById(id);
+
+let paused = false;
+let heardAt = null;
+let drawn = null;
+
+// Numbers, with units.
+
+function withSeparators(number) {
+  const digits = Number.isInteger(number) || Math.abs(number) >= 100 ? 0 : 1;
+  return number.toLocaleString("en", {maximumFractionDigits: digits});
+}
+
+function binary(bytes) {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
+  let power = 0;
+  while (bytes >= 1024 && power < units.length - 1) {
+    bytes /= 1024;
+    power += 1;
+  }
+  return [withSeparators(power ? bytes : Math.round(bytes)), units[power]];
+}
+
+function duration(seconds) {
+  const whole = Math.floor(seconds);
+  const [d, h, min, s] = [
+    Math.floor(whole / 86400), Math.floor(whole / 3600) % 24, Math.floor(whole / 60) % 60, whole % 60,
+  ];
+  const parts = d ? [[d, "d"], [h, "h"]] : h ? [[h, "h"], [min, "min"]] : [[min, "min"], [s, "s"]];
+  if (parts[0][0] === 0) parts.shift();
+  return parts.map(([n, unit]) => withSeparators(n) + SPACE + unit).join(" ");
+}
+
+// Returns a value as the number and its unit.
+function parts(value, unit) {
+  if (value === null || value === undefined) return ["–", ""];
+  if (typeof value === "string") return [value, ""];
+  if (unit === "B") return binary(value);
+  if (unit === "B/s") {
+    const [number, size] = binary(value);
+    return [number, size + "/s"];
+  }
+  if (unit === "s") return [duration(value), ""];
+  return [withSeparators(value), unit];
+}
+
+function text(value, unit) {
+  const [number, its] = parts(value, unit);
+  return its ? number + (its.startsWith("/") ? "" : SPACE) + its : number;
+}
+
+// Elements, kept from one second to the next: what is selected stays selected.
+
+function make(name, ...children) {
+  const element = document.createElement(name);
+  element.append(...children);
+  return element;
+}
+
+function makeSVG(name, attributes) {
+  const element = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  return element;
+}
+
+// Only ever as text: a peer chooses what it is called.
+function say(element, words) {
+  if (element.textContent !== words) element.textContent = words;
+}
+
+function fit(parent, count, makeOne) {
+  while (parent.children.length > count) parent.lastElementChild.remove();
+  while (parent.children.length < count) parent.append(makeOne());
+  return Array.from(parent.children);
+}
+
+function drawTiles(tiles) {
+  const makeTile = () => {
+    const unit = make("span");
+    unit.className = "unit";
+    return make("div", make("dt"), make("dd", make("span"), unit));
+  };
+  fit(byId("tiles"), tiles.length, makeTile).forEach((tile, index) => {
+    const {name, value, unit} = tiles[index];
+    const [number, its] = parts(value, unit);
+    say(tile.querySelector("dt"), name);
+    say(tile.querySelector("dd span"), number);
+    say(tile.querySelector(".unit"), its && SPACE + its);
+  });
+}
+
+// Returns where the lines of a chart lie: at most five, from 0 to at least the highest,
+// a round distance apart.
+function scale(highest, unit, whole) {
+  const base = unit.startsWith("B") ? 1024 : 10;
+  const steps = base === 10 ? [1, 2, 5, 10] : [1, 2, 5, 10, 20, 50, 100, 200, 500, 1024];
+  const wanted = highest / 4;
+  let step = 1;
+  if (wanted > 0) {
+    let power = base ** Math.floor(Math.log(wanted) / Math.log(base));
+    step = power * steps.find((each) => power * each >= wanted * 0.999);
+  }
+  if (whole) step = Math.max(step, 1);
+  const lines = [0];
+  while (lines.length < 2 || lines.at(-1) < highest) lines.push(lines.length * step);
+  return lines;
+}
+
+function makeChart() {
+  const level = make("p");
+  level.className = "level";
+  const figure = make("figure", make("figcaption", make("h3"), level));
+  figure.append(makeSVG("svg", {role: "img"}));
+  return figure;
+}
+
+function drawChart(figure, {title, unit, points}) {
+  const svg = figure.querySelector("svg");
+  const values = points.map(([, value]) => value);
+  const highest = values.reduce((a, b) => Math.max(a, b), 0);
+  const lowest = values.reduce((a, b) => Math.min(a, b), Infinity);
+  const now = values.length ? text(values.at(-1), unit) : "–";
+  say(figure.querySelector("h3"), title);
+  say(figure.querySelector(".level"), now);
+  svg.setAttribute("aria-label", values.length
+    ? `${title}: now ${now}; in the last five minutes from ${text(lowest, unit)} to ${text(highest, unit)}`
+    : `${title}: nothing yet`);
+
+  const lines = scale(highest, unit, values.every(Number.isInteger));
+  const labels = lines.map((value) => text(value, unit));
+  const width = figure.clientWidth;
+  const left = 8 + 7 * Math.max(...labels.map((label) => label.length));
+  const [top, bottom, right] = [8, CHART_HEIGHT - 20, width - 1];
+  const x = (t) => left + (1 + Math.max(t, -HISTORY_S) / HISTORY_S) * (right - left);
+  const y = (value) => bottom - value / lines.at(-1) * (bottom - top);
+  const children = [];
+  lines.forEach((value, index) => {
+    const at = Math.round(y(value)) + 0.5;
+    children.push(makeSVG("line", {class: "grid", x1: left, x2: right, y1: at, y2: at}));
+    const label = makeSVG("text", {x: left - 6, y: at + 4, "text-anchor": "end"});
+    label.textContent = labels[index];
+    children.push(label);
+  });
+  for (const [t, words, anchor] of [[-HISTORY_S, "5 min ago", "start"], [0, "now", "end"]]) {
+    const label = makeSVG("text", {x: x(t), y: CHART_HEIGHT - 4, "text-anchor": anchor});
+    label.textContent = words;
+    children.push(label);
+  }
+  if (points.length) {
+    const path = points.map(([t, value]) => `${x(t).toFixed(1)},${y(value).toFixed(1)}`).join("L");
+    const [from, to] = [x(points[0][0]), x(points.at(-1)[0])].map((at) => at.toFixed(1));
+    children.push(makeSVG("path", {class: "area", d: `M${path}L${to},${bottom}L${from},${bottom}Z`}));
+    children.push(makeSVG("path", {class: "line", d: `M${path}`}));
+  }
+  svg.setAttribute("viewBox", `0 0 ${width} ${CHART_HEIGHT}`);
+  svg.replaceChildren(...children);
+}
+
+function drawTable(table, {caption, columns, rows, empty}) {
+  say(table.querySelector("caption"), caption);
+  // Numbers stand right, and so do the names of their columns.
+  const numeric = columns.map((_, index) =>
+    index > 0 && rows.some((row) => typeof row[index] === "number"));
+  const heads = fit(table.querySelector("thead tr"), columns.length, () => {
+    const head = make("th");
+    head.scope = "col";
+    return head;
+  });
+  heads.forEach((head, index) => {
+    say(head, columns[index].name);
+    head.classList.toggle("number", numeric[index]);
+  });
+  const body = table.querySelector("tbody");
+  if (body.classList.toggle("empty", !rows.length)) {
+    const cell = make("td", empty);
+    cell.colSpan = columns.length;
+    cell.className = "empty";
+    body.replaceChildren(make("tr", cell));
+    return;
+  }
+  if (body.querySelector("td.empty")) body.replaceChildren();
+  fit(body, rows.length, () => make("tr")).forEach((line, index) => {
+    const cells = fit(line, columns.length, () => {
+      const cell = make(line.children.length ? "td" : "th");
+      if (!line.children.length) cell.scope = "row";
+      return cell;
+    });
+    cells.forEach((cell, column) => {
+      const words = text(rows[index][column], columns[column].unit);
+      say(cell, words);
+      // What is too long for a phone has no place to break it: an IPv6 address.
+      cell.classList.toggle("long", words.split(" ").some((word) => word.length > 20));
+      cell.classList.toggle("number", numeric[column]);
+    });
+  });
+}
+
+function draw(view) {
+  drawn = view;
+  say(byId("title"), view.title);
+  drawTiles(view.tiles);
+  fit(byId("charts"), view.charts.length, makeChart)
+    .forEach((figure, index) => drawChart(figure, view.charts[index]));
+  fit(byId("tables"), view.tables.length, () =>
+    make("table", make("caption"), make("thead", make("tr")), make("tbody")))
+    .forEach((table, index) => drawTable(table, view.tables[index]));
+  say(byId("footer"), view.footer);
+}
+
+// Whether it is there.
+
+function tell(state, words) {
+  byId("state").dataset.state = state;
+  say(byId("state"), words);
+  document.title = `${words}: ${byId("title").textContent}`;
+  document.body.classList.toggle("gone", state === "gone");
+  byId("banner").hidden = state !== "gone";
+}
+
+function heard({view}) {
+  heardAt = new Date();
+  if (!paused) draw(view);
+  tell(view.well ? "well" : "unwell", view.state);
+}
+
+function missed() {
+  say(byId("banner"), heardAt
+    ? `No answer since ${heardAt.toLocaleTimeString("en-GB")}. What stands here is from then; this page goes on asking.`
+    : "No answer. This page goes on asking.");
+  tell("gone", "no answer");
+}
+
+async function ask() {
+  const control = new AbortController();
+  const timer = setTimeout(() => control.abort(), PATIENCE_MS);
+  try {
+    const answer = await fetch("status.json", {cache: "no-store", signal: control.signal});
+    if (!answer.ok) throw new Error(answer.statusText);
+    return await answer.json();
+  } catch {
+    return null;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+async function watch() {
+  const began = performance.now();
+  const status = await ask();
+  setTimeout(watch, Math.max(0, began + PERIOD_MS - performance.now()));
+  if (status) heard(status);
+  else missed();
+}
+
+byId("pause").addEventListener("click", () => {
+  paused = !paused;
+  say(byId("pause"), paused ? "Resume" : "Pause");
+});
+addEventListener("resize", () => { if (drawn) draw(drawn); });
+watch();

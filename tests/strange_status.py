@@ -1,0 +1,44 @@
+"""
+Serves the status of a server that is not there: with workers, one of them down, and a
+peer whose name is HTML. Prints the port.
+"""
+
+from collections.abc import Sequence
+
+from twisted.internet.address import IPv4Address
+
+from echofactory.counts import Counts, PeerCounts, WorkerState
+
+NAME = "<img src=x onerror=\"document.title='pwned'\">"
+
+
+class Strange:
+    """See L{CountsSource<echofactory.counts.CountsSource>}."""
+
+    draining = False
+
+    def counts(self) -> Counts:
+        return Counts(accepted=12_345_678, open=1234, bytesIn=3 << 40, refused={"rain": 7})
+
+    async def peers(self, most: int = 10) -> Sequence[PeerCounts]:
+        long = "2001:db8:1111:2222:3333:4444:5555:6666"
+        return [PeerCounts(NAME, 1, 5 << 20), PeerCounts(long, 1, 99), PeerCounts("", 1, 0)]
+
+    def workers(self) -> Sequence[WorkerState]:
+        return [WorkerState(1, 4711, 0, 1234), WorkerState(2, None, 3, 0)]
+
+
+def main() -> None:
+    from twisted.internet import reactor
+
+    from echofactory.status import ServerStatus, StatusService
+
+    service = StatusService(reactor, "tcp:0:interface=127.0.0.1", ServerStatus(Strange()))
+    service.startService()
+    assert isinstance(service.address, IPv4Address)
+    print("listening on", service.address.port, flush=True)
+    reactor.run()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,570 @@
+"""
+The status of a server: what it says, and how it answers.
+"""
+
+import json
+import re
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from http.client import HTTPConnection
+from typing import Any
+
+import pytest
+from peers import Connect, eventually, portOf
+from programs import LIMIT, TWISTD, Program, client, running, withStatus
+from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.registry import CollectorRegistry
+from pytest_twisted import ensureDeferred
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from echofactory.command import InTurn
+from echofactory.counts import Counts, PeerCounts, WorkerState
+from echofactory.hosts import namesLoopback
+from echofactory.listening import EndpointError, ListenError
+from echofactory.status import History, ServerStatus, StatusService, View
+
+LOOPBACK = "tcp:0:interface=127.0.0.1"
+
+
+@dataclass
+class Source:
+    """A L{CountsSource<echofactory.counts.CountsSource>} that says what a test wants."""
+
+    now: Counts = field(default_factory=Counts)
+    draining: bool = False
+    processes: list[WorkerState] = field(default_factory=list)
+    asked: int = 0
+
+    def counts(self) -> Counts:
+        return self.now
+
+    async def peers(self, most: int = 10) -> Sequence[PeerCounts]:
+        self.asked += 1
+        return [PeerCounts("192.0.2.1", 2, 4096), PeerCounts("", 1, 12)]
+
+    def workers(self) -> Sequence[WorkerState]:
+        return self.processes
+
+
+async def told(status: ServerStatus) -> tuple[dict[str, Any], View]:
+    facts = await status.facts()
+    return facts, status.view(facts)
+
+
+# What it says.
+
+
+def test_rates_are_of_the_time_that_passed() -> None:
+    """A sample that comes late is of more seconds; one without another before it, of none."""
+    history = History()
+    history.record(10.0, {"open": 1}, {"bytes": 500})
+    assert history.points("bytes") == []
+    history.record(11.0, {"open": 2}, {"bytes": 600})
+    history.record(13.5, {"open": 3}, {"bytes": 1100})
+    assert history.points("open") == [(-2.5, 2), (0.0, 3)]
+    assert history.points("bytes") == [(-2.5, 100), (0.0, 200)]
+
+
+def test_a_total_that_shrinks_is_no_negative_rate() -> None:
+    """That of several processes does, when one of them is gone."""
+    history = History()
+    history.begin(0.0, {"bytes": 1000})
+    history.record(1.0, {}, {"bytes": 400})
+    assert history.points("bytes") == [(0.0, 0)]
+
+
+def test_the_history_is_bounded() -> None:
+    """It keeps the last 300 samples."""
+    history = History()
+    for second in range(1000):
+        history.record(float(second), {"open": second}, {})
+    points = history.points("open")
+    assert len(points) == 300
+    assert points[0] == (-299.0, 700)
+    assert points[-1] == (0.0, 999)
+
+
+@ensureDeferred
+async def test_facts_and_view() -> None:
+    """Counts as of the last sample, with the kinds that have not occurred; JSON all of it."""
+    clock = Clock()
+    source = Source(Counts(accepted=1, open=1, chunks=10, bytesIn=1000, bytesOut=1000))
+    status = ServerStatus(source, clock=clock.seconds)
+    status.begin()
+    clock.advance(2)
+    source.now = replace(source.now, open=3, chunks=30, bytesIn=5000, refused={"host": 2})
+    status.sample()
+    source.now = replace(source.now, open=4)
+    facts, view = await told(status)
+    assert facts["uptime_s"] == 2.0
+    assert facts["counts"] == {
+        "accepted": 1,
+        "open": 3,
+        "refused": {"connections": 0, "host": 2, "fault": 0},
+        "lost": {"done": 0, "lost": 0, "aborted": 0, "idle": 0, "worker": 0, "error": 0},
+        "chunks": 30,
+        "bytes_in": 5000,
+        "bytes_out": 1000,
+    }
+    assert facts["history"] == {
+        "t_s": [0.0],
+        "open": [3],
+        "chunks_per_s": [10.0],
+        "bytes_per_s": [2000.0],
+    }
+    assert facts["peers"][0] == {"host": "192.0.2.1", "open": 2, "bytes_in": 4096}
+    assert json.loads(json.dumps([facts, view]))
+    assert [table["caption"] for table in view["tables"]] == [
+        "Connections refused",
+        "Connections ended",
+        "Busiest peers",
+    ]
+    assert view["tables"][2]["rows"] == [("192.0.2.1", 2, 4096), ("UNIX socket", 1, 12)]
+    assert (view["state"], view["well"]) == ("serving", True)
+
+
+@ensureDeferred
+async def test_workers_are_shown() -> None:
+    """Which are up, and how often each was started again: on the page and as metrics."""
+    source = Source(processes=[WorkerState(1, 4711, 0, 5), WorkerState(2, None, 3, 0)])
+    status = ServerStatus(source)
+    _, view = await told(status)
+    assert view["tables"][-1]["caption"] == "Workers"
+    assert view["tables"][-1]["rows"] == [("1", "up", "4711", 0, 5), ("2", "down", None, 3, 0)]
+    registry = CollectorRegistry()
+    registry.register(status)
+
+    def sample(name: str, worker: str) -> float | None:
+        return registry.get_sample_value(f"echofactory_worker_{name}", {"worker": worker})
+
+    assert (sample("up", "1"), sample("up", "2")) == (1, 0)
+    assert (sample("restarts_total", "1"), sample("restarts_total", "2")) == (0, 3)
+    assert (sample("connections_open", "1"), sample("connections_open", "2")) == (5, 0)
+
+
+@pytest.mark.parametrize(
+    ("host", "ours"),
+    [
+        ("localhost", True), ("LocalHost:80", True), ("127.0.0.1:9465", True),
+        ("127.9.9.9", True), ("[::1]", True), ("[::1]:9465", True),
+        ("example.org", False), ("localhost.example.org", False), ("127.0.0.1.nip.io", False),
+        ("192.0.2.1:80", False), ("[2001:db8::1]:80", False), ("::1", False), ("", False),
+        ("localhost:80:80", False), ("127.1", False), ("localhost@example.org", False),
+    ],
+)  # fmt: skip
+def test_names_of_the_loopback_interface(host: str, ours: bool) -> None:
+    """Whatever the name service says of a name, only these are."""
+    assert namesLoopback(host) is ours
+
+
+# The service, in this process.
+
+
+async def ask(connect: Connect, reactor: Any, port: int, text: bytes) -> bytes:
+    """Send a request, and return all that comes before the connection is closed."""
+    peer = await connect(f"tcp:127.0.0.1:{port}")
+    peer.transport.write(text)
+    await peer.until(reactor, lambda: peer.ended)
+    peer.transport.loseConnection()
+    return bytes(peer.received)
+
+
+async def answered(connect: Connect, reactor: Any, port: int) -> bytes:
+    """Ask until there is room for the connection, and return the answer."""
+    for _ in range(1000):
+        if found := await ask(connect, reactor, port, b"GET /healthz HTTP/1.0\r\n\r\n"):
+            return found
+    raise AssertionError("no room")
+
+
+def started(reactor: Any, source: Source, **options: Any) -> tuple[StatusService, int]:
+    service = StatusService(reactor, LOOPBACK, ServerStatus(source), **options)
+    service.startService()
+    assert service.address is not None
+    return service, portOf(service.address)
+
+
+@ensureDeferred
+async def test_it_is_sampled_while_it_runs_and_only_then(reactor: Any) -> None:
+    """No timer and no connection outlive the stop; and it can be started again."""
+    service, _ = started(reactor, Source())
+    before = len(reactor.getDelayedCalls())
+    await service.stopService()
+    assert len(reactor.getDelayedCalls()) < before
+    assert service.address is None
+    service.privilegedStartService()
+    service.startService()
+    assert service.address is not None
+    await service.stopService()
+
+
+@ensureDeferred
+async def test_a_stop_closes_connections_that_are_kept(reactor: Any, connect: Connect) -> None:
+    """Those that wait for another request, or never sent one."""
+    service, port = started(reactor, Source())
+    kept = await connect(f"tcp:127.0.0.1:{port}")
+    kept.transport.write(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    await kept.until(reactor, lambda: kept.received.endswith(b"\r\nok\n"))
+    silent = await connect(f"tcp:127.0.0.1:{port}")
+    await service.stopService()
+    await kept.until(reactor, lambda: kept.ended)
+    await silent.until(reactor, lambda: silent.ended)
+
+
+@ensureDeferred
+async def test_connections_are_bounded(reactor: Any, connect: Connect) -> None:
+    """One more than the bound is closed unanswered, and served when another has gone."""
+    service, port = started(reactor, Source(), connections=2)
+    first = await connect(f"tcp:127.0.0.1:{port}")
+    await connect(f"tcp:127.0.0.1:{port}")
+    assert await ask(connect, reactor, port, b"GET / HTTP/1.0\r\n\r\n") == b""
+    first.transport.loseConnection()
+    await first.untilLost(reactor)
+    assert (await answered(connect, reactor, port)).startswith(b"HTTP/1.0 200 ")
+    await service.stopService()
+
+
+@ensureDeferred
+async def test_idle_connections_are_cut(reactor: Any, connect: Connect) -> None:
+    """With a request half sent, too."""
+    service, port = started(reactor, Source(), idleS=0.1)
+    assert await ask(connect, reactor, port, b"GET / HTTP/1.1\r\nHos") == b""
+    await service.stopService()
+
+
+@ensureDeferred
+async def test_a_body_is_not_kept(reactor: Any, connect: Connect) -> None:
+    """It is read, so that the answer arrives, and dropped."""
+    service, port = started(reactor, Source())
+    head = b"POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
+    form = b"Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 1000000\r\n\r\n"
+    found = await ask(connect, reactor, port, head + form + bytes(1_000_000))
+    assert found.startswith(b"HTTP/1.1 405 ")
+    await service.stopService()
+
+
+@ensureDeferred
+async def test_the_peers_are_counted_once_for_all_who_look(
+    reactor: Any, connect: Connect
+) -> None:
+    """Within a second; a change of health is told at once all the same."""
+    source = Source()
+    service, port = started(reactor, source)
+    request = b"GET /status.json HTTP/1.0\r\n\r\n"
+    began = time.monotonic()
+    for _ in range(20):
+        assert b'"draining":false' in await ask(connect, reactor, port, request)
+    assert source.asked <= 2 + time.monotonic() - began
+    source.draining = True
+    assert b'"draining":true' in await ask(connect, reactor, port, request)
+    await service.stopService()
+
+
+@ensureDeferred
+async def test_an_error_is_an_answer_without_details(reactor: Any, connect: Connect) -> None:
+    """They are in the log."""
+
+    class Broken(Source):
+        async def peers(self, most: int = 10) -> Sequence[PeerCounts]:
+            raise RuntimeError("a secret")
+
+    service, port = started(reactor, Broken())
+    found = await ask(connect, reactor, port, b"GET /status.json HTTP/1.0\r\n\r\n")
+    assert found.startswith(b"HTTP/1.0 500 ")
+    assert b"secret" not in found
+    await service.stopService()
+
+
+@ensureDeferred
+async def test_who_leaves_before_the_answer_harms_nothing(
+    reactor: Any, connect: Connect
+) -> None:
+    """The answer is dropped."""
+    waiting: Deferred[None] = Deferred()
+
+    class Slow(Source):
+        async def peers(self, most: int = 10) -> Sequence[PeerCounts]:
+            self.asked += 1
+            await waiting
+            return []
+
+    source = Slow()
+    service, port = started(reactor, source, connections=1)
+    peer = await connect(f"tcp:127.0.0.1:{port}")
+    peer.transport.write(b"GET /status.json HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    await eventually(reactor, lambda: source.asked)
+    peer.transport.abortConnection()
+    assert await answered(connect, reactor, port)
+    waiting.callback(None)
+    assert await answered(connect, reactor, port)
+    await service.stopService()
+
+
+@ensureDeferred
+async def test_beyond_the_loopback_interface_any_host_will_do(
+    reactor: Any, connect: Connect
+) -> None:
+    """The check is against names that were made to mean this machine."""
+    service = StatusService(reactor, "tcp:0", ServerStatus(Source()))
+    service.startService()
+    assert service.address is not None
+    request = b"GET /healthz HTTP/1.1\r\nHost: echo.example\r\nConnection: close\r\n\r\n"
+    found = await ask(connect, reactor, portOf(service.address), request)
+    assert found.endswith(b"\r\nok\n")
+    await service.stopService()
+
+
+@ensureDeferred
+async def test_errors_of_endpoints(reactor: Any) -> None:
+    """A string that is none, at once; a port that is taken, at the start."""
+    with pytest.raises(EndpointError):
+        StatusService(reactor, "stdio:", ServerStatus(Source()))
+    service, port = started(reactor, Source())
+    endpoint = f"tcp:{port}:interface=127.0.0.1"
+    other = StatusService(reactor, endpoint, ServerStatus(Source()))
+    with pytest.raises(ListenError, match=endpoint):
+        other.startService()
+    await service.stopService()
+    # The way is free.
+    other.startService()
+    await other.stopService()
+
+
+@ensureDeferred
+async def test_services_in_turn() -> None:
+    """Started in order, stopped the other way round, each when the last has stopped."""
+    events: list[str] = []
+    stopped: Deferred[None] = Deferred()
+
+    class Noted(Service):
+        def startService(self) -> None:
+            super().startService()
+            events.append(f"start {self.name}")
+
+        def stopService(self) -> Deferred[None] | None:
+            super().stopService()
+            events.append(f"stop {self.name}")
+            return stopped if self.name == "b" else None
+
+    both = InTurn()
+    for name in "ab":
+        each = Noted()
+        each.setName(name)
+        each.setServiceParent(both)
+    both.startService()
+    stopping = both.stopService()
+    assert events == ["start a", "start b", "stop b"]
+    stopped.callback(None)
+    await stopping
+    assert events[-1] == "stop a"
+    assert not both.running
+
+
+# The program.
+
+
+@dataclass
+class Reply:
+    status: int
+    headers: dict[str, str]
+    body: str
+
+
+def get(port: int, path: str, method: str = "GET", host: str | None = None) -> Reply:
+    connection = HTTPConnection("127.0.0.1", port, timeout=LIMIT)
+    try:
+        connection.request(method, path, headers={} if host is None else {"Host": host})
+        reply = connection.getresponse()
+        return Reply(reply.status, dict(reply.getheaders()), reply.read().decode())
+    finally:
+        connection.close()
+
+
+def metrics(port: int) -> dict[str, float]:
+    """Return the metrics as a scraper reads them: C{name{label="value"}} and the value."""
+    found = {}
+    for family in text_string_to_metric_families(get(port, "/metrics").body):
+        assert family.documentation
+        assert family.type in ("counter", "gauge")
+        for sample in family.samples:
+            labels = ",".join(f'{name}="{value}"' for name, value in sample.labels.items())
+            short = sample.name.removeprefix("echofactory_")
+            found[short + (f"{{{labels}}}" if labels else "")] = sample.value
+    return found
+
+
+def until(reached: Callable[[], object]) -> None:
+    """Ask, again and again, until C{reached} returns a true value."""
+    deadline = time.monotonic() + LIMIT
+    while not reached():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.01)
+
+
+def test_every_path() -> None:
+    """Each with its type, the headers that keep it to itself, and nothing else."""
+    with withStatus() as (server, _, port):
+        for path, kind in {
+            "/": "text/html; charset=utf-8",
+            "/status.css": "text/css; charset=utf-8",
+            "/status.js": "text/javascript; charset=utf-8",
+            "/icon.svg": "image/svg+xml",
+            "/metrics": "text/plain; version=0.0.4; charset=utf-8",
+            "/healthz": "text/plain; charset=utf-8",
+            "/status.json": "application/json",
+            "/status.json?x=1": "application/json",
+        }.items():
+            reply = get(port, path)
+            assert (reply.status, reply.headers["Content-Type"]) == (200, kind)
+            policy = reply.headers["Content-Security-Policy"]
+            assert policy.startswith("default-src 'none'; ")
+            assert "unsafe" not in policy
+            assert "frame-ancestors 'none'" in policy
+            assert reply.headers["X-Content-Type-Options"] == "nosniff"
+            assert reply.headers["Referrer-Policy"] == "no-referrer"
+            assert reply.headers["Cache-Control"] == "no-store"
+            assert "Server" not in reply.headers
+            head = get(port, path, "HEAD")
+            assert (head.status, head.body) == (200, "")
+            assert int(head.headers["Content-Length"]) > 0
+        page = get(port, "/").body
+        assert not re.search(r"style=|onclick|<style|<script>|https?:", page)
+        assert get(port, "/healthz").body == "ok\n"
+        for path in ("/nothing-<b>", "/../pyproject.toml", "//", "/status.css/", "/status.py"):
+            reply = get(port, path)
+            assert (reply.status, reply.body) == (404, "not here\n")
+        for method in ("POST", "PUT", "DELETE", "OPTIONS", "TRACE", "BREW"):
+            reply = get(port, "/metrics", method)
+            assert (reply.status, reply.headers["Allow"]) == (405, "GET, HEAD")
+        assert get(port, "*", "OPTIONS").status == 405
+        for host in ("evil.example", f"evil.example:{port}", "127.0.0.1.nip.io", ""):
+            assert get(port, "/status.json", host=host).status == 421
+        for host in ("localhost", f"localhost:{port}", "127.1.2.3", "[::1]:1"):
+            assert get(port, "/status.json", host=host).status == 200
+        assert server.end() == -signal.SIGTERM
+    assert not any("GET" in line or "POST" in line for line in server.out)
+
+
+def test_metrics_agree_with_a_load() -> None:
+    """To the byte; and what has not occurred is there as 0, before anything has."""
+    with withStatus("--max-per-host", "20") as (_, echo, port):
+        before = metrics(port)
+        assert before["connections_accepted_total"] == 0
+        assert before['connections_refused_total{limit="host"}'] == 0
+        assert before['connections_refused_total{limit="connections"}'] == 0
+        assert before['connections_lost_total{how="idle"}'] == 0
+        assert before["start_time_seconds"] == pytest.approx(time.time(), abs=LIMIT)
+        done = client("127.0.0.1", str(echo), "20", "--size", "1k", "--count", "50", "--quiet")
+        assert done.process.returncode == 0
+        until(lambda: metrics(port)["connections_open"] == 0)
+        after = metrics(port)
+        assert after["connections_accepted_total"] == 20
+        assert after['connections_lost_total{how="done"}'] == 20
+        assert after["received_bytes_total"] == after["sent_bytes_total"] == 20 * 50 * 1024
+        assert after["chunks_total"] >= 20
+        held = [socket.create_connection(("127.0.0.1", echo), LIMIT) for _ in range(21)]
+        until(lambda: metrics(port)['connections_refused_total{limit="host"}'] == 1)
+        assert metrics(port)["connections_open"] == 20
+        # The page has them within a second.
+        until(lambda: json.loads(get(port, "/status.json").body)["facts"]["counts"]["open"])
+        facts = json.loads(get(port, "/status.json").body)["facts"]
+        assert facts["counts"]["refused"] == {"connections": 0, "host": 1, "fault": 0}
+        assert facts["peers"] == [{"host": "127.0.0.1", "open": 20, "bytes_in": 0}]
+        for each in held:
+            each.close()
+
+
+def test_a_drain_is_told_until_its_end() -> None:
+    """503 while a connection is waited for, and the metrics; then all of it ends."""
+    with withStatus("--drain", "60s") as (server, echo, port):
+        with socket.create_connection(("127.0.0.1", echo), LIMIT) as held:
+            held.sendall(b"x")
+            assert held.recv(1) == b"x"
+            server.process.send_signal(signal.SIGTERM)
+            until(lambda: get(port, "/healthz").status == 503)
+            assert get(port, "/healthz").body == "draining\n"
+            found = metrics(port)
+            assert (found["draining"], found["connections_open"]) == (1, 1)
+            assert json.loads(get(port, "/status.json").body)["view"]["state"] == "draining"
+            held.sendall(b"y")
+            assert held.recv(1) == b"y"
+        assert server.finish() == -signal.SIGTERM
+    with pytest.raises(ConnectionRefusedError):
+        get(port, "/healthz")
+
+
+def failing(*arguments: str) -> Program:
+    with running([*TWISTD, "multiecho", *arguments, "127.0.0.1", "0"]) as program:
+        program.finish()
+    return program
+
+
+def test_a_taken_port() -> None:
+    """One line on stderr, exit 1, and nothing left running; its short form, too."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        for given in (f"tcp:{port}:interface=127.0.0.1", f"{port}"):
+            done = failing("--status", given)
+            assert done.process.returncode == 1
+            assert done.err == [
+                f"multiecho: cannot listen on tcp:{port}:interface=127.0.0.1:"
+                " [Errno 98] Address already in use"
+            ]
+            assert not any("Traceback" in line for line in done.out)
+
+
+def test_a_taken_port_of_the_echo_beside_it() -> None:
+    """Still but one line."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        taken = f"tcp:{listening.getsockname()[1]}:interface=127.0.0.1"
+        done = failing("--status", "0", "--listen", taken)
+    assert done.process.returncode == 1
+    assert len(done.err) == 1
+    assert done.err[0].startswith(f"multiecho: cannot listen on {taken}: ")
+
+
+@pytest.mark.parametrize("given", ["nonsense", "stdio:", "tcp:x", "99999", ""])
+def test_bad_usage(given: str) -> None:
+    """One line that names the option and the value; exit 2."""
+    done = failing("--status", given)
+    assert done.process.returncode == 2
+    (line,) = done.err
+    assert line.startswith("multiecho: --status: ")
+    assert given in line
+
+
+def test_it_listens_on_the_loopback_interface_for_short() -> None:
+    """The short form is no door to the network."""
+    with withStatus(status="0") as (server, _, _):
+        assert server.waitFor(r"status page on \('127\.0\.0\.1', ")
+
+
+def test_without_it_nothing_of_it_is_loaded() -> None:
+    """A server without a status spares the time and memory."""
+    code = """
+import sys
+from echofactory.command import Options, makeService
+options = Options()
+options.parseOptions(["127.0.0.1", "0"])
+makeService(options)
+assert not {"prometheus_client", "twisted.web", "echofactory.status"} & set(sys.modules)
+"""
+    with running([sys.executable, "-c", code]) as program:
+        assert program.finish() == 0, program.err
+
+
+def test_a_slow_scraper_is_no_harm() -> None:
+    """Half a request keeps neither other requests nor the stop waiting."""
+    with (
+        withStatus() as (server, _, port),
+        socket.create_connection(("127.0.0.1", port), LIMIT) as half,
+    ):
+        half.sendall(b"GET /metrics HTTP/1.1\r\nHost: ")
+        assert get(port, "/healthz").status == 200
+        assert server.end() == -signal.SIGTERM

@@ -1,0 +1,276 @@
+"""
+The status page, in a real browser.
+"""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from programs import CLIENT, running, withStatus
+from selenium.webdriver import Chrome, ChromeOptions
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.wait import WebDriverWait
+
+pytestmark = pytest.mark.skipif(
+    not (shutil.which("chromium") and shutil.which("chromedriver")) and "CI" not in os.environ,
+    reason="not installed: chromium chromium-driver",
+)
+
+LIMIT = 30.0
+
+
+class Page:
+    """A browser's page, and what is on it."""
+
+    def __init__(self, browser: Chrome) -> None:
+        self.browser = browser
+
+    def open(self, port: int) -> None:
+        self.browser.get(f"http://127.0.0.1:{port}/")
+        self.until(lambda: self.tile("Up for"))
+
+    def until(self, reached: Callable[[], object], limit: float = LIMIT) -> None:
+        """Look, again and again, until C{reached} returns a true value."""
+        WebDriverWait(self.browser, limit, poll_frequency=0.02).until(lambda _: reached())
+
+    def script(self, code: str) -> Any:
+        return self.browser.execute_script(code)
+
+    def text(self, selector: str) -> str:
+        """Return what a reader sees of the first such element, in one line."""
+        return " ".join(self.browser.find_element(By.CSS_SELECTOR, selector).text.split())
+
+    def tile(self, name: str) -> str:
+        return self.tiles().get(name, "")
+
+    def tiles(self) -> dict[str, str]:
+        found: list[list[str]] = self.script(
+            "return [...document.querySelectorAll('#tiles div')]"
+            ".map(t => [...t.children].map(c => c.innerText))"
+        )
+        return {name: " ".join(value.split()) for name, value in found}
+
+    def table(self, caption: str) -> list[list[str]]:
+        """Return the rows of a table."""
+        tables: list[list[Any]] = self.script(
+            "return [...document.querySelectorAll('table')].map(t => [t.caption.innerText,"
+            " [...t.tBodies[0].rows].map(r => [...r.cells].map(c => c.innerText))])"
+        )
+        return next((rows for name, rows in tables if name == caption), [])
+
+    def gone(self) -> bool:
+        return bool(self.script("return !document.getElementById('banner').hidden"))
+
+    def complaints(self) -> list[str]:
+        """Return what the browser has complained of since this was asked last."""
+        return [each["message"] for each in self.browser.get_log("browser")]
+
+    def emulate(self, command: str, **arguments: object) -> None:
+        self.browser.execute_cdp_cmd(f"Emulation.{command}", arguments)
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
+    options = ChromeOptions()
+    options.binary_location = shutil.which("chromium") or ""
+    for argument in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--window-size=1100,900",
+        f"--user-data-dir={tmp_path_factory.mktemp('browser')}",
+    ):
+        options.add_argument(argument)
+    # By its path, or selenium would look for one to fetch.
+    browser = Chrome(options=options, service=Service(shutil.which("chromedriver")))
+    yield browser
+    browser.quit()
+
+
+@pytest.fixture
+def page(browser: Chrome) -> Iterator[Page]:
+    page = Page(browser)
+    yield page
+    # Nothing of this test's page is there for the next.
+    browser.get("about:blank")
+    page.complaints()
+    page.emulate("setEmulatedMedia", features=[])
+    page.emulate("clearDeviceMetricsOverride")
+
+
+def test_it_shows_a_load(page: Page) -> None:
+    """Numbers, with units; charts, in words too; and nothing to complain of."""
+    with withStatus() as (_, echo, port):
+        page.open(port)
+        assert page.tile("Open now") == "0"
+        assert page.text("#state") == "serving"
+        assert page.table("Busiest peers") == [["No connection is open."]]
+        load = ["--size", "1k", "--rate", "2k", "--duration", "60s", "--quiet"]
+        with running([*CLIENT, "127.0.0.1", str(echo), "25", *load]):
+            page.until(lambda: page.tile("Open now") == "25")
+            page.until(lambda: re.fullmatch(r"[1-9]\.\d MiB", page.tile("Received")))
+            page.until(lambda: page.text("figure:nth-child(2) .level").startswith("2,0"))
+            said = [
+                element.get_attribute("aria-label") or ""
+                for element in page.browser.find_elements(By.CSS_SELECTOR, "svg")
+            ]
+            assert re.match(r"Connections open: now 25; .* from 0 to 25$", said[0])
+            assert re.match(r"Chunks received: now [\d,]+/s; in the last five min", said[1])
+            assert re.match(r"Bytes received: now 2(\.\d)?.MiB/s; ", said[2])
+            ((host, open_, received),) = page.table("Busiest peers")
+            assert (host, open_) == ("127.0.0.1", "25")
+            assert re.fullmatch(r"[\d.,]+.[KM]iB", received)
+            drawn = page.script("return document.querySelector('.line').getAttribute('d')")
+            assert "NaN" not in drawn
+        page.until(lambda: page.table("Connections ended")[0][2] != "0")
+        assert page.complaints() == []
+
+
+def test_it_says_when_the_server_is_gone_and_when_it_is_back(page: Page) -> None:
+    """Killed: within two seconds. Stopped by a signal, it is as silent; and both recover."""
+    with withStatus() as (server, _, port):
+        page.open(port)
+        assert not page.gone()
+        server.process.kill()
+        killed = time.monotonic()
+        page.until(page.gone)
+        assert time.monotonic() - killed < 2
+        assert page.text("#banner").startswith("No answer since ")
+        assert page.text("#state") == "no answer"
+        assert page.browser.title == "no answer: multiecho"
+    with withStatus(status=f"{port}") as (server, _, _):
+        page.until(lambda: not page.gone())
+        assert page.text("#state") == "serving"
+        server.process.send_signal(signal.SIGSTOP)
+        page.until(page.gone)
+        server.process.send_signal(signal.SIGCONT)
+        page.until(lambda: not page.gone())
+
+
+def test_it_says_that_the_server_drains(page: Page) -> None:
+    """Not that it serves."""
+    with withStatus("--drain", "60s") as (server, echo, port):
+        page.open(port)
+        with socket.create_connection(("127.0.0.1", echo), LIMIT) as held:
+            held.sendall(b"x")
+            assert held.recv(1) == b"x"
+            server.process.send_signal(signal.SIGTERM)
+            page.until(lambda: page.text("#state") == "draining")
+            assert not page.gone()
+        page.until(page.gone)
+
+
+def test_workers_and_names_that_peers_chose(page: Page) -> None:
+    """What a peer is called is text; what is new to the page is shown all the same."""
+    program = Path(__file__).with_name("strange_status.py")
+    with running([sys.executable, str(program)]) as serving:
+        page.open(int(serving.waitFor(r"listening on (\d+)")[1]))
+        page.until(lambda: page.table("Workers"))
+        assert page.table("Workers") == [
+            ["1", "up", "4711", "0", "1,234"],
+            ["2", "down", "\N{EN DASH}", "3", "0"],
+        ]
+        assert page.tile("Accepted") == "12,345,678"
+        assert page.tile("Received") == "3 TiB"
+        assert page.table("Connections refused")[-1] == ["rain", "", "7"]
+        hosts = [row[0] for row in page.table("Busiest peers")]
+        assert hosts[0].startswith("<img src=x onerror=")
+        assert hosts[2] == "UNIX socket"
+        assert page.script("return document.images.length") == 0
+        assert page.browser.title == "serving: multiecho"
+        narrow(page)
+        assert page.complaints() == []
+
+
+def narrow(page: Page) -> None:
+    """Make it as narrow as a phone, and check that all fits."""
+    page.emulate(
+        "setDeviceMetricsOverride", width=390, height=844, deviceScaleFactor=2, mobile=True
+    )
+    page.until(lambda: page.script("return innerWidth") == 390)
+    assert page.script("return document.documentElement.scrollWidth") == 390
+    # Drawn anew, and not past its place.
+    page.until(
+        lambda: page.script(
+            "return [...document.querySelectorAll('svg')].every(s =>"
+            " s.viewBox.baseVal.width == s.parentElement.clientWidth &&"
+            " s.getBoundingClientRect().right <= 390)"
+        )
+    )
+
+
+def test_a_phone_and_the_dark(page: Page) -> None:
+    """Nothing to scroll sideways; a dark page with light text for who wants it."""
+    with withStatus() as (_, _, port):
+        page.open(port)
+        narrow(page)
+        for scheme, dark in (("light", False), ("dark", True)):
+            page.emulate(
+                "setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}]
+            )
+            for property_, expected in (("backgroundColor", dark), ("color", not dark)):
+                found = page.script(f"return getComputedStyle(document.body).{property_}")
+                level = sum(map(int, re.findall(r"\d+", found)[:3])) / 3
+                assert (level < 100) is expected, (scheme, property_, found)
+        assert page.complaints() == []
+
+
+def test_the_keyboard_and_a_screen_reader(page: Page) -> None:
+    """All that can be used is reached in order, and seen to be; parts have names."""
+    with withStatus() as (_, _, port):
+        page.open(port)
+        reached = []
+        for _ in range(4):
+            page.browser.switch_to.active_element.send_keys(Keys.TAB)
+            reached.append(page.script("return document.activeElement.innerText"))
+            assert page.script(
+                "let s = getComputedStyle(document.activeElement);"
+                " return s.outlineStyle == 'solid' && parseFloat(s.outlineWidth) >= 2"
+            )
+        assert reached == ["Pause", "metrics", "health", "JSON"]
+
+        assert page.script("return document.documentElement.lang") == "en"
+        for landmark in ("header", "main", "footer", "nav[aria-label]"):
+            assert page.browser.find_elements(By.CSS_SELECTOR, landmark)
+        levels = page.script(
+            "return [...document.querySelectorAll('h1, h2, h3')].map(h => h.tagName).join(' ')"
+        )
+        assert levels == "H1 H2 H2 H3 H3 H3 H2"
+        (live,) = page.browser.find_elements(By.CSS_SELECTOR, "[role=status], [aria-live]")
+        assert live.get_attribute("id") == "state"
+        assert page.script(
+            "return [...document.querySelectorAll('table')].every(t => t.caption.innerText"
+            " && t.querySelector('thead th[scope=col]'))"
+        )
+
+
+def test_pause(page: Page) -> None:
+    """The figures stand still until they may move again; a server that goes is still told."""
+    with withStatus() as (server, _, port):
+        page.open(port)
+        page.browser.find_element(By.ID, "pause").send_keys(Keys.ENTER)
+        assert page.text("#pause") == "Resume"
+        before = page.tile("Up for")
+        asked = "return performance.getEntriesByType('resource').length"
+        count = page.script(asked)
+        page.until(lambda: page.script(asked) >= count + 2)
+        assert page.tile("Up for") == before
+        page.browser.find_element(By.ID, "pause").send_keys(Keys.ENTER)
+        page.until(lambda: page.tile("Up for") != before)
+        server.process.kill()
+        page.until(page.gone)
