@@ -11,9 +11,10 @@ from echofactory.echo import Echo
 from echofactory.express import ExpressReactor
 from echofactory.faults import Faults
 from echofactory.faulty import FaultyEcho, FaultyEchoFactory
+from echofactory.monitor import ProbeService
 from echofactory.results import FailureKind, Results
 from echofactory.server import EchoFactory, Limits
-from echofactory.service import EchoService, ProbeService
+from echofactory.service import EchoService
 from echofactory.trace import Trace
 from echofactory.workload import Workload
 

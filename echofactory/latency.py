@@ -169,6 +169,14 @@ class Latency:
                 readings.append(_beginOf(step + 1) - 1)
         return shares, readings
 
+    def within(self, *bounds: int) -> list[int]:
+        """
+        Return, for each of so many nanoseconds, how many readings are no longer, to
+        the width of a step.
+        """
+        below = list(accumulate(self._counts()))
+        return [below[min(_stepOf(bound), _STEPS - 1)] for bound in bounds]
+
     def percentiles(self, *percents: float) -> list[int | None]:
         """
         Return, for each, the nanoseconds within which so many of the readings

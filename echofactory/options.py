@@ -18,6 +18,7 @@ from echofactory.client.factory import Opening, Patience
 from echofactory.express import laneOf
 from echofactory.faults import Faults
 from echofactory.parsers import (
+    MOST_LOW_RATE,
     parseAddress,
     parseCount,
     parseDatagramAddress,
@@ -26,6 +27,7 @@ from echofactory.parsers import (
     parseGoals,
     parseHost,
     parseListeningPort,
+    parseLowRate,
     parsePatience,
     parsePort,
     parseProgress,
@@ -351,7 +353,40 @@ twistd -n multiecho --trace data 127.0.0.1 65432
             raise usage.UsageError(f"--fault: {error}") from None
 
 
-class ClientOptions(ConnectingOptions):
+class TargetOptions(ConnectingOptions):
+    """Those of what connects: where to, and how often."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._address: tuple[str, ...] = ()
+
+    def parseArgs(self, *arguments: str) -> None:
+        self._address = arguments
+
+    def readTarget(self) -> str | None:
+        endpoint: str | None = self["connect"]
+        if len(self._address) not in (0, 2, 3):
+            raise usage.UsageError("give HOST and PORT, or HOST, PORT and CONNECTIONS")
+        if endpoint is not None and self._address:
+            raise usage.UsageError("--connect: give either that or HOST PORT")
+        if self._address:
+            host = _read("HOST", self._address[0], parseHost)
+            port = _read("PORT", self._address[1], parsePort)
+            return f"tcp:{quoteStringArgument(host)}:{port}"
+        if endpoint is None and self.given:
+            raise usage.UsageError("nothing to connect to: give HOST PORT or --connect")
+        return endpoint
+
+    def readConnections(self, default: int) -> int:
+        given = self.readIfGiven("connections", parseCount)
+        if len(self._address) < 3:
+            return given or default
+        if given is not None:
+            raise usage.UsageError("--connections: give either that or CONNECTIONS")
+        return _read("CONNECTIONS", self._address[2], parseCount)
+
+
+class ClientOptions(TargetOptions):
     """
     The command line of C{python -m echofactory.client}.
 
@@ -496,7 +531,6 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
         self.target: str | None = None
         self.messages: list[bytes] = []
         self.addresses: list[str] = []
-        self._address: tuple[str, ...] = ()
 
     def opt_message(self, text: str) -> None:
         """
@@ -511,9 +545,6 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
         [default: the system chooses]
         """
         self.addresses.append(_read("--bind", text, parseAddress))
-
-    def parseArgs(self, *arguments: str) -> None:
-        self._address = arguments
 
     def postOptions(self) -> None:
         self.trace = self.read("trace", parseTrace)
@@ -530,8 +561,8 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
             connect=self.read("connect-timeout", parsePatience),
             reply=self.read("reply-timeout", parsePatience),
         )
-        self.target = self._readTarget()
-        self.connections = self._readConnections()
+        self.target = self.readTarget()
+        self.connections = self.readConnections(2)
         self.workload = self._readWorkload()
         if self.workload.halfClose and (self.target or "").lower().startswith(("tls:", "ssl:")):
             raise usage.UsageError(
@@ -556,28 +587,6 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
             for name, value in sorted(named.items())
             if value not in (None, 0, [])
         ]
-
-    def _readTarget(self) -> str | None:
-        endpoint: str | None = self["connect"]
-        if len(self._address) not in (0, 2, 3):
-            raise usage.UsageError("give HOST and PORT, or HOST, PORT and CONNECTIONS")
-        if endpoint is not None and self._address:
-            raise usage.UsageError("--connect: give either that or HOST PORT")
-        if self._address:
-            host = _read("HOST", self._address[0], parseHost)
-            port = _read("PORT", self._address[1], parsePort)
-            return f"tcp:{quoteStringArgument(host)}:{port}"
-        if endpoint is None and self.given:
-            raise usage.UsageError("nothing to connect to: give HOST PORT or --connect")
-        return endpoint
-
-    def _readConnections(self) -> int:
-        given = self.readIfGiven("connections", parseCount)
-        if len(self._address) < 3:
-            return given or 2
-        if given is not None:
-            raise usage.UsageError("--connections: give either that or CONNECTIONS")
-        return _read("CONNECTIONS", self._address[2], parseCount)
 
     def _readWorkload(self) -> Workload:
         sources = [
@@ -637,3 +646,71 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
         if not content:
             raise usage.UsageError(f"--message-file: {path!r} is empty, and cannot come back")
         return content
+
+
+class MonitorOptions(TargetOptions, StatusOptions):
+    """
+    The command line of C{twistd multiecho-client}.
+
+    @ivar target: a client endpoint string.
+    @ivar connections: how many to keep.
+    @ivar rate: messages a second, over all of them.
+    """
+
+    program = "multiecho-client"
+    synopsis = "[options] [HOST PORT [CONNECTIONS]]"
+    longdesc = (
+        "Keep connections to an echo server for as long as this runs, send messages at a low"
+        " rate, check that every byte comes back, and show how it goes (--status). A"
+        " connection that ends is opened again: after a second at first, and a minute at most"
+        " when it fails again and again. To measure, there is python -m echofactory.client."
+    )
+    examples = """\
+twistd -n multiecho-client 192.0.2.7 7007 --status tcp:9466:interface=127.0.0.1
+    one connection, a message a second, and metrics, health and a page on port 9466
+twistd -n multiecho-client --connect tls:echo.example:7007 -n 10 --rate 5
+    ten connections over TLS, five messages a second over all of them
+"""
+    optParameters: ClassVar[list[list[object]]] = [
+        ["connect", None, None, "A Twisted client endpoint to connect to, not HOST PORT."],
+        ["connections", "n", None, "Connections to keep. [default: 1]"],
+        ["rate", None, None, "Messages a second over all connections. [default: one each]"],
+        ["size", None, "64", "Bytes of each message, generated: 64, 64k, 1M."],
+        [
+            "connect-timeout",
+            None,
+            "10s",
+            "How long to wait for a connection, TLS included: 250ms, 10s, 2m or 1h.",
+        ],
+        [
+            "reply-timeout",
+            None,
+            "10s",
+            "How long to wait for the next byte while something is outstanding.",
+        ],
+        [
+            "trace",
+            None,
+            "none",
+            "What to tell per connection: none, connections, or data (every byte).",
+        ],
+        _STATUS,
+    ]
+    optFlags: ClassVar[list[list[object]]] = [_NO_EXPRESS]
+
+    def postOptions(self) -> None:
+        super().postOptions()
+        self.trace = self.read("trace", parseTrace)
+        self.size = self.read("size", parseSize)
+        target = self.readTarget()
+        if target is None:
+            raise usage.UsageError("nothing to connect to: give HOST PORT or --connect")
+        self.target = target
+        self.connections = self.readConnections(1)
+        self.rate = self.readIfGiven("rate", parseLowRate) or min(
+            float(self.connections), MOST_LOW_RATE
+        )
+        self.patience = Patience(
+            connect=self.read("connect-timeout", parsePatience),
+            reply=self.read("reply-timeout", parsePatience),
+        )

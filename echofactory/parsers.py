@@ -22,6 +22,8 @@ _GOAL = re.compile(r"([a-z0-9.]+)\s*<\s*(\d+(?:\.\d+)?)(us|ms|s)", re.ASCII)
 _RATES = {"": 1.0, "k": 1e3, "M": 1e6}
 MOST_RATE = 1e7
 """Messages a second: more than any process here sends."""
+MOST_LOW_RATE = 1000.0
+"""Messages a second."""
 MOST_WORKERS = 256
 """Processes."""
 LONGEST = 366 * 86400.0
@@ -108,6 +110,21 @@ def parseRate(text: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([kM]?)", text, re.ASCII)
     if match is None or not 0 < (rate := float(match[1]) * _RATES[match[2]]) <= MOST_RATE:
         raise ValueError("not a rate of up to 10M a second, such as 500 or 20k")
+    return rate
+
+
+def parseLowRate(text: str) -> float:
+    """
+    Read a number a second, of what is to be no load.
+
+    @raise ValueError: saying what is accepted.
+    """
+    try:
+        rate = parseRate(text)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate <= MOST_LOW_RATE:
+        raise ValueError(f"not a rate of up to {MOST_LOW_RATE:,.0f} a second, such as 0.2 or 5")
     return rate
 
 

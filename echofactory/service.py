@@ -4,7 +4,6 @@ The server and the client as Twisted services.
 
 import socket
 from collections.abc import Sequence
-from functools import partial
 
 from twisted.application.service import Service
 from twisted.internet.defer import (
@@ -13,7 +12,6 @@ from twisted.internet.defer import (
     TimeoutError,
     gatherResults,
     maybeDeferred,
-    succeed,
 )
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
@@ -21,14 +19,11 @@ from twisted.internet.interfaces import (
     IListeningPort,
     IReactorTime,
     IReactorUDP,
-    IStreamClientEndpoint,
     IStreamServerEndpoint,
 )
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from echofactory.client import EchoClientFactory, Patience
-from echofactory.client.target import IProbeReactor, Target
 from echofactory.counts import Counts, PeerCounts, WorkerState
 from echofactory.datagram import (
     BUFFER_SIZE,
@@ -38,10 +33,8 @@ from echofactory.datagram import (
     makeRoom,
 )
 from echofactory.listening import ListenError, serverEndpoint
-from echofactory.results import Results
 from echofactory.server import EchoFactory
 from echofactory.trace import addressText
-from echofactory.workload import Workload
 
 _log = Logger()
 
@@ -249,53 +242,3 @@ class EchoService(Service):
                 seconds=self._reactor.seconds() - began,
             )
             await self.factory.whenClosed(old)
-
-
-class ProbeService(Service):
-    """
-    Runs one probe while it is started: N connections to a target, every byte
-    checked. Stopping interrupts what is left of it. It can be started again,
-    for another probe.
-
-    @ivar done: fires with the results of the probe that was started last.
-    """
-
-    def __init__(
-        self,
-        reactor: IProbeReactor,
-        endpoint: str | IStreamClientEndpoint,
-        workload: Workload,
-        connections: int = 2,
-        patience: Patience | None = None,
-    ) -> None:
-        """
-        @param endpoint: a client endpoint string, or an endpoint.
-        @raise EndpointError: if the string describes no endpoint.
-        """
-        patience = patience or Patience()
-        if isinstance(endpoint, str):
-            endpoint = Target(reactor, endpoint, patience.connect)
-        self._endpoint = endpoint
-        self.done: Deferred[Results] = Deferred()
-        self._over: Deferred[None] = succeed(None)
-        self._factory: EchoClientFactory | None = None
-        self._newFactory = partial(EchoClientFactory, reactor, workload, connections, patience)
-
-    def startService(self) -> None:
-        """Start opening the connections."""
-        super().startService()
-        self._factory = self._newFactory()
-        self.done = Deferred()
-        running = Deferred.fromCoroutine(self._factory.run(self._endpoint))
-        self._over = running.addBoth(self.done.callback)
-
-    def stopService(self) -> Deferred[None]:
-        """
-        Interrupt what is not done.
-
-        @return: fires when every connection is closed.
-        """
-        super().stopService()
-        if self._factory is not None:
-            self._factory.interrupt()
-        return self._over

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from peers import TRANSPORTS, Certificates, Connect, eventually, portOf, serving
 from pytest_twisted import ensureDeferred
-from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.interfaces import (
@@ -27,7 +26,6 @@ from echofactory import (
     EchoFactory,
     EchoService,
     Patience,
-    ProbeService,
     Trace,
     Workload,
     probe,
@@ -199,59 +197,6 @@ async def test_a_stop_says_how_many_it_cut(reactor: Any, connect: Connect) -> No
         )
         assert events[-1]["log_level"].name == "warn"
         assert service.factory.counts().lost == {"aborted": 3}
-
-
-@ensureDeferred
-async def test_both_as_children_of_another_service(reactor: Any, folder: Path) -> None:
-    """Started and stopped twice in one process, without a descriptor left."""
-    application = MultiService()
-    echo = EchoService(reactor, [f"unix:{folder}/echo.sock"], EchoFactory())
-    client = ProbeService(reactor, f"unix:{folder}/echo.sock", Workload(), 20)
-    echo.setServiceParent(application)
-    client.setServiceParent(application)
-    found = openDescriptors()
-    for times in (1, 2):
-        application.startService()
-        results = await client.done
-        assert (results.verdict, results.completed) == ("ok", 20)
-        await application.stopService()
-        assert echo.factory.counts().accepted == 20 * times
-        assert echo.factory.counts().open == 0
-        assert openDescriptors() <= found
-
-
-@ensureDeferred
-async def test_a_probe_service_is_interrupted_by_its_stop(reactor: Any) -> None:
-    """stopService fires when its connections are closed; the results say what was done."""
-    async with serving(reactor, LOOPBACK) as service:
-        client = ProbeService(
-            reactor,
-            f"tcp:127.0.0.1:{portOf(service.addresses[0])}",
-            Workload(size=64, count=10**9),
-            5,
-        )
-        client.startService()
-        await eventually(reactor, lambda: service.factory.counts().bytesIn > 10_000)
-        await client.stopService()
-        results = await client.done
-        assert results.verdict == "interrupted"
-        assert results.unfinished == 5
-        assert results.sent == results.verified + results.unanswered
-        await eventually(reactor, lambda: not service.factory.connections)
-
-
-def test_a_probe_service_refuses_a_bad_endpoint(reactor: Any) -> None:
-    """At once, not when it is started."""
-    with pytest.raises(EndpointError):
-        ProbeService(reactor, "tcp:nowhere", Workload())
-
-
-@ensureDeferred
-async def test_a_probe_service_that_was_never_started(reactor: Any) -> None:
-    """A parent may stop it all the same, when one of its other children failed."""
-    client = ProbeService(reactor, "tcp:127.0.0.1:7", Workload())
-    await client.stopService()
-    assert not client.done.called
 
 
 @ensureDeferred

@@ -391,7 +391,7 @@ def metrics(port: int) -> dict[str, float]:
     found = {}
     for family in text_string_to_metric_families(get(port, "/metrics").body):
         assert family.documentation
-        assert family.type in ("counter", "gauge")
+        assert family.type in ("counter", "gauge", "histogram")
         for sample in family.samples:
             labels = ",".join(f'{name}="{value}"' for name, value in sample.labels.items())
             short = sample.name.removeprefix("echofactory_")

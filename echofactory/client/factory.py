@@ -293,7 +293,7 @@ class EchoClientFactory(ClientFactory):
             # A connection of its own for a message that is due (churn).
             client.messageDue(self._due.popleft())
             client.finish()
-        client.connecting = maybeDeferred(self._endpoint.connect, _Only(client))
+        client.connecting = maybeDeferred(self._endpoint.connect, Only(client))
         client.connecting.addErrback(client.notConnected)
 
     # Sending
@@ -479,7 +479,7 @@ class EchoClientFactory(ClientFactory):
         )
 
 
-class _Only(Factory):
+class Only(Factory):
     """Hands out the one protocol that an attempt to connect is for."""
 
     noisy = False

@@ -7,6 +7,7 @@ such as L{ServerStatus}. The page draws whatever L{View} that gives.
 """
 
 from echofactory.status.history import History
+from echofactory.status.probe import ProbeStatus
 from echofactory.status.server import ServerStatus
 from echofactory.status.view import Chart, Column, Status, Table, Tile, View
 from echofactory.status.web import StatusService
@@ -15,6 +16,7 @@ __all__ = [
     "Chart",
     "Column",
     "History",
+    "ProbeStatus",
     "ServerStatus",
     "Status",
     "StatusService",

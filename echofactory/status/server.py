@@ -18,12 +18,12 @@ from echofactory.status.history import History
 from echofactory.status.view import Chart, Column, Table, View
 
 
-def _withAll(kinds: Mapping[str, str], counted: Mapping[str, int]) -> dict[str, int]:
+def withAll(kinds: Mapping[str, str], counted: Mapping[str, int]) -> dict[str, int]:
     """Return what was counted by kind, and 0 for the kinds that have not occurred."""
     return dict.fromkeys(kinds, 0) | dict(counted)
 
 
-def _byLabel(
+def byLabel(
     name: str, text: str, label: str, counted: Mapping[str, float]
 ) -> CounterMetricFamily:
     family = CounterMetricFamily(name, text, labels=[label])
@@ -45,17 +45,17 @@ def countsMetrics(counts: Counts) -> Iterable[Metric]:
     yield GaugeMetricFamily(
         "echofactory_connections_open", "Connections open now.", counts.open
     )
-    yield _byLabel(
+    yield byLabel(
         "echofactory_connections_refused",
         _explained("Connections closed at once, unserved, by the limit reached", REFUSALS),
         "limit",
-        _withAll(REFUSALS, counts.refused),
+        withAll(REFUSALS, counts.refused),
     )
-    yield _byLabel(
+    yield byLabel(
         "echofactory_connections_lost",
         _explained("Connections ended, by how", LOSSES),
         "how",
-        _withAll(LOSSES, counts.lost),
+        withAll(LOSSES, counts.lost),
     )
     yield CounterMetricFamily(
         "echofactory_chunks",
@@ -159,8 +159,8 @@ class ServerStatus:
         counts = asdict(self._counts)
         counts["bytes_in"] = counts.pop("bytesIn")
         counts["bytes_out"] = counts.pop("bytesOut")
-        counts["refused"] = _withAll(REFUSALS, self._counts.refused)
-        counts["lost"] = _withAll(LOSSES, self._counts.lost)
+        counts["refused"] = withAll(REFUSALS, self._counts.refused)
+        counts["lost"] = withAll(LOSSES, self._counts.lost)
         history = self._history
         open_ = history.points("open")
         return {
@@ -191,7 +191,7 @@ class ServerStatus:
             _byKind("Connections ended", "how", LOSSES, counts["lost"]),
             {
                 "caption": "Busiest peers",
-                "columns": _columns(("host", ""), ("open", ""), ("received", "B")),
+                "columns": columns(("host", ""), ("open", ""), ("received", "B")),
                 "rows": [
                     (peer["host"] or "UNIX socket", peer["open"], peer["bytes_in"])
                     for peer in facts["peers"]
@@ -214,21 +214,21 @@ class ServerStatus:
                 {"name": "Up for", "value": facts["uptime_s"], "unit": "s"},
             ],
             "charts": [
-                _chart("Connections open", "", facts["history"], "open"),
-                _chart("Chunks received", "/s", facts["history"], "chunks_per_s"),
-                _chart("Bytes received", "B/s", facts["history"], "bytes_per_s"),
+                chart("Connections open", "", facts["history"], "open"),
+                chart("Chunks received", "/s", facts["history"], "chunks_per_s"),
+                chart("Bytes received", "B/s", facts["history"], "bytes_per_s"),
             ],
             "tables": tables,
             "footer": f"echofactory {facts['version']}, process {facts['pid']}",
         }
 
 
-def _chart(title: str, unit: str, history: dict[str, list[float]], name: str) -> Chart:
+def chart(title: str, unit: str, history: dict[str, list[float]], name: str) -> Chart:
     points = list(zip(history["t_s"], history[name], strict=True))
     return {"title": title, "unit": unit, "points": points}
 
 
-def _columns(*columns: tuple[str, str]) -> list[Column]:
+def columns(*columns: tuple[str, str]) -> list[Column]:
     return [{"name": name, "unit": unit} for name, unit in columns]
 
 
@@ -237,7 +237,7 @@ def _byKind(
 ) -> Table:
     return {
         "caption": caption,
-        "columns": _columns((label, ""), ("which is", ""), ("count", "")),
+        "columns": columns((label, ""), ("which is", ""), ("count", "")),
         "rows": [(kind, kinds.get(kind, ""), count) for kind, count in counted.items()],
         "empty": "",
     }
@@ -247,7 +247,7 @@ def _workersTable(workers: Sequence[dict[str, Any]]) -> Table:
     names = ("worker", "state", "process", "restarts", "open")
     return {
         "caption": "Workers",
-        "columns": _columns(*((name, "") for name in names)),
+        "columns": columns(*((name, "") for name in names)),
         "rows": [
             (
                 f"{worker['number']}",

@@ -1,6 +1,6 @@
 """
-What twistd and endpoint strings find: the C{multiecho} command, and the prefixes
-C{express:} and C{reuseport:}.
+What twistd and endpoint strings find: the C{multiecho} and C{multiecho-client}
+commands, and the prefixes C{express:} and C{reuseport:}.
 """
 
 from typing import Any
@@ -21,6 +21,13 @@ multiecho = ServiceMaker(
     "echofactory.command",
     "An echo server for many connections (RFC 862).",
     "multiecho",
+)
+
+multiechoClient = ServiceMaker(
+    "echofactory monitor",
+    "echofactory.monitor",
+    "Keeps connections to an echo server, and checks and shows how they fare.",
+    "multiecho-client",
 )
 
 

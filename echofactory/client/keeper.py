@@ -1,0 +1,143 @@
+"""
+A run without an end: N connections that are kept up.
+"""
+
+from collections import Counter
+from typing import Any
+
+from twisted.application.internet import backoffPolicy
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocol
+from twisted.logger import Logger
+
+from echofactory.client.connection import Connection
+from echofactory.client.factory import EchoClientFactory, Only, Patience
+from echofactory.client.target import IProbeReactor, Target
+from echofactory.results import ConnectionFailure, FailureKind
+from echofactory.schedule import Rate
+from echofactory.trace import Trace
+from echofactory.workload import Workload
+
+_log = Logger()
+
+_FOREVER = 1e9
+"""Seconds: thirty years."""
+
+_backoff = backoffPolicy()
+"""C{ClientService}'s: a second at first, a minute at most, and some chance in it."""
+
+
+class Keeper(EchoClientFactory):
+    """
+    Opens N connections, and opens one again that has ended, after a pause that grows
+    with each failure; its messages go to those that are up, in turn.
+
+    Its results go on counting: requested are the attempts, and the first failure of
+    each kind gives way to the latest. Their intervals stay empty.
+
+    @ivar connections: how many it keeps.
+    """
+
+    def __init__(
+        self,
+        reactor: IProbeReactor,
+        connections: int = 1,
+        rate: float = 1.0,
+        size: int = 64,
+        patience: Patience | None = None,
+        trace: Trace = Trace.NONE,
+    ) -> None:
+        """
+        @param rate: messages a second, over all connections.
+        @param size: of the messages, in bytes.
+        @raise ValueError: if one of them is nothing.
+        """
+        workload = Workload(size=size, rate=Rate(rate, rate), duration=_FOREVER)
+        super().__init__(reactor, workload, connections, patience, trace)
+        self.connections = connections
+        self.results.requested = 0
+        self._failed: Counter[int] = Counter()
+        self._again: dict[int, IDelayedCall] = {}
+        self._untold: Counter[FailureKind] = Counter()
+        self._wereUp = 0
+
+    async def _resolve(self, target: Target) -> None:
+        """A name is looked up for each attempt: it may come to mean something else."""
+
+    def _openSome(self) -> None:
+        self._toOpen = 0
+        self._beginSending()
+        for number in range(1, self.connections + 1):
+            self._openAgain(number)
+
+    def _openAgain(self, number: int) -> None:
+        self._again.pop(number, None)
+        self.results.requested += 1
+        client = self._kind(self, number)
+        self._clients.add(client)
+        client.connecting = Deferred.fromCoroutine(self._connect(client))
+        client.connecting.addErrback(client.notConnected)
+
+    async def _connect(self, client: Connection) -> IProtocol:
+        endpoint: Any = self._endpoint
+        if isinstance(endpoint, Target):
+            await endpoint.resolve()
+        protocol: IProtocol = await endpoint.connect(Only(client))
+        return protocol
+
+    def connectionUp(self, client: Connection, connectNs: int | None) -> None:
+        """See L{EchoClientFactory.connectionUp}."""
+        del self._failed[client.number]
+        super().connectionUp(client, connectNs)
+
+    def _oneIsDecided(self) -> None:
+        """Time has begun already, and nobody waits for the last one."""
+
+    def connectionFailed(
+        self, number: int, peer: IAddress | None, kind: FailureKind, detail: str
+    ) -> None:
+        """See L{EchoClientFactory.connectionFailed}."""
+        self.results.examples.pop(kind, None)
+        super().connectionFailed(number, peer, kind, detail)
+        self._failed[number] += 1
+        self._untold[kind] += 1
+
+    def connectionOver(self, client: Connection) -> None:
+        """See L{EchoClientFactory.connectionOver}."""
+        super().connectionOver(client)
+        number = client.number
+        if not self._givenUp and number not in self._again:
+            delay = _backoff(self._failed[number])
+            self._again[number] = self.reactor.callLater(delay, self._openAgain, number)
+
+    def _closeInterval(self) -> None:
+        """Once a second: what is new, in a line or two."""
+        results = self.results
+        results.recent = results.response.rotate()
+        if self._untold:
+            (latest, *_) = self._untold
+            example: ConnectionFailure = results.examples[latest]
+            _log.warn(
+                "{failed} connections failed ({kinds}), such as connection {number} to {peer}:"
+                " {detail}",
+                failed=self._untold.total(),
+                kinds=", ".join(f"{kind}: {n}" for kind, n in sorted(self._untold.items())),
+                number=example.connection,
+                peer=example.peer,
+                detail=example.detail,
+            )
+            self._untold.clear()
+        if results.open != self._wereUp and results.open in (0, self.connections):
+            _log.info("{up} of {wanted} connections are up", up=results.open,
+                      wanted=self.connections)  # fmt: skip
+        self._wereUp = results.open
+
+    def _giveUp(self) -> None:
+        for call in self._again.values():
+            call.cancel()
+        self._again.clear()
+        super()._giveUp()
+
+    def _checkOver(self) -> None:
+        if self._givenUp:
+            super()._checkOver()

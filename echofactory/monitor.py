@@ -1,0 +1,121 @@
+"""
+C{twistd multiecho-client}: a synthetic monitor.
+"""
+
+from typing import Any
+
+from twisted.application.service import IService, Service
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.logger import Logger
+
+from echofactory.client.factory import Patience
+from echofactory.client.keeper import Keeper
+from echofactory.client.target import IProbeReactor, Target
+from echofactory.command import Command, statusService
+from echofactory.descriptors import raiseDescriptorLimit
+from echofactory.listening import EndpointError
+from echofactory.options import MonitorOptions
+from echofactory.results import Results
+from echofactory.trace import Trace
+
+_log = Logger()
+
+
+class ProbeService(Service):
+    """
+    Keeps N connections to a target for as long as it runs, sends messages at a low
+    rate, and checks every byte. It can be started again, and then counts anew.
+
+    @ivar results: what came of it since it was started last.
+    @ivar connections: how many it keeps.
+    """
+
+    def __init__(
+        self,
+        reactor: IProbeReactor,
+        endpoint: str | IStreamClientEndpoint,
+        connections: int = 1,
+        rate: float = 1.0,
+        size: int = 64,
+        patience: Patience | None = None,
+        trace: Trace = Trace.NONE,
+    ) -> None:
+        """
+        @param endpoint: a client endpoint string, or an endpoint.
+        @param connections: 1 or more.
+        @param rate: messages a second, over all connections in turn.
+        @param size: of each message, in bytes.
+        @raise EndpointError: if the string describes no endpoint, or one of UDP.
+        @raise ValueError: if a number is out of its range.
+        """
+        patience = patience or Patience()
+        if isinstance(endpoint, str):
+            endpoint = Target(reactor, endpoint, patience.connect)
+        if isinstance(endpoint, Target) and endpoint.datagrams:
+            reason = ValueError("over UDP there are no connections to keep")
+            raise EndpointError(endpoint.description, reason)
+        self.connections = connections
+        self._endpoint = endpoint
+        self._arguments: tuple[Any, ...] = (
+            *(reactor, connections, rate, size, patience, trace),
+        )
+        self._keeper = Keeper(*self._arguments)
+        self._over: Deferred[Results | None] = succeed(None)
+
+    @property
+    def results(self) -> Results:
+        """See the class."""
+        return self._keeper.results
+
+    def startService(self) -> None:
+        """Start opening the connections."""
+        super().startService()
+        self._keeper = Keeper(*self._arguments)
+        self._over = Deferred.fromCoroutine(self._keeper.run(self._endpoint))
+        self._over.addErrback(lambda reason: _log.failure("the monitor failed", reason))
+
+    def stopService(self) -> Deferred[Results | None]:
+        """
+        Cut what is open.
+
+        @return: fires when every connection is closed.
+        """
+        super().stopService()
+        self._keeper.interrupt()
+        return self._over
+
+
+Options = MonitorOptions
+
+
+def makeService(options: MonitorOptions) -> IService:
+    """
+    Make the service of C{twistd multiecho-client}.
+
+    @raise SystemExit: with status 2 and one line, if an endpoint string describes no
+        endpoint.
+    """
+    from twisted.internet import reactor
+
+    raiseDescriptorLimit()
+    try:
+        probing = ProbeService(
+            options.connectionReactor(reactor),
+            options.target,
+            options.connections,
+            options.rate,
+            options.size,
+            options.patience,
+            options.trace,
+        )
+    except EndpointError as error:
+        options.refuse("connect", str(error))
+
+    def makeStatus() -> Any:
+        from echofactory.status import ProbeStatus
+
+        return ProbeStatus(probing, options.target)
+
+    status = statusService(options, reactor, makeStatus)
+    return Command(options.program, reactor, [*status, probing])

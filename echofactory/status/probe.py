@@ -1,0 +1,230 @@
+"""
+A monitor's status: how the connections that it keeps fare, in metrics, as JSON and on
+the page.
+"""
+
+import os
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import Any
+
+from prometheus_client import Metric
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
+
+from echofactory import __version__
+from echofactory.latency import PERCENTILES, Latency
+from echofactory.monitor import ProbeService
+from echofactory.results import FailureKind
+from echofactory.status.history import History
+from echofactory.status.server import byLabel, chart, columns, withAll
+from echofactory.status.view import Table, View
+
+BUCKETS_S = (
+    *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
+    *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+)
+"""Of the histograms, in seconds."""
+
+_MS_NS = 1e6
+
+
+def _histogram(name: str, text: str, latency: Latency) -> HistogramMetricFamily:
+    counts = latency.within(*(int(bound * 1e9) for bound in BUCKETS_S))
+    buckets = [(f"{bound:g}", count) for bound, count in zip(BUCKETS_S, counts, strict=True)]
+    fields = latency.asJSON()
+    total = fields["count"] or 0
+    sumS = (fields["mean"] or 0) / 1e9 * total
+    return HistogramMetricFamily(name, text, [*buckets, ("+Inf", total)], sumS)
+
+
+class ProbeStatus:
+    """
+    The L{Status<echofactory.status.Status>} of a
+    L{ProbeService<echofactory.monitor.ProbeService>}. It is well as long as one
+    connection is up.
+    """
+
+    def __init__(
+        self, probing: ProbeService, target: str, clock: Callable[[], float] = perf_counter
+    ) -> None:
+        """
+        @param target: what it keeps connections to, for a person.
+        @param clock: in seconds, and does not jump.
+        """
+        self._probing = probing
+        self._target = target
+        self._clock = clock
+        self._beganS = clock()
+        self._started = datetime.now(UTC)
+        self._history = History()
+        self._p50Ms = self._p99Ms = 0.0
+
+    @property
+    def health(self) -> str:
+        """See L{Status<echofactory.status.Status>}."""
+        return "ok" if self._probing.results.open else "no connection is up"
+
+    def begin(self) -> None:
+        """See L{Status<echofactory.status.Status>}."""
+        self._history.begin(self._clock(), self._totals())
+
+    def sample(self) -> None:
+        """See L{Status<echofactory.status.Status>}."""
+        p50, p99 = self._probing.results.recent.percentiles(50.0, 99.0)
+        if p50 is not None and p99 is not None:
+            # A second in which nothing came back leaves them as they are.
+            self._p50Ms, self._p99Ms = p50 / _MS_NS, p99 / _MS_NS
+        levels = {"up": self._probing.results.open, "p50": self._p50Ms, "p99": self._p99Ms}
+        self._history.record(self._clock(), levels, self._totals())
+
+    def _totals(self) -> dict[str, float]:
+        results = self._probing.results
+        return {"messages": results.verified, "failures": results.failed}
+
+    def collect(self) -> Iterable[Metric]:
+        """See L{Status<echofactory.status.Status>}."""
+        results = self._probing.results
+        yield GaugeMetricFamily(
+            "echofactory_probe_connections_wanted",
+            "Connections to keep up.",
+            self._probing.connections,
+        )
+        yield GaugeMetricFamily(
+            "echofactory_probe_connections_up", "Connections up now.", results.open
+        )
+        yield CounterMetricFamily(
+            "echofactory_probe_attempts", "Connections asked for.", results.requested
+        )
+        yield byLabel(
+            "echofactory_probe_failures",
+            "Connections that failed, by kind.",
+            "kind",
+            withAll({str(kind): "" for kind in FailureKind}, self._failures()),
+        )
+        outcomes = {
+            "verified": results.verified,
+            "mismatched": results.mismatched,
+            "unanswered": results.unanswered,
+        }
+        yield CounterMetricFamily(
+            "echofactory_probe_messages_sent", "Messages sent.", results.sent
+        )
+        yield byLabel(
+            "echofactory_probe_messages",
+            "Messages whose outcome is known: verified (back whole), mismatched (back"
+            " wrong), unanswered (their connection ended before).",
+            "outcome",
+            outcomes,
+        )
+        yield _histogram(
+            "echofactory_probe_round_trip_seconds",
+            "From handing a message to the transport to having it back.",
+            results.service,
+        )
+        yield _histogram(
+            "echofactory_probe_connect_seconds",
+            "From asking for a connection to having it, TLS handshake included.",
+            results.connect,
+        )
+
+    def _failures(self) -> dict[str, int]:
+        return {str(kind): n for kind, n in sorted(self._probing.results.failures.items())}
+
+    async def facts(self) -> dict[str, Any]:
+        """See L{Status<echofactory.status.Status>}."""
+        results = self._probing.results
+        history = self._history
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "started": self._started.isoformat(timespec="milliseconds"),
+            "uptime_s": round(self._clock() - self._beganS, 1),
+            "target": self._target,
+            "connections": {
+                "wanted": self._probing.connections,
+                "up": results.open,
+                "attempts": results.requested,
+            },
+            "messages": {
+                "sent": results.sent,
+                "verified": results.verified,
+                "mismatched": results.mismatched,
+                "unanswered": results.unanswered,
+            },
+            "failures": self._failures(),
+            "latest": {
+                str(kind): example.asJSON() for kind, example in results.examples.items()
+            },
+            "round_trip_ns": results.service.asJSON(),
+            "connect_ns": results.connect.asJSON(),
+            "history": {
+                "t_s": [t for t, _ in history.points("up")],
+                **{
+                    name: [value for _, value in history.points(name)]
+                    for name in ("up", "p50", "p99", "messages", "failures")
+                },
+            },
+        }
+
+    def view(self, facts: dict[str, Any]) -> View:
+        """See L{Status<echofactory.status.Status>}."""
+        up, wanted = facts["connections"]["up"], facts["connections"]["wanted"]
+        roundTrip, history = facts["round_trip_ns"], facts["history"]
+        verified = facts["messages"]["verified"]
+        failures: Table = {
+            "caption": "Failures",
+            "columns": columns(("kind", ""), ("count", ""), ("the latest", "")),
+            "rows": [
+                (kind, count, _latest(facts["latest"].get(kind)))
+                for kind, count in facts["failures"].items()
+            ],
+            "empty": "No connection has failed.",
+        }
+        ladder: Table = {
+            "caption": "Round trips",
+            "columns": columns(("share", ""), ("within", "ms")),
+            "rows": [
+                (field.replace("_", "."), _ms(roundTrip[field]))
+                for field in ("min", *PERCENTILES, "max")
+            ],
+            "empty": "",
+        }
+        return {
+            "title": f"multiecho-client: {facts['target']}",
+            "state": "all up" if up == wanted else f"{up} of {wanted} up",
+            "well": up == wanted,
+            "tiles": [
+                {"name": "Connections up", "value": up, "unit": f"of {wanted}"},
+                {
+                    "name": "Messages verified",
+                    "value": facts["messages"]["verified"],
+                    "unit": "",
+                },
+                {"name": "Failures", "value": sum(facts["failures"].values()), "unit": ""},
+                {"name": "Round trip, p50", "value": _ms(roundTrip["p50"]), "unit": "ms"},
+                {"name": "Round trip, p99", "value": _ms(roundTrip["p99"]), "unit": "ms"},
+                {"name": "Up for", "value": facts["uptime_s"], "unit": "s"},
+            ],
+            "charts": [
+                chart("Connections up", "", history, "up"),
+                chart("Round trip, p50 of each second", "ms", history, "p50"),
+                chart("Failures", "/s", history, "failures"),
+            ],
+            "tables": [failures, ladder],
+            "footer": f"echofactory {facts['version']}, process {facts['pid']}",
+        }
+
+
+def _ms(ns: int | None) -> float | None:
+    return None if ns is None else round(ns / _MS_NS, 3)
+
+
+def _latest(example: dict[str, Any] | None) -> str:
+    if example is None:
+        return ""
+    return f"connection {example['connection']} to {example['peer']}: {example['detail']}"

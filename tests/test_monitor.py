@@ -1,0 +1,196 @@
+"""
+The synthetic monitor: connections that are kept up, and what is told of them.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from peers import eventually, portOf, serving
+from programs import TWISTD, multiecho, running
+from pytest_twisted import ensureDeferred
+from test_service import LOOPBACK, openDescriptors
+from test_status import get, metrics, until
+from twisted.application.service import MultiService
+
+from echofactory import EchoFactory, EchoService, FailureKind, ProbeService
+from echofactory.listening import EndpointError
+
+CLIENT = (*TWISTD, "multiecho-client")
+
+
+def probeMetrics(port: int) -> dict[str, float]:
+    """Return the metrics by their names, without what all of them begin with."""
+    return {name.removeprefix("probe_"): value for name, value in metrics(port).items()}
+
+
+@ensureDeferred
+async def test_both_as_children_of_another_service(reactor: Any, folder: Path) -> None:
+    """Started and stopped again in one process, without a descriptor left."""
+    application: Any = MultiService()
+    echo: Any = EchoService(reactor, [f"unix:{folder}/echo.sock"], EchoFactory())
+    probing: Any = ProbeService(reactor, f"unix:{folder}/echo.sock", 5, rate=100.0)
+    echo.setServiceParent(application)
+    probing.setServiceParent(application)
+    found = []
+    for _ in range(3):
+        application.startService()
+        results = probing.results
+        await eventually(reactor, lambda: probing.results.verified >= 20)
+        assert results is probing.results
+        assert (results.requested, results.established, results.open) == (5, 5, 5)
+        await application.stopService()
+        assert results.open == 0
+        assert results.failures == {}
+        assert results.sent == results.verified + results.unanswered
+        assert echo.factory.counts().open == 0
+        found.append(openDescriptors())
+    # Twisted keeps one for itself from the first port on.
+    assert found[0] == found[1] == found[2]
+
+
+@ensureDeferred
+async def test_what_ends_is_opened_again(reactor: Any) -> None:
+    """Its failure is counted by kind, and it goes on where it was."""
+    async with serving(reactor, LOOPBACK) as service:
+        probing = ProbeService(
+            reactor, f"tcp:127.0.0.1:{portOf(service.addresses[0])}", 3, rate=50.0
+        )
+        probing.startService()
+        await eventually(reactor, lambda: probing.results.open == 3)
+        (victim, *_) = service.factory.connections
+        victim.abort()
+        await eventually(reactor, lambda: probing.results.failed == 1)
+        assert probing.results.open == 2
+        await eventually(reactor, lambda: probing.results.open == 3)
+        assert probing.results.requested == 4
+        assert set(probing.results.failures) <= {"reset", "closed-early"}
+        verified = probing.results.verified
+        await eventually(reactor, lambda: probing.results.verified > verified + 10)
+        await probing.stopService()
+
+
+@ensureDeferred
+async def test_a_target_that_is_not_there_yet(reactor: Any, folder: Path) -> None:
+    """It is tried again until it is."""
+    probing = ProbeService(reactor, f"unix:{folder}/echo.sock", 2, rate=50.0)
+    probing.startService()
+    await eventually(reactor, lambda: probing.results.failures[FailureKind.UNREACHABLE] >= 2)
+    assert probing.results.open == 0
+    async with serving(reactor, f"unix:{folder}/echo.sock"):
+        await eventually(reactor, lambda: probing.results.open == 2)
+        await eventually(reactor, lambda: probing.results.verified > 0)
+        await probing.stopService()
+
+
+def test_a_probe_service_refuses_a_bad_endpoint(reactor: Any) -> None:
+    """At once, not when it is started."""
+    with pytest.raises(EndpointError):
+        ProbeService(reactor, "tcp:nowhere")
+
+
+@ensureDeferred
+async def test_a_probe_service_that_was_never_started(reactor: Any) -> None:
+    """A parent may stop it all the same, when one of its other children failed."""
+    await ProbeService(reactor, "tcp:127.0.0.1:7").stopService()
+
+
+def test_the_program() -> None:
+    """It tells when all are up, what fails, in a line a second, and ends in order."""
+    with (
+        multiecho("--trace", "none", "127.0.0.1", "0") as (server, port),
+        running([*CLIENT, "127.0.0.1", str(port), "3", "--rate", "30"]) as monitor,
+    ):
+        monitor.waitFor("3 of 3 connections are up")
+        server.end()
+        monitor.waitFor(
+            r"connections failed \((reset|closed-early|refused)[^)]*\), such as connection"
+            r" \d to \('127.0.0.1', \d+\): "
+        )
+        monitor.waitFor("0 of 3 connections are up")
+        with multiecho("--trace", "none", "127.0.0.1", str(port)):
+            while sum("3 of 3 connections" in line for line in list(monitor.out)) < 2:
+                assert monitor.process.poll() is None
+            assert monitor.end() == -15
+    assert not any("Traceback" in line for line in monitor.out)
+
+
+def test_its_status() -> None:
+    """Metrics, health, facts and a page of the same kind as the server's."""
+    with (
+        multiecho("--trace", "none", "127.0.0.1", "0") as (server, echo),
+        running(
+            [*CLIENT, "127.0.0.1", str(echo), "3", "--rate", "60", "--status", "0"]
+        ) as monitor,
+    ):
+        port = int(monitor.waitFor(r"status page on \('127.0.0.1', (\d+)\)")[1])
+        monitor.waitFor("3 of 3 connections are up")
+        until(lambda: probeMetrics(port)['messages_total{outcome="verified"}'] > 30)
+        found = probeMetrics(port)
+        assert found["connections_up"] == found["connections_wanted"] == 3
+        assert (
+            found['round_trip_seconds_bucket{le="+Inf"}'] == found["round_trip_seconds_count"]
+        )
+        assert found['round_trip_seconds_bucket{le="10"}'] > 30
+        assert 0 < found["round_trip_seconds_sum"] / found["round_trip_seconds_count"] < 1
+        assert found['failures_total{kind="refused"}'] == 0
+        assert get(port, "/healthz").status == 200
+        until(lambda: len(json.loads(get(port, "/status.json").body)["facts"]["history"]["up"]))
+        told = json.loads(get(port, "/status.json").body)
+        assert told["facts"]["target"] == f"tcp:127.0.0.1:{echo}"
+        assert told["facts"]["round_trip_ns"]["p50"] > 0
+        assert told["view"]["state"] == "all up"
+        server.end()
+        until(lambda: get(port, "/healthz").status == 503)
+        until(lambda: probeMetrics(port)['failures_total{kind="refused"}'] >= 1)
+        told = json.loads(get(port, "/status.json").body)
+        assert told["view"]["state"] == "0 of 3 up"
+        assert told["view"]["well"] is False
+        (failures, _) = told["view"]["tables"]
+        assert "connection" in failures["rows"][0][2]
+        assert monitor.end() == -15
+
+
+def test_wrong_bytes() -> None:
+    """A server that alters some is found out, and named."""
+    with (
+        multiecho("--trace", "none", "--fault", "corrupt=0.01", "127.0.0.1", "0") as (_, port),
+        running([*CLIENT, "127.0.0.1", str(port), "--rate", "50"]) as monitor,
+    ):
+        told = monitor.waitFor(r"1 connections failed \(mismatch: 1\), such as (.*)")[1]
+        assert re.match(r"connection 1 to .*: message \d+, offset \d+: expected b'", told)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "nothing to connect to: give HOST PORT or --connect"),
+        (["127.0.0.1", "0"], "PORT: '0' is not a port number from 1 to 65535"),
+        (["127.0.0.1", "7", "--rate", "5k"], "--rate: '5k' is not a rate of up to 1,000"),
+        (["127.0.0.1", "7", "--rate", "0"], "--rate: '0' is not a rate of up to 1,000"),
+        (["--connect", "tcp:nowhere"], "--connect: tcp:nowhere: "),
+        (
+            ["--connect", "udp:127.0.0.1:7"],
+            "--connect: udp:127.0.0.1:7: over UDP there are no connections to keep",
+        ),
+        (["127.0.0.1", "7", "3", "-n", "4"], "--connections: give either that or CONNECTIONS"),
+    ],
+)
+def test_what_makes_no_sense(arguments: list[str], said: str) -> None:
+    """One line that says why, exit 2."""
+    with running([*CLIENT, *arguments]) as monitor:
+        assert monitor.finish() == 2
+    (line,) = monitor.err
+    assert line.startswith(f"multiecho-client: {said}"), line
+
+
+def test_help() -> None:
+    """It shows each option, and examples."""
+    with running([*CLIENT, "--help"]) as monitor:
+        assert monitor.finish() == 0
+    shown = "\n".join(monitor.out)
+    for option in ("connect", "connections", "rate", "size", "reply-timeout", "no-express"):
+        assert f"--{option}" in shown
+    assert "twistd -n multiecho-client 192.0.2.7" in shown
