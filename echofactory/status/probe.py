@@ -200,11 +200,7 @@ class ProbeStatus:
             "well": up == wanted,
             "tiles": [
                 {"name": "Connections up", "value": up, "unit": f"of {wanted}"},
-                {
-                    "name": "Messages verified",
-                    "value": facts["messages"]["verified"],
-                    "unit": "",
-                },
+                {"name": "Messages verified", "value": verified, "unit": ""},
                 {"name": "Failures", "value": sum(facts["failures"].values()), "unit": ""},
                 {"name": "Round trip, p50", "value": _ms(roundTrip["p50"]), "unit": "ms"},
                 {"name": "Round trip, p99", "value": _ms(roundTrip["p99"]), "unit": "ms"},
