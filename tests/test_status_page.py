@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from programs import CLIENT, running, withStatus
+from programs import CLIENT, client, running, withStatus
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
@@ -173,6 +173,24 @@ def test_it_says_that_the_server_drains(page: Page) -> None:
             page.until(lambda: page.text("#state") == "draining")
             assert not page.gone()
         page.until(page.gone)
+
+
+def test_a_worker_that_is_killed_and_comes_back(page: Page) -> None:
+    """It is down, and up again as another process; what was accepted stays counted."""
+    with withStatus("--workers", "2") as (_, echo, port):
+        page.open(port)
+        page.until(lambda: [row[1] for row in page.table("Workers")] == ["up", "up"])
+        load = ["32", "--size", "64", "--count", "3", "--quiet"]
+        assert client("127.0.0.1", str(echo), *load).process.returncode == 0
+        page.until(lambda: page.tile("Accepted") == "32")
+        pid = page.table("Workers")[0][2]
+        os.kill(int(pid), signal.SIGKILL)
+        page.until(lambda: page.table("Workers")[0][3] == "1")
+        page.until(lambda: page.table("Workers")[0][1] == "up")
+        assert page.table("Workers")[0][2] != pid
+        assert page.tile("Accepted") == "32"
+        assert client("127.0.0.1", str(echo), *load).process.returncode == 0
+        page.until(lambda: page.tile("Accepted") == "64")
 
 
 def test_workers_and_names_that_peers_chose(page: Page) -> None:

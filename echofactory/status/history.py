@@ -68,6 +68,6 @@ class History:
             return []
         lastS = self._samples[-1].atS
         return [
-            (round(sample.atS - lastS, 2), round(sample.figures[name], 1))
+            (round(sample.atS - lastS, 2), round(sample.figures[name], 3))
             for sample in self._samples
         ]
