@@ -20,7 +20,7 @@ def line(results: Results, interval: Interval) -> str:
     """Return one interval as a line."""
     seconds = interval.lengthNs / 1e9 or 1.0
     return (
-        f"{interval.endNs / 1e9:7.{1 if seconds >= 1 else 2}f} s  {interval.open:6,} open"
+        f"{interval.endNs / 1e9:7.{1 if seconds > 0.9 else 2}f} s  {interval.open:6,} open"
         f"  {interval.messages / seconds:10,.0f} messages/s"
         f"  {sizeText(interval.bytes / seconds):>9}/s"
         f"  p50 {_latency(interval.p50Ns):>8}  p99 {_latency(interval.p99Ns):>8}"

@@ -390,7 +390,7 @@ def test_progress_lines(port: str) -> None:
     assert done.process.returncode == 0
     assert len(done.err) >= 3
     assert re.fullmatch(
-        r" +0\.\d s +2 open +[\d.]+ messages/s +[\d.]+ \w+/s  p50 +[\d.]+ [um]s"
+        r" +0\.\d\d s +2 open +[\d.]+ messages/s +[\d.]+ \w+/s  p50 +[\d.]+ [um]s"
         r"  p99 +[\d.]+ [um]s  0 failed",
         done.err[0],
     ), done.err
