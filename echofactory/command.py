@@ -12,6 +12,7 @@ from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 
+from echofactory.counts import Together
 from echofactory.descriptors import raiseDescriptorLimit
 from echofactory.faulty import FaultyEchoFactory
 from echofactory.listening import EndpointError, ListenError
@@ -145,7 +146,7 @@ def makeService(options: ServerOptions) -> IService:
     reactor: Any = chosen
     raiseDescriptorLimit()
     serving: EchoService | Workers
-    beside: list[IService] = []
+    beside: list[EchoService] = []
     try:
         if options.workers is None:
             serving = _CommandEcho(
@@ -169,7 +170,7 @@ def makeService(options: ServerOptions) -> IService:
     def makeStatus() -> Any:
         from echofactory.status import ServerStatus
 
-        return ServerStatus(serving)
+        return ServerStatus(Together([serving, *beside]))
 
     # The status is the last to stop: it goes on telling while the others drain.
     status = statusService(options, reactor, makeStatus)

@@ -4,8 +4,9 @@ together.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
 REFUSALS: Mapping[str, str] = {
@@ -47,6 +48,10 @@ class Counts:
     bytesOut: int = 0
     """Handed to the transports. What a connection had queued when it was lost
     is counted, though it may never have left."""
+    datagrams: int = 0
+    """Answered, over UDP."""
+    unanswered: dict[str, int] = field(default_factory=dict)
+    """Datagrams that were not, by why."""
 
     def __add__(self, other: "Counts") -> "Counts":
         return Counts(
@@ -57,6 +62,8 @@ class Counts:
             chunks=self.chunks + other.chunks,
             bytesIn=self.bytesIn + other.bytesIn,
             bytesOut=self.bytesOut + other.bytesOut,
+            datagrams=self.datagrams + other.datagrams,
+            unanswered=dict(Counter(self.unanswered) + Counter(other.unanswered)),
         )
 
     def asDict(self) -> dict[str, Any]:
@@ -112,3 +119,36 @@ class CountsSource(Protocol):
 
     def workers(self) -> Sequence[WorkerState]:
         """Return the processes; none, if there is but this."""
+
+
+class Together:
+    """Several sources as one."""
+
+    def __init__(self, sources: Sequence[CountsSource]) -> None:
+        self._sources = sources
+
+    @property
+    def draining(self) -> bool:
+        """See L{CountsSource}."""
+        return any(source.draining for source in self._sources)
+
+    def counts(self) -> Counts:
+        """See L{CountsSource}."""
+        return sum((source.counts() for source in self._sources), Counts())
+
+    async def peers(self, most: int = 10) -> Sequence[PeerCounts]:
+        """See L{CountsSource}."""
+        return busiest([await source.peers(most) for source in self._sources], most)
+
+    def workers(self) -> Sequence[WorkerState]:
+        """See L{CountsSource}."""
+        return [worker for source in self._sources for worker in source.workers()]
+
+
+def busiest(several: Iterable[Iterable[PeerCounts]], most: int) -> list[PeerCounts]:
+    """Return the busiest of all, each host once."""
+    found: dict[str, PeerCounts] = {}
+    for host, open_, size in chain.from_iterable(several):
+        before = found.get(host, PeerCounts(host, 0, 0))
+        found[host] = PeerCounts(host, before.open + open_, before.bytesIn + size)
+    return sorted(found.values(), key=lambda peer: -peer.bytesIn)[:most]

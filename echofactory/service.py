@@ -4,6 +4,7 @@ The server and the client as Twisted services.
 
 import socket
 from collections.abc import Sequence
+from dataclasses import replace
 
 from twisted.application.service import Service
 from twisted.internet.defer import (
@@ -100,7 +101,13 @@ class EchoService(Service):
 
     def counts(self) -> Counts:
         """See L{CountsSource}."""
-        return self.factory.counts()
+        return replace(
+            self.factory.counts(),
+            datagrams=self.datagramCounts.answered,
+            unanswered={
+                str(refusal): count for refusal, count in self.datagramCounts.refused.items()
+            },
+        )
 
     async def peers(self, most: int = 10) -> Sequence[PeerCounts]:
         """See L{CountsSource}."""

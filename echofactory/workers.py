@@ -36,7 +36,7 @@ from twisted.logger import Logger, LogLevel
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 
-from echofactory.counts import Counts, PeerCounts, WorkerState
+from echofactory.counts import Counts, PeerCounts, WorkerState, busiest
 from echofactory.listening import EndpointError, ListenError, withBacklog
 from echofactory.reuseport import ReservingReactor
 from echofactory.trace import addressText
@@ -283,12 +283,8 @@ class Workers(Service):
 
     async def peers(self, most: int = 10) -> Sequence[PeerCounts]:
         """See L{CountsSource<echofactory.counts.CountsSource>}."""
-        found: dict[str, PeerCounts] = {}
-        for each in await gatherResults([worker.peers(most) for worker in self._workers]):
-            for host, open_, size in each:
-                before = found.get(host, PeerCounts(host, 0, 0))
-                found[host] = PeerCounts(host, before.open + open_, before.bytesIn + size)
-        return sorted(found.values(), key=lambda peer: -peer.bytesIn)[:most]
+        asked = [worker.peers(most) for worker in self._workers]
+        return busiest(await gatherResults(asked), most)
 
     def startingWith(self, number: int) -> dict[str, object]:
         """Return what a worker is told to begin with."""

@@ -208,6 +208,19 @@ def test_drain_and_cut() -> None:
     assert any("3 failed" in line for line in loading.out)
 
 
+def test_a_stop_under_load() -> None:
+    """Whoever reads within the drain gets every byte that was received, and no one is cut."""
+    with multiecho("--trace", "none", "127.0.0.1", "0") as (server, port):
+        load = ["20", "--size", "10k", "--window", "8", "--duration", "1500ms", "--interval",
+                "250ms", "--progress", "always"]  # fmt: skip
+        with running([*CLIENT, "127.0.0.1", str(port), *load]) as loading:
+            loading.waitFor(r"messages/s", loading.err)
+            assert server.end() == -signal.SIGTERM
+            assert loading.finish() == 0, loading.err
+    assert any("waiting up to 5 s for 20 open connections" in line for line in server.out)
+    assert not any("cut" in line for line in server.out)
+
+
 def test_max_connections() -> None:
     """One more than the limit is refused at once; the limit itself is served."""
     with multiecho("--max-connections", "1", "127.0.0.1", "0") as (server, port):

@@ -106,6 +106,8 @@ async def test_facts_and_view() -> None:
     assert facts["counts"] == {
         "accepted": 1,
         "open": 3,
+        "datagrams": 0,
+        "unanswered": {},
         "refused": {"connections": 0, "host": 2, "fault": 0},
         "lost": {"done": 0, "lost": 0, "aborted": 0, "idle": 0, "worker": 0, "error": 0},
         "chunks": 30,
@@ -405,6 +407,24 @@ def until(reached: Callable[[], object]) -> None:
     while not reached():
         assert time.monotonic() < deadline, "waited too long"
         time.sleep(0.01)
+
+
+def test_datagrams_are_counted() -> None:
+    """Beside workers, too, whose counts are other processes'."""
+    with withStatus("--workers", "2", "--udp", "127.0.0.1:0") as (server, _, port):
+        udp = server.waitFor(r"listening on udp \('127.0.0.1', (\d+)\)")[1]
+        load = ["-n", "2", "--size", "64", "--count", "50", "--quiet"]
+        done = client("--connect", f"udp:127.0.0.1:{udp}", *load)
+        assert done.process.returncode == 0, done.err
+        assert metrics(port)["datagrams_answered_total"] == 100
+        assert metrics(port)['datagrams_unanswered_total{why="from a port below 1024"}'] == 0
+        until(
+            lambda: json.loads(get(port, "/status.json").body)["facts"]["counts"]["datagrams"]
+        )
+        tables = json.loads(get(port, "/status.json").body)["view"]["tables"]
+        assert ["answered", 100] in next(
+            table["rows"] for table in tables if table["caption"] == "Datagrams"
+        )
 
 
 def test_every_path() -> None:

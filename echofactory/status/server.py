@@ -14,6 +14,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 
 from echofactory import __version__
 from echofactory.counts import LOSSES, REFUSALS, Counts, CountsSource, WorkerState
+from echofactory.datagram import Refusal
 from echofactory.status.history import History
 from echofactory.status.view import Chart, Column, Table, View
 
@@ -67,6 +68,15 @@ def countsMetrics(counts: Counts) -> Iterable[Metric]:
     )
     yield CounterMetricFamily(
         "echofactory_sent_bytes", "Bytes handed to the transports.", counts.bytesOut
+    )
+    yield CounterMetricFamily(
+        "echofactory_datagrams_answered", "Datagrams answered, over UDP.", counts.datagrams
+    )
+    yield byLabel(
+        "echofactory_datagrams_unanswered",
+        "Datagrams not answered, by why: those that could make a loop or a reflector of it.",
+        "why",
+        withAll({str(refusal): "" for refusal in Refusal}, counts.unanswered),
     )
 
 
@@ -199,6 +209,8 @@ class ServerStatus:
                 "empty": "No connection is open.",
             },
         ]
+        if counts["datagrams"] or counts["unanswered"]:
+            tables.append(_datagramsTable(counts))
         if facts["workers"]:
             tables.append(_workersTable(facts["workers"]))
         return {
@@ -239,6 +251,18 @@ def _byKind(
         "caption": caption,
         "columns": columns((label, ""), ("which is", ""), ("count", "")),
         "rows": [(kind, kinds.get(kind, ""), count) for kind, count in counted.items()],
+        "empty": "",
+    }
+
+
+def _datagramsTable(counts: Mapping[str, Any]) -> Table:
+    return {
+        "caption": "Datagrams",
+        "columns": columns(("over UDP", ""), ("count", "")),
+        "rows": [
+            ("answered", counts["datagrams"]),
+            *((f"not answered, {why}", n) for why, n in counts["unanswered"].items()),
+        ],
         "empty": "",
     }
 
