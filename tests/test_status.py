@@ -6,16 +6,18 @@ import json
 import re
 import signal
 import socket
+import ssl
 import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPSConnection
+from pathlib import Path
 from typing import Any
 
 import pytest
-from peers import Connect, eventually, portOf
-from programs import LIMIT, TWISTD, Program, client, running, withStatus
+from peers import Certificates, Connect, eventually, portOf
+from programs import LIMIT, TWISTD, Program, client, multiecho, running, withStatus
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import CollectorRegistry
 from pytest_twisted import ensureDeferred
@@ -517,6 +519,30 @@ def test_a_drain_is_told_until_its_end() -> None:
         assert server.finish() == -signal.SIGTERM
     with pytest.raises(ConnectionRefusedError):
         get(port, "/healthz")
+
+
+def test_over_tls_and_a_unix_socket(certificates: Certificates, folder: Path) -> None:
+    """As a browser asks, which offers HTTP/2 too; and the socket's file is gone after it."""
+    pem = certificates.pem
+    authority = certificates.trust / "authority.pem"
+    tls = ssl.create_default_context(cafile=str(authority))
+    tls.set_alpn_protocols(["h2", "http/1.1"])
+    endpoint = f"ssl:0:interface=127.0.0.1:privateKey={pem}:certKey={pem}"
+    with withStatus(status=endpoint) as (_, _, port):
+        connection = HTTPSConnection("localhost", port, timeout=LIMIT, context=tls)
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().read() == b"ok\n"
+        connection.close()
+    path = folder / "status.sock"
+    with multiecho("--status", f"unix:{path}", "127.0.0.1", "0") as (server, _):
+        with socket.socket(socket.AF_UNIX) as asking:
+            asking.settimeout(LIMIT)
+            asking.connect(str(path))
+            asking.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            with asking.makefile("rb") as answer:
+                assert answer.read().endswith(b"\r\nok\n")
+        server.end()
+    assert not path.exists()
 
 
 def failing(*arguments: str) -> Program:

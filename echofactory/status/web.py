@@ -24,6 +24,7 @@ from twisted.internet.defer import (
 from twisted.internet.interfaces import (
     IAddress,
     IListeningPort,
+    IProtocolNegotiationFactory,
     IReactorTime,
     IStreamServerEndpoint,
     ITCPTransport,
@@ -33,6 +34,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, HTTPFactory, Request, datetimeToString
+from zope.interface import implementer
 
 from echofactory.hosts import isLoopback, namesLoopback
 from echofactory.listening import ListenError, serverEndpoint
@@ -220,6 +222,7 @@ class _Channel(HTTPChannel):
         cast(ITCPTransport, self.transport).abortConnection()
 
 
+@implementer(IProtocolNegotiationFactory)
 class _StatusFactory(HTTPFactory):
     """
     Makes HTTP connections, up to a limit.
@@ -238,6 +241,10 @@ class _StatusFactory(HTTPFactory):
         self.channels: set[_Channel] = set()
         self._connections = connections
         self._empty: Deferred[None] = succeed(None)
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """Without this, a TLS client that asks for a protocol, as browsers do, fails."""
+        return [b"http/1.1"]
 
     def startFactory(self) -> None:
         """Not even an empty access log, nor its clock."""
