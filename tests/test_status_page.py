@@ -129,9 +129,9 @@ def test_it_shows_a_load(page: Page) -> None:
                 element.get_attribute("aria-label") or ""
                 for element in page.browser.find_elements(By.CSS_SELECTOR, "svg")
             ]
-            assert re.match(r"Connections open: now 25; .* from 0 to 25$", said[0])
+            assert re.match(r"Connections open: now 25; .* from \d+ to 25$", said[0])
             assert re.match(r"Chunks received: now [\d,]+/s; in the last five min", said[1])
-            assert re.match(r"Bytes received: now 2(\.\d)?.MiB/s; ", said[2])
+            assert re.match(r"Bytes received: now [\d.]+.MiB/s; ", said[2])
             ((host, open_, received),) = page.table("Busiest peers")
             assert (host, open_) == ("127.0.0.1", "25")
             assert re.fullmatch(r"[\d.,]+.[KM]iB", received)
