@@ -49,7 +49,7 @@ _STABLE = 10.0
 _GRACE = 5.0
 """Seconds that a worker has beside the draining, before it is killed."""
 
-_ANSWER_WITHIN = 1.0
+_ANSWER_WITHIN = 0.5
 """Seconds for a worker to say who its peers are."""
 
 _backoff = backoffPolicy(initialDelay=0.2, maxDelay=30.0, factor=2.0, jitter=lambda: 0.0)

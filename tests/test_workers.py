@@ -353,7 +353,7 @@ def test_counts_do_not_run_backwards() -> None:
 
 
 def test_the_busiest_peers_of_all() -> None:
-    """Their sums; a worker that does not answer within a second has none."""
+    """Their sums; a worker that does not answer in time has none."""
     reactor = _Processes()
     service = Workers(
         cast(IWorkersReactor, reactor), ["tcp:0:interface=127.0.0.1"], [], 3, drain=1.0
