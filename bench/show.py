@@ -12,7 +12,6 @@ from bench.suite import (
     OURS,
     SERVER_MEASURES,
     WEB_MEASURES,
-    WORKER_MEASURES,
     Measure,
 )
 
@@ -21,7 +20,6 @@ Values = dict[str, dict[str, list[float]]]
 
 GROUPS = (
     ("server", SERVER_MEASURES),
-    ("workers", WORKER_MEASURES),
     ("client", CLIENT_MEASURES),
     ("twistd web", WEB_MEASURES),
 )

@@ -284,8 +284,7 @@ class Workers(Service):
     async def peers(self, most: int = 10) -> Sequence[PeerCounts]:
         """See L{CountsSource<echofactory.counts.CountsSource>}."""
         asked = [worker.peers(most) for worker in self._workers]
-        answered: list[list[PeerCounts]] = await gatherResults(asked)
-        return busiest(answered, most)
+        return busiest(await gatherResults(asked), most)
 
     def startingWith(self, number: int) -> dict[str, object]:
         """Return what a worker is told to begin with."""
