@@ -162,7 +162,7 @@ def makeService(options: ServerOptions) -> IService:
             )
             if options.datagrams:
                 # They are of no connection: this process serves them itself.
-                alone = EchoFactory(reactor=reactor)
+                alone = EchoFactory(trace=options.trace, reactor=reactor)
                 beside = [EchoService(reactor, [], alone, 0.0, options.datagrams)]
     except EndpointError as error:
         options.refuse("listen", str(error))

@@ -19,7 +19,7 @@ REFUSALS: Mapping[str, str] = {
 LOSSES: Mapping[str, str] = {
     "done": "both sides closed in order",
     "lost": "reset, or the network failed",
-    "aborted": "cut by this side as it stopped",
+    "aborted": "cut by this side, as it stopped or by a fault",
     "idle": "cut by this side as idle",
     "worker": "their worker ended",
     "error": "anything else: TLS, an exception",

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from echofactory.echo import Echo
 
+LOOKS = 20
+"""Times that a connection is looked at within the time after which it is idle."""
+
 _INT = struct.Struct("i")
 
 
@@ -37,33 +40,33 @@ def _traffic(echo: "Echo") -> tuple[int, ...]:
 class IdleSweep:
     """
     Looks at the connections now and then, and finds those that are idle: a timer
-    for each, set anew with every message, would cost more than the message.
+    for each, set anew with every message, would cost more than the message. It counts
+    its looks, and does not ask what time it is: while this process, or its machine,
+    stands still, nothing becomes idle.
     """
 
-    def __init__(self, timeout: float) -> None:
-        """
-        @param timeout: seconds.
-        """
-        self.timeout = timeout
-        # What was seen of each, and when that was seen first.
-        self._seen: dict[Echo, tuple[tuple[int, ...], float]] = {}
+    def __init__(self) -> None:
+        # What was seen of each, and at how many looks it has been the same.
+        self._seen: dict[Echo, tuple[tuple[int, ...], int]] = {}
 
-    def sweep(self, connections: Iterable["Echo"], now: float) -> "list[Echo]":
+    def sweep(self, connections: Iterable["Echo"]) -> "list[Echo]":
         """
-        Return those of which nothing has moved for the whole timeout.
+        Return those of which nothing has moved for L{LOOKS} looks.
 
         @param connections: all that are open.
-        @param now: seconds.
         """
         seen = {}
         idle = []
         for echo in connections:
             traffic = _traffic(echo)
-            before, since = self._seen.get(echo, (None, now))
-            if before != traffic:
-                since = now
-            elif now - since >= self.timeout:
+            before, looks = self._seen.get(echo, (None, 0))
+            looks = looks + 1 if before == traffic else 0
+            if looks >= LOOKS:
                 idle.append(echo)
-            seen[echo] = traffic, since
+            seen[echo] = traffic, looks
         self._seen = seen
         return idle
+
+    def forget(self) -> None:
+        """None is open any more."""
+        self._seen = {}

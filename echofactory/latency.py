@@ -212,6 +212,15 @@ class Latency:
             "max": self.percentiles(100.0)[0],
         }
 
+    @property
+    def sumNs(self) -> float:
+        """All the readings together, each taken to be in the middle of its step."""
+        return sum(
+            (_beginOf(step) + _beginOf(step + 1)) / 2 * times
+            for step, times in enumerate(self._counts())
+            if times
+        )
+
     def _moments(self, count: int) -> tuple[float, float]:
         """
         Return the mean and the standard deviation, as the library does, but

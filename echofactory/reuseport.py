@@ -74,10 +74,16 @@ class _Reserved:
         ipv6 = ":" in interface
         self._type = IPv6Address if ipv6 else IPv4Address
         self._socket = socket.socket(socket.AF_INET6 if ipv6 else socket.AF_INET)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         try:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            self._socket.bind((interface, port))
+            try:
+                # Without SO_REUSEADDR: with it, whoever sets that, as every server
+                # does, could take the port while none of the workers listens.
+                self._socket.bind((interface, port))
+            except OSError:
+                # Connections of a server that is gone may linger there (TIME_WAIT).
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                self._socket.bind((interface, port))
         except OSError as error:
             self._socket.close()
             raise CannotListenError(interface, port, error) from error
@@ -98,7 +104,7 @@ class _Reserved:
 class ReservingReactor:
     """
     Keeps TCP ports for those who will share them: nobody else can take one, not even
-    while none of them listens.
+    while none of them listens, but who asks to share it and is of the same user.
     """
 
     def listenTCP(

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from echofactory.counts import Counts, PeerCounts
 from echofactory.echo import Echo, turnOffNagle
 from echofactory.hosts import hostOf
-from echofactory.idle import IdleSweep
+from echofactory.idle import LOOKS, IdleSweep
 from echofactory.trace import Trace, addressText, dataText
 
 _log = Logger()
@@ -121,7 +121,8 @@ class EchoFactory(ServerFactory):
         self._telling: IDelayedCall | None = None
         self._sweeper: LoopingCall | None = None
         if self.limits.idle is not None:
-            self._sweeper = LoopingCall(self._sweep, IdleSweep(self.limits.idle))
+            self._idle = IdleSweep()
+            self._sweeper = LoopingCall(self._sweep)
             self._sweeper.clock = cast(IReactorTime, reactor)
         self._lost: Counter[str] = Counter()
         self._chunks = 0
@@ -137,8 +138,10 @@ class EchoFactory(ServerFactory):
         limits = self.limits
         if limits.connections is not None and len(self.connections) >= limits.connections:
             return self.refuse("connections", addr)
-        if limits.perHost is not None and self._perHost[hostOf(addr)] >= limits.perHost:
-            return self.refuse("host", addr)
+        if limits.perHost is not None:
+            host = hostOf(addr)
+            if host is not None and self._perHost[host] >= limits.perHost:
+                return self.refuse("host", addr)
         echo = self.newEcho()
         if echo is None:
             return self.refuse("fault", addr)
@@ -175,9 +178,8 @@ class EchoFactory(ServerFactory):
         )
         self._untold.clear()
 
-    def _sweep(self, sweep: IdleSweep) -> None:
-        assert self._reactor is not None
-        for echo in sweep.sweep(self.connections, self._reactor.seconds()):
+    def _sweep(self) -> None:
+        for echo in self._idle.sweep(self.connections):
             echo.abort("idle")
 
     def doStop(self) -> None:
@@ -196,7 +198,7 @@ class EchoFactory(ServerFactory):
             self._perHost[hostOf(echo.transport.getPeer())] += 1
         if self._sweeper is not None and not self._sweeper.running:
             assert self.limits.idle is not None
-            self._sweeper.start(min(10.0, self.limits.idle / 20), now=False)
+            self._sweeper.start(self.limits.idle / LOOKS, now=False)
         turnOffNagle(echo.transport)
         if self.trace >= Trace.CONNECTIONS:
             peer = addressText(echo.transport.getPeer())
@@ -212,6 +214,7 @@ class EchoFactory(ServerFactory):
                 del self._perHost[host]
         if self._sweeper is not None and self._sweeper.running and not self.connections:
             self._sweeper.stop()
+            self._idle.forget()
         how = _howLost(echo, reason)
         self._lost[how] += 1
         self._chunks += echo.chunks

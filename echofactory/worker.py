@@ -13,6 +13,7 @@ from importlib import import_module
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.error import ReactorNotRunning
 from twisted.internet.protocol import connectionDone
 from twisted.internet.stdio import StandardIO
 from twisted.internet.task import LoopingCall
@@ -29,6 +30,9 @@ from echofactory.reuseport import ReusePortReactor
 from echofactory.server import Limits
 from echofactory.service import EchoService
 
+_LONGEST_LINE = 8192
+"""Characters of a line of the log that are told."""
+
 _OUT = 3
 """The descriptor on which it tells."""
 
@@ -41,16 +45,45 @@ class _Channel(LineReceiver):
     """
 
     delimiter = b"\n"
+    transport: Any
 
     def __init__(self, reactor: Any, service: EchoService) -> None:
         self.over: Deferred[None] = Deferred()
         self._reactor = reactor
         self._service = service
         self._finishing = False
+        self._paused = False
+        self._untold = 0
+
+    def connectionMade(self) -> None:
+        self.transport.registerProducer(self, True)
+
+    # What is logged waits for nobody: a log that grows faster than the other process
+    # reads it loses lines, and says how many.
+
+    def pauseProducing(self) -> None:
+        """The other process does not keep up."""
+        self._paused = True
+
+    def resumeProducing(self) -> None:
+        """It does again."""
+        self._paused = False
+        if self._untold:
+            untold, self._untold = self._untold, 0
+            self.sayLog("warn", f"{untold} lines were not told: there were too many")
+
+    def stopProducing(self) -> None:
+        """It is gone; C{connectionLost} says so too."""
+
+    def sayLog(self, level: str, text: str) -> None:
+        """Tell it a line of the log, if it keeps up."""
+        if self._paused:
+            self._untold += 1
+        else:
+            self.say(log=[level, text[:_LONGEST_LINE]])
 
     def say(self, **what: object) -> None:
         """Tell it."""
-        assert self.transport is not None
         self.transport.write(json.dumps(what).encode() + b"\n")
 
     def sayCounts(self) -> None:
@@ -60,7 +93,9 @@ class _Channel(LineReceiver):
     def lineReceived(self, line: bytes) -> None:
         what = json.loads(line)
         if "stop" in what:
-            self._reactor.stop()
+            # Once: it may be stopping already.
+            with suppress(ReactorNotRunning):
+                self._reactor.stop()
         elif "cut" in what:
             self._service.cut()
         elif "peers" in what:
@@ -70,7 +105,7 @@ class _Channel(LineReceiver):
         """Tell the counts a last time."""
         self._finishing = True
         self.sayCounts()
-        assert self.transport is not None
+        self.transport.unregisterProducer()
         self.transport.loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -93,7 +128,7 @@ class _Teller:
             return
         text = eventAsText(event, includeTimestamp=False, includeSystem=False)
         for line in text.splitlines():
-            self._channel.say(log=[level.name, line])
+            self._channel.sayLog(level.name, line)
 
 
 def _start() -> dict[str, Any]:
@@ -119,8 +154,10 @@ def share(limits: Limits, number: int, of: int) -> Limits:
 
 def main() -> None:
     """Serve until told to stop, or left alone."""
-    # Ctrl-C is for all processes of a terminal; this one is told by the other.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Both may come to all processes of a terminal or a service at once; this one is
+    # told by the other.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     start = _start()
     with suppress(ImportError, AttributeError):
         import_module(start["reactor"]).install()
@@ -155,7 +192,8 @@ def main() -> None:
     service.startService()
     channel.say(listening=True)
     telling.start(1.0)
-    reactor.run()
+    # Its handlers of signals would take the place of ours.
+    reactor.run(installSignalHandlers=False)
 
 
 if __name__ == "__main__":

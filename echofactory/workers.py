@@ -16,6 +16,7 @@ tells what it logs and counts. Both carry JSON, an object a line:
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -91,7 +92,15 @@ class _Lines(LineReceiver):
         self._tell = tell
 
     def lineReceived(self, line: bytes) -> None:
-        self._tell.told(json.loads(line))
+        try:
+            self._tell.told(json.loads(line))
+        except Exception:
+            # Another version of this program, perhaps: what it tells next may do.
+            _log.failure("while a worker told something")
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """What is too long to be one of a worker's is left out."""
+        self.clearLineBuffer()
 
 
 class _Worker(ProcessProtocol):
@@ -118,6 +127,13 @@ class _Worker(ProcessProtocol):
         self._again: IDelayedCall | None = None
         self._asked: list[Deferred[list[PeerCounts]]] = []
 
+    def begin(self) -> None:
+        """Start the first process."""
+        self.ended = Deferred()
+        self.listening = False
+        self._failures = 0
+        self.start()
+
     @property
     def state(self) -> WorkerState:
         """How it is."""
@@ -135,19 +151,26 @@ class _Worker(ProcessProtocol):
         self._again = None
         self._startedAt = service.reactor.seconds()
         self._lines = _Lines(self)
-        self._process = service.reactor.spawnProcess(
-            self,
-            sys.executable,
-            [sys.executable, "-m", "echofactory.worker"],
-            env=None,
-            childFDs={0: "w", 1: 1, 2: 2, 3: "r"},
-        )
+        try:
+            self._process = service.reactor.spawnProcess(
+                self,
+                sys.executable,
+                [sys.executable, "-m", "echofactory.worker"],
+                env=None,
+                childFDs={0: "w", 1: 1, 2: 2, 3: "r"},
+            )
+        except OSError as error:
+            # There may be memory, or a place for a process, later.
+            self._startAgain(f"cannot be started: {error.strerror}", 0)
+            return
         self.say(start=service.startingWith(self.number))
 
     def say(self, **what: object) -> None:
         """Tell the process."""
         if self._process is not None:
-            self._process.writeToChild(0, json.dumps(what).encode() + b"\n")
+            # One that is about to end has closed it already.
+            with suppress(KeyError):
+                self._process.writeToChild(0, json.dumps(what).encode() + b"\n")
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
         self._lines.dataReceived(data)
@@ -193,16 +216,21 @@ class _Worker(ProcessProtocol):
         if self._service.draining:
             self.ended.callback(None)
             return
+        how = "ended" if reason.check(ProcessDone) else reason.getErrorMessage()
+        self._startAgain(how, sum(cut.values()))
+
+    def _startAgain(self, how: str, open_: int) -> None:
+        """Start another process, after a pause that is longer the sooner this one ended."""
         lived = self._service.reactor.seconds() - self._startedAt
         self._failures = 0 if lived > _STABLE else self._failures + 1
         delay = _backoff(self._failures)
-        how = "ended" if reason.check(ProcessDone) else reason.getErrorMessage()
+        self.listening = False
         _log.warn(
             "worker {number} is gone ({how}), and its {open} connections;"
             " it starts again in {delay:.1f} s",
             number=self.number,
             how=how,
-            open=sum(cut.values()),
+            open=open_,
             delay=delay,
         )
         self.restarts += 1
@@ -266,6 +294,7 @@ class Workers(Service):
                 raise EndpointError(text, reason) from reason
         self._ports: list[IListeningPort] = []
         self._told = False
+        self._killing: IDelayedCall | None = None
         self._workers = [_Worker(self, number + 1) for number in range(count)]
 
     @property
@@ -283,8 +312,10 @@ class Workers(Service):
 
     async def peers(self, most: int = 10) -> Sequence[PeerCounts]:
         """See L{CountsSource<echofactory.counts.CountsSource>}."""
-        asked = [worker.peers(most) for worker in self._workers]
-        return busiest(await gatherResults(asked), most)
+        # One that is busy here may be among the less busy there.
+        asked = [worker.peers(10 * most) for worker in self._workers]
+        answered: list[list[PeerCounts]] = await gatherResults(asked)
+        return busiest(answered, most)
 
     def startingWith(self, number: int) -> dict[str, object]:
         """Return what a worker is told to begin with."""
@@ -312,8 +343,9 @@ class Workers(Service):
                 raise ListenError(text, port.value)
             self._ports.append(port)
         super().startService()
+        self._told = False
         for worker in self._workers:
-            worker.start()
+            worker.begin()
 
     def _giveUpPorts(self) -> None:
         ports, self._ports = self._ports, []
@@ -335,6 +367,8 @@ class Workers(Service):
         """Wait no longer for the connections that are still open."""
         for worker in self._workers:
             worker.say(cut=True)
+        if self._killing is not None and self._killing.active():
+            self._killing.reset(_GRACE)
 
     def stopService(self) -> Deferred[None]:
         """
@@ -346,17 +380,18 @@ class Workers(Service):
         self.draining = True
         for worker in self._workers:
             worker.stop()
-        killing = self.reactor.callLater(self._drain + _GRACE, self._kill)
+        self._killing = self.reactor.callLater(self._drain + _GRACE, self._kill)
         return DeferredList([worker.ended for worker in self._workers]).addCallback(
-            self._stopped, killing
+            self._stopped
         )
 
     def _kill(self) -> None:
         for worker in self._workers:
             worker.kill()
 
-    def _stopped(self, _: object, killing: IDelayedCall) -> None:
-        if killing.active():
-            killing.cancel()
+    def _stopped(self, _: object) -> None:
+        if self._killing is not None and self._killing.active():
+            self._killing.cancel()
+        self._killing = None
         self._giveUpPorts()
         self.draining = False

@@ -91,14 +91,14 @@ def test_json() -> None:
         assert written[field] == pytest.approx(value, rel=0.001), field
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=20)
 @given(READINGS)
 def test_written_and_read_back(readings: list[int]) -> None:
     """Nothing is lost."""
     assert Latency.decoded(of(readings).encoded()).asJSON() == of(readings).asJSON()
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 @given(st.integers(0, 10_000), st.integers(1, 255))
 def test_a_histogram_that_is_broken(at: int, change: int) -> None:
     """It is refused, or says something else: it is no other failure."""

@@ -12,12 +12,12 @@ from typing import Any, cast
 
 import pytest
 from programs import TWISTD, client, multiecho, running
-from pytest_twisted import ensureDeferred
 from test_server_program import deafConnection
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 
-from echofactory import EchoFactory, Limits
+from echofactory import Echo, EchoFactory, Limits
 from echofactory.hosts import hostOf
 
 DESCRIPTORS = 64
@@ -170,16 +170,25 @@ def test_a_peer_that_reads_slowly() -> None:
     assert not any("idle" in line for line in server.out)
 
 
-@ensureDeferred
-async def test_refusals_are_told_at_the_end() -> None:
+def test_unix_sockets_have_no_host() -> None:
+    """Their peers are not limited by it."""
+    factory = EchoFactory(Limits(perHost=1))
+    for _ in range(3):
+        assert isinstance(factory.buildProtocol(UNIXAddress(b"")), Echo)
+    assert factory.counts().refused == {}
+
+
+def test_refusals_are_told_at_the_end() -> None:
     """What was not told yet when the last port closes is told then, and no timer is left."""
     clock = Clock()
     factory = EchoFactory(Limits(connections=1), reactor=clock)
     cast(Any, factory).doStart()
     factory.refuse("connections", None)
     assert len(clock.getDelayedCalls()) == 1
-    cast(Any, factory).doStop()
+    with capturedLogs() as events:
+        cast(Any, factory).doStop()
     assert clock.getDelayedCalls() == []
+    assert [event["count"] for event in events] == [1]
     assert factory.counts().refused == {"connections": 1}
 
 

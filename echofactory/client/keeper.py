@@ -23,6 +23,9 @@ _log = Logger()
 _FOREVER = 1e9
 """Seconds: thirty years."""
 
+_LASTING_NS = 10_000_000_000
+"""Nanoseconds: a connection that was up for longer has not failed to come up."""
+
 _backoff = backoffPolicy()
 """C{ClientService}'s: a second at first, a minute at most, and some chance in it."""
 
@@ -57,6 +60,7 @@ class Keeper(EchoClientFactory):
         self.connections = connections
         self.results.requested = 0
         self._failed: Counter[int] = Counter()
+        self._upAt: dict[int, int] = {}
         self._again: dict[int, IDelayedCall] = {}
         self._untold: Counter[FailureKind] = Counter()
         self._wereUp = 0
@@ -87,8 +91,8 @@ class Keeper(EchoClientFactory):
 
     def connectionUp(self, client: Connection, connectNs: int | None) -> None:
         """See L{EchoClientFactory.connectionUp}."""
-        del self._failed[client.number]
         super().connectionUp(client, connectNs)
+        self._upAt[client.number] = self.clock()
 
     def _oneIsDecided(self) -> None:
         """Time has begun already, and nobody waits for the last one."""
@@ -99,7 +103,9 @@ class Keeper(EchoClientFactory):
         """See L{EchoClientFactory.connectionFailed}."""
         self.results.examples.pop(kind, None)
         super().connectionFailed(number, peer, kind, detail)
-        self._failed[number] += 1
+        # Connected is not served: only one that lasted begins anew.
+        lasted = self.clock() - self._upAt.pop(number, self.clock()) > _LASTING_NS
+        self._failed[number] = 1 if lasted else self._failed[number] + 1
         self._untold[kind] += 1
 
     def connectionOver(self, client: Connection) -> None:
@@ -115,7 +121,7 @@ class Keeper(EchoClientFactory):
         results = self.results
         results.recent = results.response.rotate()
         if self._untold:
-            (latest, *_) = self._untold
+            *_, latest = self._untold
             example: ConnectionFailure = results.examples[latest]
             _log.warn(
                 "{failed} connections failed ({kinds}), such as connection {number} to {peer}:"

@@ -36,10 +36,8 @@ _MS_NS = 1e6
 def _histogram(name: str, text: str, latency: Latency) -> HistogramMetricFamily:
     counts = latency.within(*(int(bound * 1e9) for bound in BUCKETS_S))
     buckets = [(f"{bound:g}", count) for bound, count in zip(BUCKETS_S, counts, strict=True)]
-    fields = latency.asJSON()
-    total = fields["count"] or 0
-    sumS = (fields["mean"] or 0) / 1e9 * total
-    return HistogramMetricFamily(name, text, [*buckets, ("+Inf", total)], sumS)
+    buckets.append(("+Inf", latency.count))
+    return HistogramMetricFamily(name, text, buckets, latency.sumNs / 1e9)
 
 
 class ProbeStatus:
