@@ -63,14 +63,19 @@ class Echo(Protocol):
     @ivar cut: why this side has aborted the connection; empty: it has not.
     """
 
+    # Apart from the instance's dictionary, of which five attributes share the keys: a
+    # sixth would give each connection a dictionary of its own.
+    __slots__ = ("bytesIn", "chunks")
+
     factory: "EchoFactory"
     transport: IEchoTransport
-    chunks = 0
-    bytesIn = 0
+    chunks: int
+    bytesIn: int
     ended = False
     cut = ""
 
     def connectionMade(self) -> None:
+        self.chunks = self.bytesIn = 0
         self.transport.registerProducer(self, True)
         self.factory.connectionOpened(self)
 
