@@ -20,12 +20,12 @@ from statistics import median
 
 from bench.processes import LOAD_CORE, SERVER_CORE
 from bench.show import GROUPS, Values, draw, goals, ratio, table
-from bench.suite import C_EPOLL, CLIENTS, SERVERS, WEB, Extent, Figure, Suite
+from bench.suite import C_EPOLL, CLIENTS, SERVERS, WEB, WORKERS, Extent, Figure, Suite
 from echofactory.descriptors import raiseDescriptorLimit
 
 _HERE = Path(__file__).parent
 _README = _HERE.parent / "README.md"
-_ORDER = list(SERVERS | CLIENTS | {C_EPOLL: []} | WEB)
+_ORDER = [*(SERVERS | CLIENTS | {C_EPOLL: []}), *WORKERS, *WEB]
 
 _FULL = Extent(turns=3, seconds=0.25, idle=5000, count=500)
 _QUICK = Extent(turns=1, seconds=0.1, idle=1000, count=100)

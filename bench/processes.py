@@ -6,7 +6,7 @@ import os
 import re
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,11 +52,11 @@ class Server:
     port: int
 
     def cpuNs(self) -> int:
-        """Return the nanoseconds that its threads have spent on a processor."""
-        return sum(
-            int(tasks.read_text().split()[0])
-            for tasks in Path(f"/proc/{self.pid}/task").glob("*/schedstat")
-        )
+        """
+        Return the nanoseconds that its threads, and those of the processes that it
+        started, have spent on a processor.
+        """
+        return _cpuNs(self.pid)
 
     def residentBytes(self) -> int:
         """Return how much memory of its own the process has resident."""
@@ -66,17 +66,33 @@ class Server:
         )
 
 
-def _listens(port: int) -> bool:
-    with socket.socket() as attempt:
-        return attempt.connect_ex(("127.0.0.1", port)) == 0
+def _cpuNs(pid: int) -> int:
+    tasks = list(Path(f"/proc/{pid}/task").iterdir())
+    own = sum(int((task / "schedstat").read_text().split()[0]) for task in tasks)
+    children = [child for task in tasks for child in (task / "children").read_text().split()]
+    return own + sum(_cpuNs(int(child)) for child in children)
+
+
+_LISTENING = "0A"
+"""The state of a socket in C{/proc/net/tcp}."""
+
+
+def _listeners(port: int) -> int:
+    """Return how many sockets listen on a port of the loopback."""
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(
+        line[3] == _LISTENING and int(line[1].rpartition(":")[2], 16) == port for line in lines
+    )
 
 
 @contextmanager
-def serving(command: list[str]) -> Iterator[Server]:
+def serving(command: list[str], workers: int | None = None) -> Iterator[Server]:
     """
     Run a server while the context lasts.
 
     @param command: what runs it; C{PORT} in an argument stands for its port.
+    @param workers: so many processes of it share the port, on whatever cores; C{None}:
+        one does, on the server's core.
     @raise RuntimeError: if it does not come to listen.
     """
     port = freePort()
@@ -85,13 +101,12 @@ def serving(command: list[str]) -> Iterator[Server]:
         open(os.devnull, "r+b") as null,
         ExitStack() as stack,
     ):
-        process = subprocess.Popen(
-            pinned(SERVER_CORE, command), stdin=null, stdout=null, stderr=null
-        )
+        run = command if workers is not None else pinned(SERVER_CORE, command)
+        process = subprocess.Popen(run, stdin=null, stdout=null, stderr=null)
         stack.callback(process.wait)
         stack.callback(process.kill)
         limit = monotonic() + _STARTED_WITHIN
-        while not _listens(port):
+        while _listeners(port) < (workers or 1):
             if process.poll() is not None or monotonic() > limit:
                 raise RuntimeError(f"does not listen: {' '.join(command)}")
             sleep(0.02)
@@ -138,11 +153,13 @@ class Load:
     """
     The load program (C{load.c}) against a server: its connections are open,
     and each has had a reply.
+
+    @ivar server: which it loads.
     """
 
     def __init__(self, process: "subprocess.Popen[str]", server: Server) -> None:
+        self.server = server
         self._process = process
-        self._server = server
 
     def run(self) -> Exchange:
         """
@@ -150,27 +167,58 @@ class Load:
 
         @raise RuntimeError: if it fails.
         """
+        return runTogether([self])
+
+    def begin(self) -> None:
+        """Have it begin."""
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        before = self._server.cpuNs()
         self._process.stdin.write("\n")
         self._process.stdin.flush()
+
+    def end(self) -> tuple[int, int, int]:
+        """
+        Wait for its end.
+
+        @return: the replies, the nanoseconds that it took, and those on a processor.
+        @raise RuntimeError: if it fails.
+        """
+        assert self._process.stdout is not None
         came = self._process.stdout.readline().split()
-        spent = self._server.cpuNs() - before
         if not came:
-            raise RuntimeError(f"the load failed against {self._server.command}")
+            raise RuntimeError(f"the load failed against {self.server.command}")
         replies, elapsedNs, loadNs = map(int, came)
-        return Exchange(replies, elapsedNs, spent, loadNs)
+        return replies, elapsedNs, loadNs
+
+
+def runTogether(loads: Sequence[Load]) -> Exchange:
+    """
+    Have several loads of one server send at the same time.
+
+    @raise RuntimeError: if one of them fails.
+    """
+    server = loads[0].server
+    before = server.cpuNs()
+    for load in loads:
+        load.begin()
+    came = [load.end() for load in loads]
+    spent = server.cpuNs() - before
+    replies, elapsedNs, loadNs = zip(*came, strict=True)
+    return Exchange(sum(replies), max(elapsedNs), spent, sum(loadNs))
 
 
 @contextmanager
 def loading(
-    program: Path, server: Server, connections: int, seconds: float, *what: str
+    program: Path,
+    server: Server,
+    connections: int,
+    seconds: float,
+    *what: str,
+    core: int = LOAD_CORE,
 ) -> Iterator[Load]:
     """Open a load's connections while the context lasts."""
     command = [str(program), "127.0.0.1", str(server.port), str(connections), str(seconds)]
     with subprocess.Popen(
-        pinned(LOAD_CORE, [*command, *what]),
+        pinned(core, [*command, *what]),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

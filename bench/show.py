@@ -12,6 +12,7 @@ from bench.suite import (
     OURS,
     SERVER_MEASURES,
     WEB_MEASURES,
+    WORKER_MEASURES,
     Measure,
 )
 
@@ -20,6 +21,7 @@ Values = dict[str, dict[str, list[float]]]
 
 GROUPS = (
     ("server", SERVER_MEASURES),
+    ("workers", WORKER_MEASURES),
     ("client", CLIENT_MEASURES),
     ("twistd web", WEB_MEASURES),
 )

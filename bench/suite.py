@@ -11,10 +11,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from random import gauss
 from time import perf_counter_ns
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
-from bench.processes import Exchange, Server, compiled, cpuOf, loading, serving
+from bench.processes import (
+    LOAD_CORE,
+    SERVER_CORE,
+    Exchange,
+    Server,
+    compiled,
+    cpuOf,
+    loading,
+    runTogether,
+    serving,
+)
 from echofactory.latency import Latency
+
+T = TypeVar("T")
 
 _HERE = Path(__file__).parent
 _PEERS = _HERE / "peers"
@@ -66,6 +78,12 @@ CLIENTS = {
 """The clients, by name. Ours compares every byte and takes the time of every
 message; the others do neither."""
 
+WORKERS = {
+    f"{OURS} --workers {count}": (count, _twistd(*_ECHO, "--workers", str(count)))
+    for count in (2, 1)
+}
+"""The same server as several processes, and how many those are."""
+
 WEB = {
     "twistd web --listen express:tcp": _twistd(
         *["web", "--listen", "express:tcp:PORT:interface=127.0.0.1", "--path", "SITE"]
@@ -110,6 +128,10 @@ CLIENT_MEASURES = (
     Measure("client_100x64", "CPU per round trip, 100 × 64 B", "µs"),
     Measure("record", "recording a latency", "ns"),
 )
+WORKER_MEASURES = (
+    Measure("workers_rate", "messages, two loads of 100 × 64 B", "1/s", more=True),
+    Measure("workers_cpu", "CPU per message, two loads of 100 × 64 B", "µs"),
+)
 WEB_MEASURES = (
     Measure("web_rate", "requests", "1/s", more=True),
     Measure("web_cpu", "CPU per request", "µs"),
@@ -139,6 +161,7 @@ GOALS = (
     Goal("bulk_10x1m", "uvloop Protocol", 1.00),
     Goal("idle", "Twisted wire.Echo", 0.75),
     Goal("accepts", "uvloop Protocol", 1.00),
+    Goal("workers_rate", f"{OURS} --workers 1", 1.60),
     Goal("client_100x64", "uvloop Protocol", 1.00),
 )
 
@@ -197,6 +220,7 @@ class Suite:
         @param number: the round's; each begins with the next peer.
         """
         yield from self._servers(number)
+        yield from self._workers(number)
         yield from self._clients(number)
         yield from self._web(number)
 
@@ -241,6 +265,33 @@ class Suite:
             grown = server.residentBytes() - before
         return grown / self._extent.idle / 1e3
 
+    def _workers(self, number: int) -> Iterator[Figure]:
+        with ExitStack() as stack:
+            servers = {
+                name: stack.enter_context(serving(command, count))
+                for name, (count, command) in _turned(WORKERS, number)
+            }
+            for _ in range(self._extent.turns):
+                for name, server in servers.items():
+                    came = self._loadedTwice(server)
+                    yield Figure("workers_rate", name, came.perSecond, came.loadBusy)
+                    yield Figure("workers_cpu", name, came.cpuUs, came.loadBusy)
+
+    def _loadedTwice(self, server: Server) -> Exchange:
+        """Load a server from both cores, which it has, too."""
+        with ExitStack() as stack:
+            return runTogether(
+                [
+                    stack.enter_context(
+                        loading(
+                            *(self._load, server, 100, self._extent.seconds, "echo", "64"),
+                            core=core,
+                        )
+                    )
+                    for core in (SERVER_CORE, LOAD_CORE)
+                ]
+            )
+
     def _clients(self, number: int) -> Iterator[Figure]:
         with serving(self._epoll) as server:
             for name, command in _turned(CLIENTS, number):
@@ -279,7 +330,7 @@ def _recordNs() -> float:
     return (perf_counter_ns() - before) / len(latencies)
 
 
-def _turned(peers: dict[str, list[str]], number: int) -> list[tuple[str, list[str]]]:
+def _turned(peers: dict[str, T], number: int) -> list[tuple[str, T]]:
     """Return the peers in their order, but beginning with another in each round."""
     listed = list(peers.items())
     first = number % len(listed)
