@@ -34,8 +34,11 @@ def turnOffNagle(transport: IEchoTransport) -> None:
 
 
 def lowestTransport(transport: IEchoTransport) -> Any:
-    """Return the transport below TLS, or itself."""
-    return getattr(transport, "transport", transport)
+    """Return the transport below TLS and haproxy:, which have one; or itself."""
+    lowest: Any = transport
+    while (below := getattr(lowest, "transport", None)) is not None:
+        lowest = below
+    return lowest
 
 
 def releaseClosing(transport: IEchoTransport) -> None:

@@ -7,10 +7,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from fcntl import ioctl
 from termios import TIOCOUTQ
-from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from echofactory.echo import Echo
+from echofactory.echo import Echo, lowestTransport
 
 LOOKS = 20
 """Times that a connection is looked at within the time after which it is idle."""
@@ -18,18 +16,14 @@ LOOKS = 20
 _INT = struct.Struct("i")
 
 
-def _traffic(echo: "Echo") -> tuple[int, ...]:
+def _traffic(echo: Echo) -> tuple[int, ...]:
     """
     Return what changes with every byte that moves: those that came, those that were
     sent, of them those that wait for the kernel, and those that wait in it for the
-    peer. Only a peer that reads
-    makes either of the last two less, and while nothing is sent, neither grows but
-    by what the other loses.
+    peer. Only a peer that reads makes either of the last two less, and while nothing
+    is sent, neither grows but by what the other loses.
     """
-    transport: Any = echo.transport
-    # TLS and haproxy: have a transport of their own.
-    while (below := getattr(transport, "transport", None)) is not None:
-        transport = below
+    transport = lowestTransport(echo.transport)
     queued = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
     unread = 0
     with suppress(OSError, ValueError):
@@ -49,7 +43,7 @@ class IdleSweep:
         # What was seen of each, and at how many looks it has been the same.
         self._seen: dict[Echo, tuple[tuple[int, ...], int]] = {}
 
-    def sweep(self, connections: Iterable["Echo"]) -> "list[Echo]":
+    def sweep(self, connections: Iterable[Echo]) -> list[Echo]:
         """
         Return those of which nothing has moved for L{LOOKS} looks.
 

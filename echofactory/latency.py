@@ -215,22 +215,22 @@ class Latency:
     @property
     def sumNs(self) -> float:
         """All the readings together, each taken to be in the middle of its step."""
-        return sum(
-            (_beginOf(step) + _beginOf(step + 1)) / 2 * times
+        return sum(middle * times for middle, times in self._middles())
+
+    def _middles(self) -> list[tuple[float, int]]:
+        """Return the middle of each step that has readings, and how many it has."""
+        return [
+            ((_beginOf(step) + _beginOf(step + 1)) / 2, times)
             for step, times in enumerate(self._counts())
             if times
-        )
+        ]
 
     def _moments(self, count: int) -> tuple[float, float]:
         """
         Return the mean and the standard deviation, as the library does, but
         without its walk over all the steps that have no reading.
         """
-        middles = [
-            ((_beginOf(step) + _beginOf(step + 1)) / 2, times)
-            for step, times in enumerate(self._counts())
-            if times
-        ]
+        middles = self._middles()
         mean = sum(middle * times for middle, times in middles) / count
         variance = sum((middle - mean) ** 2 * times for middle, times in middles) / count
         return mean, sqrt(variance)

@@ -353,6 +353,20 @@ twistd -n multiecho --trace data 127.0.0.1 65432
             raise usage.UsageError(f"--fault: {error}") from None
 
 
+_CONNECT_TIMEOUT: list[object] = [
+    "connect-timeout",
+    None,
+    "10s",
+    "How long to wait for a connection, TLS included: 250ms, 10s, 2m or 1h.",
+]
+_TRACE: list[object] = [
+    "trace",
+    None,
+    "none",
+    "What to tell per connection: none, connections, or data (every byte).",
+]
+
+
 class TargetOptions(ConnectingOptions):
     """Those of what connects: where to, and how often."""
 
@@ -376,6 +390,13 @@ class TargetOptions(ConnectingOptions):
         if endpoint is None and self.given:
             raise usage.UsageError("nothing to connect to: give HOST PORT or --connect")
         return endpoint
+
+    def readPatience(self) -> Patience:
+        """Return how long to wait for a connection, and for a reply."""
+        return Patience(
+            connect=self.read("connect-timeout", parsePatience),
+            reply=self.read("reply-timeout", parsePatience),
+        )
 
     def readConnections(self, default: int) -> int:
         given = self.readIfGiven("connections", parseCount)
@@ -465,12 +486,7 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
             None,
             "How long to keep a connection open after its last message is back: 250ms, 10s.",
         ],
-        [
-            "connect-timeout",
-            None,
-            "10s",
-            "How long to wait for a connection, TLS included: 250ms, 10s, 2m or 1h.",
-        ],
+        _CONNECT_TIMEOUT,
         [
             "reply-timeout",
             None,
@@ -478,12 +494,7 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
             "How long to wait for the next byte while something is outstanding; over UDP, for"
             " each message, which is lost then.",
         ],
-        [
-            "trace",
-            None,
-            "none",
-            "What to tell per connection: none, connections, or data (every byte).",
-        ],
+        _TRACE,
         [
             "json",
             None,
@@ -557,10 +568,7 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
         self.opening = Opening(
             rate=self.readIfGiven("connect-rate", parseRate), addresses=tuple(self.addresses)
         )
-        self.patience = Patience(
-            connect=self.read("connect-timeout", parsePatience),
-            reply=self.read("reply-timeout", parsePatience),
-        )
+        self.patience = self.readPatience()
         self.target = self.readTarget()
         self.connections = self.readConnections(2)
         self.workload = self._readWorkload()
@@ -676,24 +684,14 @@ twistd -n multiecho-client --connect tls:echo.example:7007 -n 10 --rate 5
         ["connections", "n", None, "Connections to keep. [default: 1]"],
         ["rate", None, None, "Messages a second over all connections. [default: one each]"],
         ["size", None, "64", "Bytes of each message, generated: 64, 64k, 1M."],
-        [
-            "connect-timeout",
-            None,
-            "10s",
-            "How long to wait for a connection, TLS included: 250ms, 10s, 2m or 1h.",
-        ],
+        _CONNECT_TIMEOUT,
         [
             "reply-timeout",
             None,
             "10s",
             "How long to wait for the next byte while something is outstanding.",
         ],
-        [
-            "trace",
-            None,
-            "none",
-            "What to tell per connection: none, connections, or data (every byte).",
-        ],
+        _TRACE,
         _STATUS,
     ]
     optFlags: ClassVar[list[list[object]]] = [_NO_EXPRESS]
@@ -710,7 +708,4 @@ twistd -n multiecho-client --connect tls:echo.example:7007 -n 10 --rate 5
         self.rate = self.readIfGiven("rate", parseLowRate) or min(
             float(self.connections), MOST_LOW_RATE
         )
-        self.patience = Patience(
-            connect=self.read("connect-timeout", parsePatience),
-            reply=self.read("reply-timeout", parsePatience),
-        )
+        self.patience = self.readPatience()

@@ -319,6 +319,7 @@ class Workers(Service):
 
     def startingWith(self, number: int) -> dict[str, object]:
         """Return what a worker is told to begin with."""
+        # L{shareable} lets only TCP through, whose addresses have ports.
         return {
             "words": self._words,
             "endpoints": self._texts,

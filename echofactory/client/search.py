@@ -62,9 +62,9 @@ class Search:
             if self.search.best is step:
                 best = latest
             self._tell(self._stepText(step))
-        self._tell(searchText(self.search.asJSON(self.goals)))
         results = best or latest
         results.findRate = self.search.asJSON(self.goals)
+        self._tell(searchText(results.findRate))
         results.interrupted = self._interrupted
         return results
 

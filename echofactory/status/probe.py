@@ -102,7 +102,7 @@ class ProbeStatus:
             "echofactory_probe_failures",
             "Connections that failed, by kind.",
             "kind",
-            withAll({str(kind): "" for kind in FailureKind}, self._failures()),
+            withAll(map(str, FailureKind), self._failures()),
         )
         outcomes = {
             "verified": results.verified,

@@ -19,7 +19,7 @@ from echofactory.status.history import History
 from echofactory.status.view import Chart, Column, Table, View
 
 
-def withAll(kinds: Mapping[str, str], counted: Mapping[str, int]) -> dict[str, int]:
+def withAll(kinds: Iterable[str], counted: Mapping[str, int]) -> dict[str, int]:
     """Return what was counted by kind, and 0 for the kinds that have not occurred."""
     return dict.fromkeys(kinds, 0) | dict(counted)
 
@@ -76,7 +76,7 @@ def countsMetrics(counts: Counts) -> Iterable[Metric]:
         "echofactory_datagrams_unanswered",
         "Datagrams not answered, by why: those that could make a loop or a reflector of it.",
         "why",
-        withAll({str(refusal): "" for refusal in Refusal}, counts.unanswered),
+        withAll(map(str, Refusal), counts.unanswered),
     )
 
 
