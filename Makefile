@@ -16,14 +16,21 @@ demo: $(PACKAGE)
 # What depends on the reactor that this process has.
 REACTORS = client echo_contract endpoints express faults service
 
-# The whole suite on the platform's own reactor, with the coverage of both this
-# process and those it starts, but for those that a signal ends; and what depends on it again on asyncio's.
+# The whole suite on the platform's own reactor, and what depends on it again on
+# asyncio's; most tests wait for programs, so that four at a time keep two cores busy.
+# COVERAGE=1 measures what is covered as well, in the programs too, for twice the
+# time; only a program that a signal ends leaves no record.
+PYTEST = -m pytest -n 4 --dist worksteal
 test: $(TOOLS)
+ifeq ($(COVERAGE),1)
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest --reactor=default
+	$(BIN)/coverage run $(PYTEST) --reactor=default
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --fail-under=93
-	$(BIN)/python -m pytest --reactor=asyncio -q $(REACTORS:%=tests/test_%.py)
+else
+	$(BIN)/python $(PYTEST) --reactor=default
+endif
+	$(BIN)/python $(PYTEST) --reactor=asyncio -q $(REACTORS:%=tests/test_%.py)
 
 # What takes minutes: that a run's memory stays flat.
 soak: $(TOOLS)

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from programs import untraced
 
 from bench.show import goals, table
 
@@ -27,7 +28,7 @@ def test_a_quick_bench(tmp_path: Path) -> None:
     before = (ROOT / "README.md").read_bytes()
     done = subprocess.run(
         [sys.executable, "-m", "bench", "--quick", "--into", str(tmp_path)],
-        cwd=ROOT, capture_output=True, text=True, timeout=200, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=200, check=False, env=untraced(),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     written = json.loads((tmp_path / "results.json").read_text())

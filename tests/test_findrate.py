@@ -9,6 +9,7 @@ import socket
 import sys
 from pathlib import Path
 from typing import Any, cast
+from unittest.mock import ANY
 
 import pytest
 from programs import CLIENT, client, multiecho, running, untraced
@@ -158,9 +159,10 @@ def test_the_capacity_of_a_server() -> None:
         results, told = found(port, *load, "--find-rate", "p90<40ms,max<1s")
     search = results["find_rate"]
     assert search["goals"] == ["p90<40ms", "max<1s"]
-    # Who shares the machine may stall the client, which then says that it is late.
-    assert search["ended_by"] in ("found", "client")
-    assert 1000 <= search["found"] <= 2100
+    # Who shares the machine may stall the client, which then says that it is late,
+    # and does so at whatever rate.
+    assert (search["ended_by"], search["found"] >= 1000) in (("found", True), ("client", ANY))
+    assert 500 <= search["found"] <= 2100
     assert [step["asked"] for step in search["steps"][:2]] == [500, 1000]
     assert results["rate"]["asked"] == search["found"]
     assert re.match(r" +500 messages/s asked, +\d+ achieved, p90 [\d.]+ ms, max ", told[0])

@@ -20,7 +20,7 @@ from xml.etree import ElementTree
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from programs import CLIENT, Program, client, environment, multiecho, running
+from programs import CLIENT, LIMIT, Program, client, environment, multiecho, running
 from schema import validate
 
 from echofactory.intervals import Interval, mergedIntervals
@@ -416,7 +416,7 @@ def test_what_is_said_is_added_to_a_log(written: list[Path], tmp_path: Path) -> 
     log = tmp_path / "log"
     log.write_text("before\n")
     with log.open("a") as out:
-        subprocess.run([*REPORT, str(written[0])], stdout=out, check=True, timeout=60)
+        subprocess.run([*REPORT, str(written[0])], stdout=out, check=True, timeout=LIMIT)
     assert log.read_text().startswith("before\ntarget ")
 
 
@@ -436,7 +436,7 @@ def test_names_are_no_markup(written: list[Path], tmp_path: Path) -> None:
     page, drawn = tmp_path / "all.html", tmp_path / "all.svg"
     done = subprocess.run(
         [*REPORT, *names, b"\xff.json", "--html", page, "--plot", drawn],
-        cwd=tmp_path, capture_output=True, timeout=60, check=False,
+        cwd=tmp_path, capture_output=True, timeout=LIMIT, check=False,
         env=environment(PYTHONPATH=str(Path(__file__).parent.parent)),
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, b"")

@@ -493,11 +493,15 @@ def test_metrics_agree_with_a_load() -> None:
         held = [socket.create_connection(("127.0.0.1", echo), LIMIT) for _ in range(21)]
         until(lambda: metrics(port)['connections_refused_total{limit="host"}'] == 1)
         assert metrics(port)["connections_open"] == 20
+
+        def facts() -> Any:
+            return json.loads(get(port, "/status.json").body)["facts"]
+
         # The page has them within a second.
-        until(lambda: json.loads(get(port, "/status.json").body)["facts"]["counts"]["open"])
-        facts = json.loads(get(port, "/status.json").body)["facts"]
-        assert facts["counts"]["refused"] == {"connections": 0, "host": 1, "fault": 0}
-        assert facts["peers"] == [{"host": "127.0.0.1", "open": 20, "bytes_in": 0}]
+        refused = {"connections": 0, "host": 1, "fault": 0}
+        until(lambda: facts()["counts"]["refused"] == refused)
+        assert facts()["counts"]["open"] == 20
+        assert facts()["peers"] == [{"host": "127.0.0.1", "open": 20, "bytes_in": 0}]
         for each in held:
             each.close()
 

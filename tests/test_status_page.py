@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(
     reason="not installed: chromium chromium-driver",
 )
 
-LIMIT = 30.0
+LIMIT = 60.0
 
 
 class Page:
