@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from signal import SIGINT, SIGTERM, raise_signal, signal
 from typing import Any
 
-from twisted.application.service import IService, MultiService, Service
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.application.service import IService
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from echofactory.counts import Together
@@ -18,7 +18,7 @@ from echofactory.faulty import FaultyEchoFactory
 from echofactory.listening import EndpointError, ListenError
 from echofactory.options import ServerOptions, StatusOptions
 from echofactory.server import EchoFactory, Limits
-from echofactory.service import EchoService
+from echofactory.service import EchoService, InTurn
 from echofactory.workers import Workers
 
 
@@ -30,26 +30,6 @@ class _CommandError(SystemExit, Exception):
     """
 
     code = 1
-
-
-class InTurn(MultiService):
-    """
-    Starts its services in order, and stops them in the opposite order, each when the
-    one before it has stopped. A L{MultiService} stops them all at once.
-    """
-
-    def stopService(self) -> Deferred[None]:
-        """
-        Stop the services.
-
-        @return: fires when all of them have stopped.
-        """
-        Service.stopService(self)
-        return Deferred.fromCoroutine(self._stop())
-
-    async def _stop(self) -> None:
-        for service in reversed(list(self)):
-            await maybeDeferred(service.stopService)
 
 
 class Command(InTurn):

@@ -74,7 +74,6 @@ class _Reserved:
         ipv6 = ":" in interface
         self._type = IPv6Address if ipv6 else IPv4Address
         self._socket = socket.socket(socket.AF_INET6 if ipv6 else socket.AF_INET)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         try:
             try:
                 # Without SO_REUSEADDR: with it, whoever sets that, as every server
@@ -84,6 +83,10 @@ class _Reserved:
                 # Connections of a server that is gone may linger there (TIME_WAIT).
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 self._socket.bind((interface, port))
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+            # Not before it is bound, or a second server of workers would share the
+            # port of the first without a word.
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         except OSError as error:
             self._socket.close()
             raise CannotListenError(interface, port, error) from error
@@ -103,8 +106,9 @@ class _Reserved:
 
 class ReservingReactor:
     """
-    Keeps TCP ports for those who will share them: nobody else can take one, not even
-    while none of them listens, but who asks to share it and is of the same user.
+    Keeps TCP ports that nobody has for those who will share them: nobody else can take
+    one then, not even while none of them listens, but who asks to share it and is of
+    the same user.
     """
 
     def listenTCP(

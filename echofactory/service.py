@@ -1,12 +1,12 @@
 """
-The server and the client as Twisted services.
+The server as a Twisted service, and services that stop one after the other.
 """
 
 import socket
 from collections.abc import Sequence
 from dataclasses import replace
 
-from twisted.application.service import Service
+from twisted.application.service import MultiService, Service
 from twisted.internet.defer import (
     CancelledError,
     Deferred,
@@ -88,6 +88,7 @@ class EchoService(Service):
         self._pending: list[Deferred[None]] = []
         self._draining = False
         self._waiting: Deferred[None] | None = None
+        self._hurried = False
 
     @property
     def addresses(self) -> list[IAddress]:
@@ -145,6 +146,7 @@ class EchoService(Service):
         _log.critical("{error}", error=error)
 
     def _listen(self) -> None:
+        self._hurried = False
         errors: list[ListenError] = []
         starting = True
 
@@ -220,7 +222,11 @@ class EchoService(Service):
             self._waiting = None
 
     def cut(self) -> None:
-        """Wait no longer for the connections that are still open."""
+        """
+        Wait no longer for the connections that are still open; nor at all, if it comes
+        before the waiting has begun.
+        """
+        self._hurried = True
         if self._waiting is not None:
             self._waiting.cancel()
 
@@ -229,16 +235,17 @@ class EchoService(Service):
         self.datagramCounts.close()
         # Those of now: the service may be started again before they are closed.
         old = set(self.factory.connections)
-        if old and self._drain:
+        drain = 0.0 if self._hurried else self._drain
+        if old and drain:
             _log.info(
                 "waiting up to {drain:g} s for {open} open connections",
-                drain=self._drain,
+                drain=drain,
                 open=len(old),
             )
         began = self._reactor.seconds()
         self._waiting = self.factory.whenClosed(old)
         try:
-            await self._waiting.addTimeout(self._drain, self._reactor)
+            await self._waiting.addTimeout(drain, self._reactor)
         except (TimeoutError, CancelledError):
             old &= self.factory.connections
             for echo in old:
@@ -249,3 +256,23 @@ class EchoService(Service):
                 seconds=self._reactor.seconds() - began,
             )
             await self.factory.whenClosed(old)
+
+
+class InTurn(MultiService):
+    """
+    Starts its services in order, and stops them in the opposite order, each when the
+    one before it has stopped. A L{MultiService} stops them all at once.
+    """
+
+    def stopService(self) -> Deferred[None]:
+        """
+        Stop the services.
+
+        @return: fires when all of them have stopped.
+        """
+        Service.stopService(self)
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        for service in reversed(list(self)):
+            await maybeDeferred(service.stopService)

@@ -3,6 +3,7 @@ C{python -m echofactory.worker}: one of several processes that serve, started an
 told what to do by L{echofactory.workers}, on its standard input.
 """
 
+import ctypes
 import json
 import os
 import signal
@@ -35,6 +36,9 @@ _LONGEST_LINE = 8192
 
 _OUT = 3
 """The descriptor on which it tells."""
+
+_PR_SET_PDEATHSIG = 1
+"""See Linux's prctl(2)."""
 
 
 class _Channel(LineReceiver):
@@ -152,8 +156,18 @@ def share(limits: Limits, number: int, of: int) -> Limits:
     return replace(limits, connections=total * number // of - total * (number - 1) // of)
 
 
+def _dieWithParent() -> None:
+    """
+    Have the kernel end this process with the one that started it, even while it is
+    stopped or busy, and so cannot notice. Elsewhere than on Linux it has to notice.
+    """
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
 def main() -> None:
     """Serve until told to stop, or left alone."""
+    _dieWithParent()
     # Both may come to all processes of a terminal or a service at once; this one is
     # told by the other.
     for number in (signal.SIGINT, signal.SIGTERM):

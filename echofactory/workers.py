@@ -214,7 +214,7 @@ class _Worker(ProcessProtocol):
         self._before += replace(self._now, open=0) + Counts(lost=cut)
         self._now = Counts()
         if self._service.draining:
-            self.ended.callback(None)
+            self._over()
             return
         how = "ended" if reason.check(ProcessDone) else reason.getErrorMessage()
         self._startAgain(how, sum(cut.values()))
@@ -242,9 +242,14 @@ class _Worker(ProcessProtocol):
             self._again.cancel()
             self._again = None
         if self._process is None:
-            self.ended.callback(None)
+            self._over()
         else:
             self.say(stop=True)
+
+    def _over(self) -> None:
+        # Once, though it may be stopped twice.
+        if not self.ended.called:
+            self.ended.callback(None)
 
     def kill(self) -> None:
         """It did not end in time."""
@@ -381,7 +386,8 @@ class Workers(Service):
         self.draining = True
         for worker in self._workers:
             worker.stop()
-        self._killing = self.reactor.callLater(self._drain + _GRACE, self._kill)
+        if self._killing is None:
+            self._killing = self.reactor.callLater(self._drain + _GRACE, self._kill)
         return DeferredList([worker.ended for worker in self._workers]).addCallback(
             self._stopped
         )

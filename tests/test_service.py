@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from peers import TRANSPORTS, Certificates, Connect, eventually, portOf, serving
+from peers import LIMIT, TRANSPORTS, Certificates, Connect, eventually, portOf, serving
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
@@ -197,6 +197,27 @@ async def test_a_stop_says_how_many_it_cut(reactor: Any, connect: Connect) -> No
         )
         assert events[-1]["log_level"].name == "warn"
         assert service.factory.counts().lost == {"aborted": 3}
+
+
+@ensureDeferred
+async def test_a_stop_that_is_hurried_before_it_waits(reactor: Any, connect: Connect) -> None:
+    """It does not wait at all; the next stop does again."""
+    async with serving(reactor, LOOPBACK, drain=3600) as service:
+        for _ in range(2):
+            await connect(f"tcp:127.0.0.1:{portOf(service.addresses[0])}")
+            await eventually(reactor, lambda: service.factory.connections)
+            stopping = service.stopService()
+            service.cut()
+            await stopping.addTimeout(LIMIT, reactor)
+            service.startService()
+        peer = await connect(f"tcp:127.0.0.1:{portOf(service.addresses[0])}")
+        await eventually(reactor, lambda: service.factory.connections)
+        with capturedLogs() as events:
+            stopping = service.stopService()
+            await eventually(reactor, lambda: ours(events))
+        assert ours(events) == ["waiting up to 3600 s for 1 open connections"]
+        peer.transport.loseConnection()
+        await stopping
 
 
 @ensureDeferred

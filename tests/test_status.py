@@ -25,10 +25,10 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from echofactory.command import InTurn
 from echofactory.counts import Counts, PeerCounts, WorkerState
 from echofactory.hosts import namesLoopback
 from echofactory.listening import EndpointError, ListenError
+from echofactory.service import InTurn
 from echofactory.status import History, ServerStatus, StatusService, View
 
 LOOPBACK = "tcp:0:interface=127.0.0.1"

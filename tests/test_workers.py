@@ -11,13 +11,14 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from peers import Certificates
-from programs import SCRIPTS, TWISTD, Program, client, multiecho, running
+from programs import SCRIPTS, TWISTD, Program, client, multiecho, running, withStatus
+from test_status import get, until
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessDone
 from twisted.internet.task import Clock
@@ -88,17 +89,29 @@ def test_one_that_dies() -> None:
     Only its own connections are lost; it is started again, later each time, and
     serves again.
     """
-    with workers("--trace", "none") as (server, port), ExitStack() as stack:
+    with (
+        withStatus("--workers", "2") as (server, port, status),
+        ExitStack() as stack,
+    ):
+        server.waitFor("2 workers")
         held = [stack.enter_context(connected(port)) for _ in range(32)]
+
+        def open_() -> list[int]:
+            (one, other) = json.loads(get(status, "/status.json").body)["facts"]["workers"]
+            return [one["open"], other["open"]]
+
+        # Each tells what it has open once a second.
+        until(lambda: sum(open_()) == 32)
+        lost, kept = open_()
+        assert lost
+        assert kept
         before = children(server)
         os.kill(before[0], signal.SIGKILL)
         match = server.waitFor(
             r"worker 1 is gone \(.*signal 9.*\), and its (\d+) connections; it starts again"
         )
-        alive = [echoes(each) for each in held]
-        assert 0 < sum(alive) < 32
-        # It had told what it had open at the end of each second.
-        assert int(match[1]) <= 32 - sum(alive)
+        assert int(match[1]) == lost
+        assert sum(echoes(each) for each in held) == kept
         deadline = time.monotonic() + LIMIT
         while sum("worker 1: listening on" in line for line in list(server.out)) < 2:
             assert time.monotonic() < deadline
@@ -125,6 +138,21 @@ def test_none_outlives_a_parent_that_is_killed() -> None:
         assert server.end(signal.SIGKILL) == -signal.SIGKILL
         assert all(gone(pid) for pid in pids)
         assert not echoes(held)
+
+
+def test_not_even_one_that_is_stopped() -> None:
+    """Nor one that is busy: it cannot notice."""
+    with workers("--trace", "none") as (server, _):
+        pids = children(server)
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            server.end(signal.SIGKILL)
+            assert all(gone(pid) for pid in pids)
+        finally:
+            for pid in pids:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("count", [0, 2])
@@ -215,6 +243,36 @@ def test_a_port_that_is_taken() -> None:
         f"multiecho: cannot listen on tcp:{port}:interface=127.0.0.1:"
         " [Errno 98] Address already in use"
     )
+
+
+def test_a_port_that_others_share() -> None:
+    """Those of another server: it is taken, though it could be shared."""
+    with (
+        workers("--trace", "none") as (_, port),
+        running([*TWISTD, "multiecho", "--workers", "2", "127.0.0.1", str(port)]) as server,
+    ):
+        assert server.finish() == 1
+        (line,) = server.err
+        assert line.endswith("[Errno 98] Address already in use")
+        # Both of the first server's still serve.
+        assert client("127.0.0.1", str(port), "16", "--quiet").process.returncode == 0
+
+
+def test_a_port_whose_connections_linger() -> None:
+    """One that was used a moment ago is no taken one; and then it is."""
+    # Who closes first is the one with the memory of it (TIME_WAIT).
+    with workers("--trace", "none", "--fault", "truncate=1") as (server, port):
+        with connected(port) as held:
+            assert held.recv(1) == b""
+        server.end()
+    with socket.socket() as plain, pytest.raises(OSError, match="in use"):
+        plain.bind(("127.0.0.1", port))
+    arguments = ["multiecho", "--workers", "2", "127.0.0.1", str(port)]
+    with running([*TWISTD, *arguments]) as server:
+        server.waitFor(r"2 workers")
+        with running([*TWISTD, *arguments]) as another:
+            assert another.finish() == 1
+        assert server.end() == -signal.SIGTERM
 
 
 @pytest.mark.parametrize(
@@ -399,6 +457,8 @@ def test_a_worker_that_does_not_end() -> None:
     service.startService()
     service.stopService()
     reactor.advance(100.0)
+    # Again, which changes nothing.
+    service.stopService()
     service.cut()
     reactor.advance(4.9)
     assert reactor.signals == []

@@ -275,8 +275,10 @@ class _StatusFactory(HTTPFactory):
         try:
             await self._empty.addTimeout(_CLOSING_S, self.reactor)
         except TimeoutError:
+            self._empty = Deferred()
             for channel in list(self.channels):
                 channel.cut()
+            await self._empty
 
 
 class StatusService(Service):
