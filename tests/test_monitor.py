@@ -4,8 +4,11 @@ The synthetic monitor: connections that are kept up, and what is told of them.
 
 import json
 import re
+import signal
+import time
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from peers import eventually, portOf, serving
@@ -14,8 +17,15 @@ from pytest_twisted import ensureDeferred
 from test_service import LOOPBACK, openDescriptors
 from test_status import get, metrics, until
 from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.error import ConnectionRefusedError
+from twisted.internet.interfaces import IHostnameResolver
+from twisted.internet.task import Clock
+from zope.interface import implementer
 
 from echofactory import EchoFactory, EchoService, FailureKind, ProbeService
+from echofactory.client.factory import Patience
+from echofactory.client.keeper import Keeper
 from echofactory.listening import EndpointError
 
 CLIENT = (*TWISTD, "multiecho-client")
@@ -89,6 +99,91 @@ def test_a_probe_service_refuses_a_bad_endpoint(reactor: Any) -> None:
     """At once, not when it is started."""
     with pytest.raises(EndpointError):
         ProbeService(reactor, "tcp:nowhere")
+
+
+@implementer(IHostnameResolver)
+class _Silent:
+    """Never answers, and counts what it was asked."""
+
+    def __init__(self) -> None:
+        self.receivers: list[Any] = []
+
+    def resolveHostName(self, receiver: Any, name: str, *_: object, **__: object) -> None:  # type: ignore[override]
+        receiver.resolutionBegan(None)
+        self.receivers.append(receiver)
+
+
+class _Refusing(Clock):
+    """A reactor whose names come from a L{_Silent}, and an endpoint that refuses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.nameResolver = _Silent()
+        self.attempts: list[float] = []
+
+    def connect(self, _: object) -> Deferred[Any]:
+        self.attempts.append(self.seconds())
+        return fail(ConnectionRefusedError())
+
+
+def test_one_look_up_at_a_time() -> None:
+    """Each occupies a thread for as long as it takes; who waits too long fails as C{dns}."""
+    reactor = _Refusing()
+    probing = ProbeService(
+        cast(Any, reactor), "tcp:echo.example:7", 50, patience=Patience(connect=3.0)
+    )
+    probing.startService()
+    for _ in range(300):
+        reactor.advance(0.1)
+    assert len(reactor.nameResolver.receivers) == 1
+    assert set(probing.results.failures) == {"dns"}
+    assert probing.results.failures[FailureKind.DNS] > 100
+    assert probing.results.examples[FailureKind.DNS].detail == (
+        "DNS lookup failed: no answer within 3 s."
+    )
+    # It has no address; and the next attempts ask again.
+    reactor.nameResolver.receivers[0].resolutionComplete()
+    reactor.advance(20.0)
+    assert len(reactor.nameResolver.receivers) == 2
+    probing.stopService()
+    assert reactor.getDelayedCalls() == []
+
+
+def test_longer_and_longer_between_attempts() -> None:
+    """With some chance in it, so that many do not come back at once; a minute at most."""
+    reactor = _Refusing()
+    keeper = Keeper(cast(Any, reactor), 1, rate=1.0)
+    Deferred.fromCoroutine(keeper.run(cast(Any, reactor)))
+    while len(reactor.attempts) < 16:
+        reactor.advance(0.1)
+    pauses = [after - before for before, after in pairwise(reactor.attempts)]
+    growing = [min(1.5**n, 60.0) for n in range(1, 16)]
+    beyond = [pause - least for pause, least in zip(pauses, growing, strict=True)]
+    assert all(-0.001 < each < 1.2 for each in beyond), beyond
+    assert max(beyond) - min(beyond) > 0.1
+    keeper.interrupt()
+
+
+def test_a_pause_is_not_made_up_for() -> None:
+    """What was due while the monitor was stopped does not go out at once."""
+    with (
+        multiecho("--trace", "none", "127.0.0.1", "0") as (_, port),
+        running([*CLIENT, "127.0.0.1", str(port), "--rate", "100", "--status", "0"]) as monitor,
+    ):
+        status = int(monitor.waitFor(r"status page on \('127.0.0.1', (\d+)\)")[1])
+
+        def verified() -> float:
+            return probeMetrics(status)['messages_total{outcome="verified"}']
+
+        until(verified)
+        before = verified()
+        monitor.process.send_signal(signal.SIGSTOP)
+        time.sleep(4)
+        monitor.process.send_signal(signal.SIGCONT)
+        began = time.monotonic()
+        until(lambda: verified() >= before + 250)
+        # A hundred were at most a second late.
+        assert time.monotonic() - began > 1
 
 
 @ensureDeferred

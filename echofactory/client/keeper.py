@@ -3,12 +3,15 @@ A run without an end: N connections that are kept up.
 """
 
 from collections import Counter
+from time import perf_counter_ns
 from typing import Any
 
 from twisted.application.internet import backoffPolicy
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.error import DNSLookupError
 from twisted.internet.interfaces import IAddress, IDelayedCall, IProtocol
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from echofactory.client.connection import Connection
 from echofactory.client.factory import EchoClientFactory, Only, Patience
@@ -25,6 +28,10 @@ _FOREVER = 1e9
 
 _LASTING_NS = 10_000_000_000
 """Nanoseconds: a connection that was up for longer has not failed to come up."""
+
+_LATE_NS = 1_000_000_000
+"""Nanoseconds: a message that is later than this is left out. This process was
+stopped, or its machine; all those of the meantime at once would be no low rate."""
 
 _backoff = backoffPolicy()
 """C{ClientService}'s: a second at first, a minute at most, and some chance in it."""
@@ -64,9 +71,36 @@ class Keeper(EchoClientFactory):
         self._again: dict[int, IDelayedCall] = {}
         self._untold: Counter[FailureKind] = Counter()
         self._wereUp = 0
+        self._lookingUp: list[Deferred[None]] = []
 
     async def _resolve(self, target: Target) -> None:
         """A name is looked up for each attempt: it may come to mean something else."""
+
+    async def _lookUp(self, target: Target) -> None:
+        """
+        Look up the target's name; attempts that are made meanwhile share the answer.
+        A look-up occupies a thread of the reactor's for as long as it takes, and
+        cannot be cancelled: there must not be more than one.
+
+        @raise DNSLookupError: if it has no address, or none in time.
+        """
+        waiting: Deferred[None] = Deferred()
+        self._lookingUp.append(waiting)
+        if len(self._lookingUp) == 1:
+            Deferred.fromCoroutine(target.resolve()).addBoth(self._lookedUp)
+        seconds = self.patience.connect
+        waiting.addTimeout(seconds, self.reactor)
+        try:
+            await waiting
+        except TimeoutError:
+            raise DNSLookupError(f"no answer within {seconds:g} s") from None
+
+    def _lookedUp(self, outcome: Failure | None) -> None:
+        waiting, self._lookingUp = self._lookingUp, []
+        for each in waiting:
+            # Who did not wait for it has its answer.
+            if not each.called:
+                each.callback(outcome)
 
     def _openSome(self) -> None:
         self._toOpen = 0
@@ -85,9 +119,13 @@ class Keeper(EchoClientFactory):
     async def _connect(self, client: Connection) -> IProtocol:
         endpoint: Any = self._endpoint
         if isinstance(endpoint, Target):
-            await endpoint.resolve()
+            await self._lookUp(endpoint)
         protocol: IProtocol = await endpoint.connect(Only(client))
         return protocol
+
+    def _deliver(self, dueAt: int) -> None:
+        if perf_counter_ns() - dueAt <= _LATE_NS:
+            super()._deliver(dueAt)
 
     def connectionUp(self, client: Connection, connectNs: int | None) -> None:
         """See L{EchoClientFactory.connectionUp}."""
@@ -133,7 +171,7 @@ class Keeper(EchoClientFactory):
                 detail=example.detail,
             )
             self._untold.clear()
-        if results.open != self._wereUp and results.open in (0, self.connections):
+        if results.open != self._wereUp:
             _log.info("{up} of {wanted} connections are up", up=results.open,
                       wanted=self.connections)  # fmt: skip
         self._wereUp = results.open
