@@ -11,6 +11,7 @@ from typing import Any
 from twisted.application.service import IService
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 
 from echofactory.counts import Together
 from echofactory.descriptors import raiseDescriptorLimit
@@ -20,6 +21,8 @@ from echofactory.options import ServerOptions, StatusOptions
 from echofactory.server import EchoFactory, Limits
 from echofactory.service import EchoService, InTurn
 from echofactory.workers import Workers
+
+_log = Logger()
 
 
 class _CommandError(SystemExit, Exception):
@@ -58,6 +61,9 @@ class Command(InTurn):
         try:
             start()
         except ListenError as error:
+            # A daemon has nothing but its log. Nothing worse than an error: twist, which
+            # does not log yet, has what is critical on stderr.
+            _log.error("{error}", error=error)
             # Past the log, which has taken the place of sys.stderr under twistd.
             print(f"{self._program}: {error}", file=sys.__stderr__)
             raise _CommandError(str(error)) from None

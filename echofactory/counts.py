@@ -10,8 +10,8 @@ from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
 REFUSALS: Mapping[str, str] = {
-    "connections": "too many were open",
-    "host": "too many of its host were open",
+    "connections": "too many are open",
+    "host": "too many of its host are open",
     "fault": "chance had it so",
 }
 """Why connections are refused: a limit, or a fault that was asked for."""

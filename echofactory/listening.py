@@ -21,6 +21,18 @@ SEPARATOR = re.compile(r"(?<!\\):")
 """What stands between the parts of an endpoint string."""
 
 
+_OF_ITS_STRING = (
+    (r".* missing 1 required positional argument: (.*)", r"\1 is missing"),
+    (r".* missing \d+ required positional arguments: (.*)", r"\1 are missing"),
+    (r".* got an unexpected keyword argument ('.*')", r"there is no argument \1"),
+    (r".* takes .* positional arguments? but \d+ (was|were) given", "too many arguments"),
+    (r"invalid literal for int\(\) with base 10: ('.*')", r"\1 is not a number"),
+    (r"Unknown endpoint type: ('.*')", r"\1 is not a type of endpoint, as 'tcp' is"),
+)
+"""What Twisted lets Python say of an endpoint string, and what that means to who
+wrote the string."""
+
+
 class EndpointError(ValueError):
     """
     An endpoint string that cannot be understood, or names files that cannot
@@ -30,7 +42,11 @@ class EndpointError(ValueError):
     """
 
     def __init__(self, description: str, reason: Exception) -> None:
-        super().__init__(f"{description}: {reasonText(reason)}")
+        text = reasonText(reason)
+        for internal, plain in _OF_ITS_STRING:
+            if match := re.fullmatch(internal, text):
+                text = match.expand(plain)
+        super().__init__(f"{description}: {text}")
         self.description = description
 
 
@@ -52,6 +68,9 @@ def reasonText(reason: BaseException | None) -> str:
     """Return what an exception says, in one line; its name where it says nothing."""
     if isinstance(reason, KeyError | IndexError):
         return repr(reason)
+    if isinstance(reason, OSError) and reason.filename2 is not None:
+        # Both are the internals of who failed: a UNIX socket's lock.
+        return f"[Errno {reason.errno}] {reason.strerror}"
     return " ".join(str(reason).split()) or type(reason).__name__
 
 

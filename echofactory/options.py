@@ -216,7 +216,8 @@ twistd -n multiecho --trace data 127.0.0.1 65432
             "trace",
             None,
             "connections",
-            "What to tell per connection: none, connections, or data (every byte).",
+            "What to tell per connection: none, connections, or data (what comes and goes,"
+            " abridged).",
         ],
         [
             "drain",
@@ -363,7 +364,7 @@ _TRACE: list[object] = [
     "trace",
     None,
     "none",
-    "What to tell per connection: none, connections, or data (every byte).",
+    "What to tell per connection: none, connections, or data (what comes and goes, abridged).",
 ]
 
 

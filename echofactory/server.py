@@ -15,7 +15,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from echofactory.counts import Counts, PeerCounts
+from echofactory.counts import REFUSALS, Counts, PeerCounts
 from echofactory.echo import Echo, turnOffNagle
 from echofactory.hosts import hostOf
 from echofactory.idle import LOOKS, IdleSweep
@@ -172,7 +172,9 @@ class EchoFactory(ServerFactory):
         _log.warn(
             "refused {count} connections ({why}), the first from {peer}; {open} are open",
             count=self._untold.total(),
-            why=", ".join(f"{why}: {count}" for why, count in sorted(self._untold.items())),
+            why=", ".join(
+                f"{REFUSALS[why]}: {count}" for why, count in sorted(self._untold.items())
+            ),
             peer=self._firstUntold,
             open=len(self.connections),
         )

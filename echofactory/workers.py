@@ -24,7 +24,7 @@ from twisted.application.internet import backoffPolicy
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, TimeoutError, gatherResults
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.error import ProcessDone, ProcessExitedAlready
+from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
@@ -137,7 +137,7 @@ class _Worker(ProcessProtocol):
     @property
     def state(self) -> WorkerState:
         """How it is."""
-        pid = self._process.pid if self._process is not None else None
+        pid = self._pid if self._process is not None else None
         return WorkerState(self.number, pid, self.restarts, self._now.open)
 
     @property
@@ -163,6 +163,8 @@ class _Worker(ProcessProtocol):
             # There may be memory, or a place for a process, later.
             self._startAgain(f"cannot be started: {error.strerror}", 0)
             return
+        # The process forgets it when it ends.
+        self._pid: int = self._process.pid
         self.say(start=service.startingWith(self.number))
 
     def say(self, **what: object) -> None:
@@ -216,14 +218,18 @@ class _Worker(ProcessProtocol):
         if self._service.draining:
             self._over()
             return
-        how = "ended" if reason.check(ProcessDone) else reason.getErrorMessage()
-        self._startAgain(how, sum(cut.values()))
+        ended: Any = reason.value
+        how = f"exit status {ended.exitCode}"
+        if ended.signal is not None:
+            how = f"ended by signal {ended.signal}"
+        self._startAgain(f"process {self._pid}: {how}", sum(cut.values()))
 
     def _startAgain(self, how: str, open_: int) -> None:
         """Start another process, after a pause that is longer the sooner this one ended."""
-        lived = self._service.reactor.seconds() - self._startedAt
-        self._failures = 0 if lived > _STABLE else self._failures + 1
+        if self._service.reactor.seconds() - self._startedAt > _STABLE:
+            self._failures = 0
         delay = _backoff(self._failures)
+        self._failures += 1
         self.listening = False
         _log.warn(
             "worker {number} is gone ({how}), and its {open} connections;"

@@ -74,7 +74,10 @@ def test_max_per_host() -> None:
                 assert third.recv(1) == b""
             with connected(port, "127.0.0.2") as other:
                 assert echoes(other)
-            server.waitFor(r"refused 1 connections \(host: 1\), the first from \('127.0.0.1'")
+            server.waitFor(
+                r"refused 1 connections \(too many of its host are open: 1\), the first"
+                r" from \('127.0.0.1'"
+            )
         server.waitFor(r"closing connection to \('127.0.0.1'")
         for _ in range(100):
             with connected(port) as again:

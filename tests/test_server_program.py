@@ -121,14 +121,16 @@ def test_a_taken_port_leaves_no_pid_file(tmp_path: Path) -> None:
 
 
 def test_a_taken_port_as_a_daemon(tmp_path: Path) -> None:
-    """The parent that waits for the daemon says why there is none."""
+    """The parent that waits for the daemon says why there is none, and so does the log."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
-        command = [str(SCRIPTS / "twistd"), "multiecho", "127.0.0.1", str(port)]
+        words = [f"--logfile={tmp_path}/log", "multiecho", "127.0.0.1", str(port)]
+        command = [str(SCRIPTS / "twistd"), *words]
         with running(command, cwd=tmp_path) as program:
             assert program.finish() == 1
     # twistd's parent reads but 100 bytes of it.
     assert f"cannot listen on tcp:{port}" in program.err[0]
+    assert "Address already in use" in (tmp_path / "log").read_text()
     assert not (tmp_path / "twistd.pid").exists()
 
 
@@ -150,7 +152,15 @@ def test_twist_runs_it_too() -> None:
         (["127.0.0.1"], "give HOST and PORT, or neither"),
         (["", "7007"], "HOST: '' is not a host's name or address"),
         (["127.0.0.1", "99999"], "PORT: '99999' is not a port number from 0 to 65535"),
-        (["--listen", "nonsense"], "--listen: nonsense: "),
+        (
+            ["--listen", "nonsense"],
+            "--listen: nonsense: 'nonsense' is not a type of endpoint, as 'tcp' is",
+        ),
+        (["--listen", "tcp"], "--listen: tcp: 'port' is missing"),
+        (["--listen", "tcp:x"], "--listen: tcp:x: 'x' is not a number"),
+        (["--listen", "tcp:7:a=b"], "--listen: tcp:7:a=b: there is no argument 'a'"),
+        (["--listen", "tcp:7:a:b:c"], "--listen: tcp:7:a:b:c: too many arguments"),
+        (["--status", "127.0.0.1:7"], "--status: 127.0.0.1:7: '127.0.0.1' is not a type of"),
         (["--listen", "ssl:0:privateKey=/none"], "--listen: ssl:0:privateKey=/none: "),
         (["--trace", "all"], "--trace: 'all' is not one of none, connections, data"),
         (["--drain", "-1"], "--drain: '-1' is not a duration such as"),
@@ -233,7 +243,7 @@ def test_max_connections() -> None:
             with socket.create_connection(address, timeout=20) as second:
                 assert second.recv(1) == b""
             server.waitFor(
-                r"refused 1 connections \(connections: 1\), the first from .*; 1 are open"
+                r"refused 1 connections \(too many are open: 1\), the first from .*; 1 are open"
             )
             first.sendall(b"y")
             assert first.recv(1) == b"y"
