@@ -57,14 +57,22 @@ class FaultyEcho(Echo):
         if left:
             self._held.put(left, self.factory.elapsed())
         if self._call is None:
-            self._flow()
-        else:
-            self._readOrWait()
+            self._begin()
+        self._readOrWait()
 
     def _reset(self) -> None:
         self.cut = "aborted"
         # TLS would first send an alert, as if all were in order.
         lowestTransport(self.transport).abortConnection()
+
+    def _begin(self) -> None:
+        """Nothing is under way: see to what may go now."""
+        if self._fate.dribbles:
+            # What is written where the reactor reads or writes has not gone out when it
+            # makes its next calls; what is written in one of these has.
+            self._call = self.factory.reactor.callLater(0, self._flow)
+        else:
+            self._flow()
 
     def _flow(self) -> None:
         """Send what may go now, and see to the rest when that may."""
@@ -104,7 +112,7 @@ class FaultyEcho(Echo):
     def resumeProducing(self) -> None:
         self._paused = False
         if self._call is None and not (self.cut or self._closing):
-            self._flow()
+            self._begin()
         releaseClosing(self.transport)
 
     def readConnectionLost(self) -> None:
@@ -112,7 +120,7 @@ class FaultyEcho(Echo):
         if self._closing:
             super().readConnectionLost()
         elif self._call is None:
-            self._flow()
+            self._begin()
 
     def _close(self) -> None:
         """All that is owed is sent."""

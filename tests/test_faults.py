@@ -352,22 +352,47 @@ async def test_a_stop_with_something_held(
     assert pending(reactor) == []
 
 
+class Sending:
+    """
+    A transport's socket, and what the kernel is given at a time.
+
+    @ivar sizes: bytes.
+    """
+
+    def __init__(self, transport: Any) -> None:
+        self._socket = transport.socket
+        self.sizes: list[int] = []
+        transport.socket = self
+
+    def send(self, data: bytes) -> int:
+        sent: int = self._socket.send(data)
+        self.sizes.append(sent)
+        return sent
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._socket, name)
+
+
+@pytest.mark.parametrize("lane", ["", "express:"], ids=["plain", "express"])
 @ensureDeferred
-async def test_dribble(reactor: Any, connect: Connect) -> None:
-    """The reactor turns between two writes, so that they are not sent as one."""
+async def test_dribble(reactor: Any, connect: Connect, lane: str) -> None:
+    """No more goes to the kernel at a time, whatever comes while some of it is still to go."""
     factory = FaultyEchoFactory(reactor, Faults(dribble=3))
-    async with serving(reactor, factory=factory) as service:
+    async with serving(reactor, f"{lane}tcp:0:interface=127.0.0.1", factory=factory) as service:
         peer = await connect(targetOf(service))
-        sizes = [0]
-
-        def reached() -> bool:
-            sizes.append(len(peer.received))
-            return sizes[-1] >= 300
-
-        peer.transport.write(bytes(300))
-        await peer.until(reactor, reached)
-        # The peer, in this process, may read two or three of them at once.
-        assert max(later - earlier for earlier, later in pairwise(sizes)) <= 30
+        await eventually(reactor, lambda: factory.connections)
+        (echo,) = factory.connections
+        sending = Sending(echo.transport)
+        for arrival in range(1, 11):
+            peer.transport.write(bytes(10))
+            await peer.untilReceived(reactor, 10 * arrival)
+        assert sending.sizes == [3, 3, 3, 1] * 10
+        for _ in range(50):
+            peer.transport.write(bytes(10))
+            await turns(reactor, 1)
+        await peer.untilReceived(reactor, 600)
+        assert sum(sending.sizes) == 600
+        assert max(sending.sizes) == 3
 
 
 @pytest.mark.parametrize(
