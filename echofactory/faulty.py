@@ -11,6 +11,7 @@ from twisted.python.failure import Failure
 
 from echofactory.echo import Echo, lowestTransport, releaseClosing
 from echofactory.faults import Fate, Faults
+from echofactory.idle import unsent
 from echofactory.server import EchoFactory, Limits, traceEchoing
 from echofactory.trace import Trace
 
@@ -20,7 +21,8 @@ MOST_HELD = 1 << 20
 """Bytes held for a connection, more or less; one that has more owed is not read from."""
 
 LINGER = 5.0
-"""Seconds that a peer has to close a connection which was cut off in order."""
+"""Seconds in which a peer has to read some of what it is still owed, or to close, once
+a connection is cut off in order."""
 
 
 class FaultyEcho(Echo):
@@ -136,7 +138,15 @@ class FaultyEcho(Echo):
             # Closing with something unread would be a reset, which may overtake
             # what was sent.
             self.transport.loseWriteConnection()
-        self._call = self.factory.reactor.callLater(LINGER, self.abort)
+        self._linger()
+
+    def _linger(self, before: tuple[int, int] | None = None) -> None:
+        """Wait for the peer to close, unless it has read nothing since C{before}."""
+        now = unsent(self)
+        if now == before:
+            self.abort()
+        else:
+            self._call = self.factory.reactor.callLater(LINGER, self._linger, now)
 
     def writeConnectionLost(self) -> None:
         """What is left is to read to the end."""

@@ -8,6 +8,7 @@ from itertools import pairwise
 from os import urandom
 from pathlib import Path
 from random import Random
+from socket import SO_RCVBUF, SOL_SOCKET
 from typing import Any
 
 import pytest
@@ -30,6 +31,7 @@ from twisted.logger import capturedLogs, formatEvent
 
 import echofactory.faulty
 from echofactory import EchoService, Faults, FaultyEchoFactory, Limits, Trace
+from echofactory.echo import lowestTransport
 from echofactory.faults import CATCH_UP, CHUNK_COST, TICK, Damage, Fate, Held, Stall
 from echofactory.parsers import parseFault
 
@@ -486,6 +488,52 @@ async def test_truncated_in_order(
         await eventually(reactor, lambda: not factory.connections)
         assert factory.counts().bytesOut == 100_000
         assert pending(reactor) == []
+
+
+@pytest.mark.parametrize("stops", [False, True], ids=["reads", "stops"])
+@pytest.mark.parametrize(
+    "transport",
+    [each for each in TRANSPORTS if each.name.endswith(("tcp", "ssl"))], ids=str,
+)  # fmt: skip
+@ensureDeferred
+async def test_truncated_for_a_slow_reader(
+    reactor: Any,
+    connect: Connect,
+    monkeypatch: pytest.MonkeyPatch,
+    stops: bool,
+    transport: Transport,
+    certificates: Certificates,
+    folder: Path,
+) -> None:
+    """It gets all that it is owed, however long it takes; one that stops reading is cut off."""
+    monkeypatch.setattr(echofactory.faulty, "LINGER", 0.2)
+    size = 1 << 20
+    factory = FaultyEchoFactory(reactor, Faults(truncate=size))
+    async with serving(
+        reactor, transport.listen(certificates, folder), factory=factory
+    ) as service:
+        peer = await connect(transport.connect(certificates, service.addresses[0]))
+        # Most of what it is owed waits on the other side.
+        lowestTransport(peer.transport).socket.setsockopt(SOL_SOCKET, SO_RCVBUF, 1 << 15)
+        peer.transport.write(bytes(size))
+        while not (peer.ended or (stops and factory.counts().bytesOut == size)):
+            had = len(peer.received)
+            peer.transport.resumeProducing()
+            await peer.until(reactor, partial(readOn, peer, had))
+            peer.transport.pauseProducing()
+            # Its slowness is what is tested.
+            await turns(reactor, 20)
+        if stops:
+            await eventually(reactor, lambda: factory.counts().lost == {"aborted": 1})
+        else:
+            assert len(peer.received) == size
+            peer.transport.loseConnection()
+            await eventually(reactor, lambda: factory.counts().lost == {"done": 1})
+        assert pending(reactor) == []
+
+
+def readOn(peer: Peer, had: int) -> bool:
+    return peer.ended or len(peer.received) > had
 
 
 @ensureDeferred
