@@ -10,15 +10,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from echofactory.echo import Echo, lowestTransport, releaseClosing
-from echofactory.faults import Fate, Faults
+from echofactory.faults import MOST_HELD, Fate, Faults
 from echofactory.idle import unsent
 from echofactory.server import EchoFactory, Limits, traceEchoing
 from echofactory.trace import Trace
 
 _log = Logger()
-
-MOST_HELD = 1 << 20
-"""Bytes held for a connection, more or less; one that has more owed is not read from."""
 
 LINGER = 5.0
 """Seconds in which a peer has to read some of what it is still owed, or to close, once
@@ -50,14 +47,12 @@ class FaultyEcho(Echo):
     def dataReceived(self, data: bytes) -> None:
         self.chunks += 1
         self.bytesIn += len(data)
-        if self.cut or self._closing:
+        if self.cut or self._damage.over:
             return
         if self._fate.reset:
             self._reset()
             return
-        left = self._damage.feed(data)
-        if left:
-            self._held.put(left, self.factory.elapsed())
+        self._held.put(data, self.factory.elapsed())
         if self._call is None:
             self._begin()
         self._readOrWait()
@@ -81,7 +76,7 @@ class FaultyEcho(Echo):
         self._call = None
         while not self._paused and (piece := self._held.take(self.factory.elapsed())):
             self.send(piece)
-            if self._fate.dribbles:
+            if self._fate.pauses:
                 break
         self._readOrWait()
         if not self._held.cost:

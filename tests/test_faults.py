@@ -32,7 +32,16 @@ from twisted.logger import capturedLogs, formatEvent
 import echofactory.faulty
 from echofactory import EchoService, Faults, FaultyEchoFactory, Limits, Trace
 from echofactory.echo import lowestTransport
-from echofactory.faults import CATCH_UP, CHUNK_COST, TICK, Damage, Fate, Held, Stall
+from echofactory.faults import (
+    CATCH_UP,
+    CHUNK_COST,
+    DAMAGED_AT_ONCE,
+    TICK,
+    Damage,
+    Fate,
+    Held,
+    Stall,
+)
 from echofactory.parsers import parseFault
 
 CHANCES = st.sampled_from([0.0, 1e-6, 0.01, 0.3, 1.0])
@@ -174,6 +183,10 @@ class TestDamage:
         assert counting.drawn < 50
 
 
+def holding(faults: Faults) -> Held:
+    return Held(faults, Random(1), Damage(faults, Random(1)))
+
+
 class TestHeld:
     @staticmethod
     def sent(held: Held, arrivals: list[tuple[float, bytes]]) -> list[tuple[float, bytes]]:
@@ -218,7 +231,7 @@ class TestHeld:
         for gap, data in gaps:
             now += gap
             arrivals.append((now, data))
-        held = Held(faults, Random(1))
+        held = holding(faults)
         gone = self.sent(held, arrivals)
         assert b"".join(piece for _, piece in gone) == b"".join(data for _, data in arrivals)
         assert held.cost == 0
@@ -238,7 +251,7 @@ class TestHeld:
 
     def test_jitter(self) -> None:
         """Chunks that come one at a time are held for delay plus or minus jitter, evenly."""
-        held = Held(Faults(delay=0.02, jitter=0.005), Random(1))
+        held = holding(Faults(delay=0.02, jitter=0.005))
         arrivals = [(float(number), b"x") for number in range(1000)]
         gone = self.sent(held, arrivals)
         waits = [at - now for (now, _), (at, _) in zip(arrivals, gone, strict=True)]
@@ -248,22 +261,48 @@ class TestHeld:
 
     def test_throttled_to_the_byte(self) -> None:
         """A megabyte at 100,000 bytes a second takes ten seconds less the last piece."""
-        held = Held(Faults(throttle=100_000), Random(1))
+        held = holding(Faults(throttle=100_000))
         gone = self.sent(held, [(0.0, bytes(1_000_000))])
         assert gone[-1][0] == pytest.approx(10.0 - TICK)
 
     def test_no_burst_after_a_wait(self) -> None:
         """Who could not send for long has lost that time."""
-        held = Held(Faults(throttle=1000), Random(1))
+        held = holding(Faults(throttle=1000))
         held.put(bytes(10_000), 0.0)
         burst = 0
         while piece := held.take(5.0):
             burst += len(piece)
         assert burst <= 1000 * (CATCH_UP + 2 * TICK)
 
+    @pytest.mark.parametrize(
+        "faults",
+        [
+            Faults(corrupt=1),
+            Faults(drop=1),
+            Faults(corrupt=0.7, repeat=0.5, truncate=70_000),
+            Faults(repeat=1, dribble=700),
+            Faults(drop=0.5, throttle=1_000_000),
+        ],
+        ids=str,
+    )
+    def test_damaged_a_little_at_a_time(self, faults: Faults) -> None:
+        """What costs much is done in many small parts, and comes to the same."""
+        held = holding(faults)
+        data = urandom(50_000)
+        held.put(data[:1], 0.0)
+        held.put(data[1:], 0.0)
+        now = 0.0
+        pieces = []
+        while held.cost:
+            now = max(now, held.nextAt(now))
+            pieces.append(held.take(now))
+        assert b"".join(pieces) == damaged(faults, 1, data)
+        assert len(pieces) >= 50_000 / 2 / DAMAGED_AT_ONCE
+        assert max(map(len, pieces)) <= 2 * DAMAGED_AT_ONCE
+
     def test_chunks_have_a_cost(self) -> None:
         """Many small ones are not held for nothing."""
-        held = Held(Faults(delay=1.0), Random(1))
+        held = holding(Faults(delay=1.0))
         for _ in range(10):
             held.put(b"x", 0.0)
         assert held.cost == 10 * (1 + CHUNK_COST)
@@ -395,6 +434,23 @@ async def test_dribble(reactor: Any, connect: Connect, lane: str) -> None:
         await peer.untilReceived(reactor, 600)
         assert sum(sending.sizes) == 600
         assert max(sending.sizes) == 3
+
+
+@pytest.mark.parametrize("lane", ["", "express:"], ids=["plain", "express"])
+@ensureDeferred
+async def test_much_damage_holds_up_nobody(reactor: Any, connect: Connect, lane: str) -> None:
+    """While one connection's bytes are damaged, another is served."""
+    factory = FaultyEchoFactory(reactor, Faults(corrupt=1))
+    async with serving(reactor, f"{lane}tcp:0:interface=127.0.0.1", factory=factory) as service:
+        one, other = [await connect(targetOf(service)) for _ in range(2)]
+        one.transport.write(bytes(1 << 20))
+        await eventually(reactor, lambda: factory.counts().bytesIn)
+        for asked in range(1, 4):
+            before = factory.counts().bytesOut
+            other.transport.write(b"x")
+            await other.untilReceived(reactor, asked)
+            assert factory.counts().bytesOut - before < 20 * DAMAGED_AT_ONCE
+        assert len(one.received) < 1 << 19
 
 
 @pytest.mark.parametrize(
