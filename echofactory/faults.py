@@ -105,6 +105,10 @@ def _milliseconds(seconds: float) -> str:
     return f"{seconds * 1000:.9f}".rstrip("0").rstrip(".") + "ms"
 
 
+DAMAGED_AT_ONCE = 1000
+"""Bytes, on average. Each takes some 3 us, in which nobody else is served."""
+
+
 class Damage:
     """
     What becomes of a connection's bytes: some of them altered, left out or
@@ -113,6 +117,7 @@ class Damage:
     How the stream is cut into chunks makes no difference. Undamaged bytes cost
     next to nothing: what is drawn is how far it is to the next damaged one.
 
+    @ivar atOnce: how many bytes to feed at a time, so that it does not take long.
     @ivar over: whether nothing comes out any more, for the stream was cut off.
     """
 
@@ -124,6 +129,8 @@ class Damage:
             for name in ("corrupt", "repeat", "drop")
             if (chance := getattr(faults, name))
         }
+        damaging = sum(self._chances.values())
+        self.atOnce = int(min(DAMAGED_AT_ONCE / damaging, _NEVER)) if damaging else _NEVER
         # How many bytes have come, and the place in the stream that each is to meet.
         self._taken = 0
         self._next = {name: self._distance(chance) for name, chance in self._chances.items()}
@@ -182,6 +189,9 @@ CATCH_UP = 0.05
 """Seconds that a throttled connection may be late and make up for it. More than
 that is lost to it: after a wait, no burst."""
 
+MOST_HELD = 1 << 20
+"""Bytes held for a connection, more or less; one that has more owed is not read from."""
+
 CHUNK_COST = 128
 """Bytes that a held chunk takes beside its own."""
 
@@ -194,24 +204,30 @@ class _Chunk(NamedTuple):
 class Held:
     """
     What a connection has to send and does not send yet: one queue, in which each
-    chunk has the time when it is due.
+    chunk has the time when it is due. It is damaged as it is taken, a little at a
+    time.
 
     @ivar cost: bytes of memory, more or less; 0 if nothing is held.
     """
 
-    def __init__(self, faults: Faults, random: Random) -> None:
+    def __init__(self, faults: Faults, random: Random, damage: Damage) -> None:
         self.cost = 0
         self._random = random
+        self._damage = damage
         self._delay = faults.delay
         self._jitter = faults.jitter
         self._throttle = faults.throttle
         self._stall = faults.stall
         tick = None if faults.throttle is None else max(1, int(faults.throttle * TICK))
         sizes = [size for size in (faults.dribble, tick) if size is not None]
-        self._pieceSize = min(sizes, default=None)
+        self._pieceSize = min(sizes, default=_NEVER)
         self._queue: deque[_Chunk] = deque()
-        # How much of the first chunk has gone, and when the last of them is due.
+        # How much of the first chunk has been damaged, what came of the last of that,
+        # and how much of this has gone.
+        self._fed = 0
+        self._damaged = b""
         self._gone = 0
+        # When the last chunk is due.
         self._lastDue = 0.0
         # When what is throttled may go on.
         self._freeAt = 0.0
@@ -234,22 +250,36 @@ class Held:
         return at if self._stall is None else self._stall.after(max(at, now))
 
     def take(self, now: float) -> bytes:
-        """Return what may go in one write, and hold it no longer; empty if nothing may."""
+        """
+        Return what may go in one write, and hold it no longer; empty if nothing may,
+        or if nothing is left of what might have gone.
+        """
         if not self._queue or self.nextAt(now) > now:
             return b""
         due, data = self._queue[0]
-        piece = data
-        if self._pieceSize is not None:
-            piece = data[self._gone : self._gone + self._pieceSize]
-            self._gone += len(piece)
-        if self._pieceSize is None or self._gone == len(data):
-            self._queue.popleft()
+        if self._gone == len(self._damaged):
+            raw = data[self._fed : self._fed + self._damage.atOnce]
+            self._fed += len(raw)
+            self._damaged = self._damage.feed(raw)
             self._gone = 0
-            self.cost -= len(data) + CHUNK_COST
+        piece = self._damaged[self._gone : self._gone + self._pieceSize]
+        self._gone += len(piece)
+        if self._gone == len(self._damaged):
+            self._finish(data)
         if self._throttle is not None:
             since = max(self._freeAt, due, now - CATCH_UP)
             self._freeAt = since + len(piece) / self._throttle
         return piece
+
+    def _finish(self, data: bytes) -> None:
+        """All that was damaged of the first chunk, C{data}, has gone."""
+        if self._damage.over:
+            self._queue.clear()
+            self.cost = 0
+        elif self._fed == len(data):
+            self._queue.popleft()
+            self.cost -= len(data) + CHUNK_COST
+            self._fed = 0
 
 
 class Fate:
@@ -261,7 +291,9 @@ class Fate:
     @ivar reset: whether it is reset when its first bytes come.
     @ivar damage: what becomes of its bytes.
     @ivar held: what it has to send.
-    @ivar dribbles: whether the reactor turns between two writes.
+    @ivar dribbles: whether the reactor turns between two writes, so that each goes out
+        for itself.
+    @ivar pauses: whether the reactor turns between two pieces, for one may take long.
     """
 
     def __init__(self, faults: Faults, seed: int, number: int) -> None:
@@ -272,6 +304,8 @@ class Fate:
         self.refused = random.random() < faults.refuse
         self.reset = random.random() < faults.reset
         # One of its own, for how many chunks there are is the network's affair.
-        self.held = Held(faults, Random(random.random()))
+        jitter = Random(random.random())
         self.damage = Damage(faults, random)
+        self.held = Held(faults, jitter, self.damage)
         self.dribbles = faults.dribble is not None
+        self.pauses = self.dribbles or self.damage.atOnce < MOST_HELD

@@ -10,17 +10,16 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from echofactory.echo import Echo, lowestTransport, releaseClosing
-from echofactory.faults import Fate, Faults
+from echofactory.faults import MOST_HELD, Fate, Faults
+from echofactory.idle import unsent
 from echofactory.server import EchoFactory, Limits, traceEchoing
 from echofactory.trace import Trace
 
 _log = Logger()
 
-MOST_HELD = 1 << 20
-"""Bytes held for a connection, more or less; one that has more owed is not read from."""
-
 LINGER = 5.0
-"""Seconds that a peer has to close a connection which was cut off in order."""
+"""Seconds in which a peer has to read some of what it is still owed, or to close, once
+a connection is cut off in order."""
 
 
 class FaultyEcho(Echo):
@@ -48,30 +47,36 @@ class FaultyEcho(Echo):
     def dataReceived(self, data: bytes) -> None:
         self.chunks += 1
         self.bytesIn += len(data)
-        if self.cut or self._closing:
+        if self.cut or self._damage.over:
             return
         if self._fate.reset:
             self._reset()
             return
-        left = self._damage.feed(data)
-        if left:
-            self._held.put(left, self.factory.elapsed())
+        self._held.put(data, self.factory.elapsed())
         if self._call is None:
-            self._flow()
-        else:
-            self._readOrWait()
+            self._begin()
+        self._readOrWait()
 
     def _reset(self) -> None:
         self.cut = "aborted"
         # TLS would first send an alert, as if all were in order.
         lowestTransport(self.transport).abortConnection()
 
+    def _begin(self) -> None:
+        """Nothing is under way: see to what may go now."""
+        if self._fate.dribbles:
+            # What is written where the reactor reads or writes has not gone out when it
+            # makes its next calls; what is written in one of these has.
+            self._call = self.factory.reactor.callLater(0, self._flow)
+        else:
+            self._flow()
+
     def _flow(self) -> None:
         """Send what may go now, and see to the rest when that may."""
         self._call = None
         while not self._paused and (piece := self._held.take(self.factory.elapsed())):
             self.send(piece)
-            if self._fate.dribbles:
+            if self._fate.pauses:
                 break
         self._readOrWait()
         if not self._held.cost:
@@ -104,7 +109,7 @@ class FaultyEcho(Echo):
     def resumeProducing(self) -> None:
         self._paused = False
         if self._call is None and not (self.cut or self._closing):
-            self._flow()
+            self._begin()
         releaseClosing(self.transport)
 
     def readConnectionLost(self) -> None:
@@ -112,7 +117,7 @@ class FaultyEcho(Echo):
         if self._closing:
             super().readConnectionLost()
         elif self._call is None:
-            self._flow()
+            self._begin()
 
     def _close(self) -> None:
         """All that is owed is sent."""
@@ -128,7 +133,15 @@ class FaultyEcho(Echo):
             # Closing with something unread would be a reset, which may overtake
             # what was sent.
             self.transport.loseWriteConnection()
-        self._call = self.factory.reactor.callLater(LINGER, self.abort)
+        self._linger()
+
+    def _linger(self, before: tuple[int, int] | None = None) -> None:
+        """Wait for the peer to close, unless it has read nothing since C{before}."""
+        now = unsent(self)
+        if now == before:
+            self.abort()
+        else:
+            self._call = self.factory.reactor.callLater(LINGER, self._linger, now)
 
     def writeConnectionLost(self) -> None:
         """What is left is to read to the end."""

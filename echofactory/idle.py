@@ -16,19 +16,26 @@ LOOKS = 20
 _INT = struct.Struct("i")
 
 
-def _traffic(echo: Echo) -> tuple[int, ...]:
+def unsent(echo: Echo) -> tuple[int, int]:
     """
-    Return what changes with every byte that moves: those that came, those that were
-    sent, of them those that wait for the kernel, and those that wait in it for the
-    peer. Only a peer that reads makes either of the last two less, and while nothing
-    is sent, neither grows but by what the other loses.
+    Return how many bytes wait for the kernel, and how many wait in it for the peer.
+    Only a peer that reads makes either less, and while nothing is sent, neither
+    grows but by what the other loses.
     """
     transport = lowestTransport(echo.transport)
     queued = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
     unread = 0
     with suppress(OSError, ValueError):
         (unread,) = _INT.unpack(ioctl(transport.fileno(), TIOCOUTQ, bytes(_INT.size)))
-    return echo.bytesIn, echo.bytesOut, queued, unread
+    return queued, unread
+
+
+def _traffic(echo: Echo) -> tuple[int, ...]:
+    """
+    Return what changes with every byte that moves: those that came, those that were
+    sent, and of them those that are still here.
+    """
+    return echo.bytesIn, echo.bytesOut, *unsent(echo)
 
 
 class IdleSweep:

@@ -261,7 +261,8 @@ twistd -n multiecho --trace data 127.0.0.1 65432
             None,
             None,
             "What the chances of --fault come from; the same number has the same go wrong"
-            " again. [default: a random one, told in the log]",
+            " again. Not with --workers, unless there is one: which of them a connection"
+            " comes to is left to the kernel. [default: a random one, told in the log]",
         ],
         _STATUS,
     ]
@@ -291,7 +292,8 @@ twistd -n multiecho --trace data 127.0.0.1 65432
         on a connection, dribble=3 bytes in a write, corrupt=1e-6, drop=1e-6 and
         repeat=1e-6 are chances of a byte, truncate=64k closes after so many
         bytes, stall=1s/10s sends nothing for one second in ten, reset=0.01 and
-        refuse=0.1 are chances of a connection.
+        refuse=0.1 are chances of a connection. Not with --udp, whose datagrams meet
+        none of them.
         """
         self._faults += text.split(",")
 
@@ -340,6 +342,13 @@ twistd -n multiecho --trace data 127.0.0.1 65432
         self.faultSeed = self.readIfGiven("fault-seed", parseSeed)
         if self.faults is None and self.faultSeed is not None:
             raise usage.UsageError("--fault-seed: there is no --fault that it could be of")
+        if self.faults is not None and self.datagrams:
+            raise usage.UsageError("--fault and --udp: datagrams meet no faults; give either")
+        if self.faultSeed is not None and self.workers is not None and self.workers > 1:
+            raise usage.UsageError(
+                "--fault-seed and --workers: nothing would repeat, for which worker a"
+                " connection comes to is left to the kernel"
+            )
 
     def _readFaults(self) -> Faults | None:
         found: dict[str, Any] = {}

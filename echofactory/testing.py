@@ -11,7 +11,7 @@ and in a test::
         assert myClient(server.host, server.port).ask(b"hello") == b"hello"
 
     def test_patience(echoServer):
-        server = echoServer(faults=["delay=200ms", "dribble=1"])
+        server = echoServer(faults="delay=200ms,dribble=1")
         assert myClient(server.host, server.port).ask(b"hello") == b"hello"
 
     def test_wrong_bytes(echoServer):
@@ -24,8 +24,9 @@ and in a test::
         assert myClient(server.host, server.port, tls=True).ask(b"hello") == b"hello"
 
 Each call starts another server: a C{twistd multiecho} process of its own, on a
-free port of the loopback interface. It listens when the call returns. What the
-faults are, and what their seed does, C{twistd multiecho --help} says.
+free port of the loopback interface. It listens when the call returns, and ends with
+the test, or with pytest, should that be killed. What the faults are, and what their
+seed does, C{twistd multiecho --help} says.
 
 It takes pytest, which echofactory does not install.
 """
@@ -56,8 +57,9 @@ STOP_LIMIT = 10.0
 
 HOST = "127.0.0.1"
 
-# By this interpreter, wherever its scripts are.
-_TWISTD = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()")
+# By this interpreter, wherever its scripts are; -P, for what lies in the directory of
+# the tests may have the name of a module that the server needs.
+_TWISTD = (sys.executable, "-P", "-m", "echofactory.tethered")
 
 
 class EchoServer(NamedTuple):
@@ -87,12 +89,14 @@ class EchoServerError(Exception):
 def _running(options: Sequence[str]) -> Iterator[EchoServer]:
     process = subprocess.Popen(
         [*_TWISTD, "-n", "--pidfile=", "multiecho", *options],
-        stdin=subprocess.DEVNULL,
+        # Which ends with this process, though it were killed.
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
     )
+    assert process.stdin is not None
     assert process.stdout is not None
     lines: Queue[str | None] = Queue()
     # Reads to the end, for a server whose pipe is full would stand still.
@@ -107,6 +111,7 @@ def _running(options: Sequence[str]) -> Iterator[EchoServer]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        process.stdin.close()
         reader.join()
 
 
@@ -142,8 +147,10 @@ def echoServer() -> Iterator[Callable[..., EchoServer]]:
 
      - C{pem}: the path of a certificate and its key in one file; the server speaks
        TLS.
-     - C{faults}: what C{twistd multiecho --fault} takes, such as C{["delay=20ms"]}.
-     - C{seed}: a number that makes the faults repeat exactly.
+     - C{faults}: what C{twistd multiecho --fault} takes, such as C{"delay=20ms"}, or
+       several of it, such as C{["delay=20ms", "drop=1e-6"]}.
+     - C{seed}: a number that makes the faults repeat exactly; it says nothing if there
+       are none.
 
     It returns the C{host} and C{port} where the server listens, and raises
     L{EchoServerError}, which has what the server said, if it does not.
@@ -153,7 +160,7 @@ def echoServer() -> Iterator[Callable[..., EchoServer]]:
         def start(
             *,
             pem: str | PathLike[str] | None = None,
-            faults: Sequence[str] = (),
+            faults: str | Sequence[str] = (),
             seed: int | None = None,
         ) -> EchoServer:
             listen = f"tcp:0:interface={HOST}"
@@ -161,9 +168,11 @@ def echoServer() -> Iterator[Callable[..., EchoServer]]:
                 path = quoteStringArgument(fspath(pem))
                 listen = f"ssl:0:interface={HOST}:privateKey={path}:certKey={path}"
             options = ["--trace", "none", "--drain", "0", "--listen", listen]
+            if isinstance(faults, str):
+                faults = [faults]
             for fault in faults:
                 options += ["--fault", fault]
-            if seed is not None:
+            if faults and seed is not None:
                 options += ["--fault-seed", str(seed)]
             return servers.enter_context(_running(options))
 

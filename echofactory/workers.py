@@ -155,7 +155,8 @@ class _Worker(ProcessProtocol):
             self._process = service.reactor.spawnProcess(
                 self,
                 sys.executable,
-                [sys.executable, "-m", "echofactory.worker"],
+                # -P: as for twistd, what lies in the working directory is no module.
+                [sys.executable, "-P", "-m", "echofactory.worker"],
                 env=None,
                 childFDs={0: "w", 1: 1, 2: 2, 3: "r"},
             )

@@ -8,6 +8,7 @@ from itertools import pairwise
 from os import urandom
 from pathlib import Path
 from random import Random
+from socket import SO_RCVBUF, SOL_SOCKET
 from typing import Any
 
 import pytest
@@ -30,7 +31,17 @@ from twisted.logger import capturedLogs, formatEvent
 
 import echofactory.faulty
 from echofactory import EchoService, Faults, FaultyEchoFactory, Limits, Trace
-from echofactory.faults import CATCH_UP, CHUNK_COST, TICK, Damage, Fate, Held, Stall
+from echofactory.echo import lowestTransport
+from echofactory.faults import (
+    CATCH_UP,
+    CHUNK_COST,
+    DAMAGED_AT_ONCE,
+    TICK,
+    Damage,
+    Fate,
+    Held,
+    Stall,
+)
 from echofactory.parsers import parseFault
 
 CHANCES = st.sampled_from([0.0, 1e-6, 0.01, 0.3, 1.0])
@@ -172,6 +183,10 @@ class TestDamage:
         assert counting.drawn < 50
 
 
+def holding(faults: Faults) -> Held:
+    return Held(faults, Random(1), Damage(faults, Random(1)))
+
+
 class TestHeld:
     @staticmethod
     def sent(held: Held, arrivals: list[tuple[float, bytes]]) -> list[tuple[float, bytes]]:
@@ -216,7 +231,7 @@ class TestHeld:
         for gap, data in gaps:
             now += gap
             arrivals.append((now, data))
-        held = Held(faults, Random(1))
+        held = holding(faults)
         gone = self.sent(held, arrivals)
         assert b"".join(piece for _, piece in gone) == b"".join(data for _, data in arrivals)
         assert held.cost == 0
@@ -236,7 +251,7 @@ class TestHeld:
 
     def test_jitter(self) -> None:
         """Chunks that come one at a time are held for delay plus or minus jitter, evenly."""
-        held = Held(Faults(delay=0.02, jitter=0.005), Random(1))
+        held = holding(Faults(delay=0.02, jitter=0.005))
         arrivals = [(float(number), b"x") for number in range(1000)]
         gone = self.sent(held, arrivals)
         waits = [at - now for (now, _), (at, _) in zip(arrivals, gone, strict=True)]
@@ -246,22 +261,48 @@ class TestHeld:
 
     def test_throttled_to_the_byte(self) -> None:
         """A megabyte at 100,000 bytes a second takes ten seconds less the last piece."""
-        held = Held(Faults(throttle=100_000), Random(1))
+        held = holding(Faults(throttle=100_000))
         gone = self.sent(held, [(0.0, bytes(1_000_000))])
         assert gone[-1][0] == pytest.approx(10.0 - TICK)
 
     def test_no_burst_after_a_wait(self) -> None:
         """Who could not send for long has lost that time."""
-        held = Held(Faults(throttle=1000), Random(1))
+        held = holding(Faults(throttle=1000))
         held.put(bytes(10_000), 0.0)
         burst = 0
         while piece := held.take(5.0):
             burst += len(piece)
         assert burst <= 1000 * (CATCH_UP + 2 * TICK)
 
+    @pytest.mark.parametrize(
+        "faults",
+        [
+            Faults(corrupt=1),
+            Faults(drop=1),
+            Faults(corrupt=0.7, repeat=0.5, truncate=70_000),
+            Faults(repeat=1, dribble=700),
+            Faults(drop=0.5, throttle=1_000_000),
+        ],
+        ids=str,
+    )
+    def test_damaged_a_little_at_a_time(self, faults: Faults) -> None:
+        """What costs much is done in many small parts, and comes to the same."""
+        held = holding(faults)
+        data = urandom(50_000)
+        held.put(data[:1], 0.0)
+        held.put(data[1:], 0.0)
+        now = 0.0
+        pieces = []
+        while held.cost:
+            now = max(now, held.nextAt(now))
+            pieces.append(held.take(now))
+        assert b"".join(pieces) == damaged(faults, 1, data)
+        assert len(pieces) >= 50_000 / 2 / DAMAGED_AT_ONCE
+        assert max(map(len, pieces)) <= 2 * DAMAGED_AT_ONCE
+
     def test_chunks_have_a_cost(self) -> None:
         """Many small ones are not held for nothing."""
-        held = Held(Faults(delay=1.0), Random(1))
+        held = holding(Faults(delay=1.0))
         for _ in range(10):
             held.put(b"x", 0.0)
         assert held.cost == 10 * (1 + CHUNK_COST)
@@ -352,22 +393,64 @@ async def test_a_stop_with_something_held(
     assert pending(reactor) == []
 
 
+class Sending:
+    """
+    A transport's socket, and what the kernel is given at a time.
+
+    @ivar sizes: bytes.
+    """
+
+    def __init__(self, transport: Any) -> None:
+        self._socket = transport.socket
+        self.sizes: list[int] = []
+        transport.socket = self
+
+    def send(self, data: bytes) -> int:
+        sent: int = self._socket.send(data)
+        self.sizes.append(sent)
+        return sent
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._socket, name)
+
+
+@pytest.mark.parametrize("lane", ["", "express:"], ids=["plain", "express"])
 @ensureDeferred
-async def test_dribble(reactor: Any, connect: Connect) -> None:
-    """The reactor turns between two writes, so that they are not sent as one."""
+async def test_dribble(reactor: Any, connect: Connect, lane: str) -> None:
+    """No more goes to the kernel at a time, whatever comes while some of it is still to go."""
     factory = FaultyEchoFactory(reactor, Faults(dribble=3))
-    async with serving(reactor, factory=factory) as service:
+    async with serving(reactor, f"{lane}tcp:0:interface=127.0.0.1", factory=factory) as service:
         peer = await connect(targetOf(service))
-        sizes = [0]
+        await eventually(reactor, lambda: factory.connections)
+        (echo,) = factory.connections
+        sending = Sending(echo.transport)
+        for arrival in range(1, 11):
+            peer.transport.write(bytes(10))
+            await peer.untilReceived(reactor, 10 * arrival)
+        assert sending.sizes == [3, 3, 3, 1] * 10
+        for _ in range(50):
+            peer.transport.write(bytes(10))
+            await turns(reactor, 1)
+        await peer.untilReceived(reactor, 600)
+        assert sum(sending.sizes) == 600
+        assert max(sending.sizes) == 3
 
-        def reached() -> bool:
-            sizes.append(len(peer.received))
-            return sizes[-1] >= 300
 
-        peer.transport.write(bytes(300))
-        await peer.until(reactor, reached)
-        # The peer, in this process, may read two or three of them at once.
-        assert max(later - earlier for earlier, later in pairwise(sizes)) <= 30
+@pytest.mark.parametrize("lane", ["", "express:"], ids=["plain", "express"])
+@ensureDeferred
+async def test_much_damage_holds_up_nobody(reactor: Any, connect: Connect, lane: str) -> None:
+    """While one connection's bytes are damaged, another is served."""
+    factory = FaultyEchoFactory(reactor, Faults(corrupt=1))
+    async with serving(reactor, f"{lane}tcp:0:interface=127.0.0.1", factory=factory) as service:
+        one, other = [await connect(targetOf(service)) for _ in range(2)]
+        one.transport.write(bytes(1 << 20))
+        await eventually(reactor, lambda: factory.counts().bytesIn)
+        for asked in range(1, 4):
+            before = factory.counts().bytesOut
+            other.transport.write(b"x")
+            await other.untilReceived(reactor, asked)
+            assert factory.counts().bytesOut - before < 20 * DAMAGED_AT_ONCE
+        assert len(one.received) < 1 << 19
 
 
 @pytest.mark.parametrize(
@@ -461,6 +544,52 @@ async def test_truncated_in_order(
         await eventually(reactor, lambda: not factory.connections)
         assert factory.counts().bytesOut == 100_000
         assert pending(reactor) == []
+
+
+@pytest.mark.parametrize("stops", [False, True], ids=["reads", "stops"])
+@pytest.mark.parametrize(
+    "transport",
+    [each for each in TRANSPORTS if each.name.endswith(("tcp", "ssl"))], ids=str,
+)  # fmt: skip
+@ensureDeferred
+async def test_truncated_for_a_slow_reader(
+    reactor: Any,
+    connect: Connect,
+    monkeypatch: pytest.MonkeyPatch,
+    stops: bool,
+    transport: Transport,
+    certificates: Certificates,
+    folder: Path,
+) -> None:
+    """It gets all that it is owed, however long it takes; one that stops reading is cut off."""
+    monkeypatch.setattr(echofactory.faulty, "LINGER", 0.2)
+    size = 1 << 20
+    factory = FaultyEchoFactory(reactor, Faults(truncate=size))
+    async with serving(
+        reactor, transport.listen(certificates, folder), factory=factory
+    ) as service:
+        peer = await connect(transport.connect(certificates, service.addresses[0]))
+        # Most of what it is owed waits on the other side.
+        lowestTransport(peer.transport).socket.setsockopt(SOL_SOCKET, SO_RCVBUF, 1 << 15)
+        peer.transport.write(bytes(size))
+        while not (peer.ended or (stops and factory.counts().bytesOut == size)):
+            had = len(peer.received)
+            peer.transport.resumeProducing()
+            await peer.until(reactor, partial(readOn, peer, had))
+            peer.transport.pauseProducing()
+            # Its slowness is what is tested.
+            await turns(reactor, 20)
+        if stops:
+            await eventually(reactor, lambda: factory.counts().lost == {"aborted": 1})
+        else:
+            assert len(peer.received) == size
+            peer.transport.loseConnection()
+            await eventually(reactor, lambda: factory.counts().lost == {"done": 1})
+        assert pending(reactor) == []
+
+
+def readOn(peer: Peer, had: int) -> bool:
+    return peer.ended or len(peer.received) > had
 
 
 @ensureDeferred

@@ -279,6 +279,10 @@ def test_over_a_unix_socket(folder: Path) -> None:
         (["--fault", "drop=1", "--fault", "drop=1"], "--fault: 'drop=1' is a second drop"),
         (["--fault", "drop=1", "--fault-seed", "x"], "--fault-seed: 'x' is not a whole"),
         (["--fault-seed", "1"], "--fault-seed: there is no --fault"),
+        (["--fault", "drop=1", "--udp", "127.0.0.1:0"],
+         "--fault and --udp: datagrams meet no faults"),
+        (["--fault", "drop=1", "--fault-seed", "1", "--workers", "2"],
+         "--fault-seed and --workers: nothing would repeat, for which worker a connection"),
     ],
 )  # fmt: skip
 def test_what_makes_no_sense(
@@ -290,6 +294,15 @@ def test_what_makes_no_sense(
     assert caught.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"multiecho: {said}"), line
+
+
+@pytest.mark.parametrize("arguments", [["--fault-seed", "1", "--workers", "1"],
+                                       ["--workers", "2"]])  # fmt: skip
+def test_workers_with_faults(arguments: list[str]) -> None:
+    """One has all the connections, in order; several have faults, but none that repeat."""
+    options = ServerOptions()
+    options.parseOptions(["--fault", "drop=1", *arguments, "127.0.0.1", "0"])
+    assert options.faults == Faults(drop=1)
 
 
 def test_a_malformed_fault() -> None:

@@ -206,8 +206,8 @@ def test_the_program() -> None:
         )
         monitor.waitFor("0 of 3 connections are up")
         with multiecho("--trace", "none", "127.0.0.1", str(port)):
-            while sum("3 of 3 connections" in line for line in list(monitor.out)) < 2:
-                assert monitor.process.poll() is None
+            up = "3 of 3 connections"
+            until(lambda: sum(up in line for line in list(monitor.out)) >= 2)
             assert monitor.end() == -15
     assert not any("Traceback" in line for line in monitor.out)
 

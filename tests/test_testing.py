@@ -6,12 +6,15 @@ own, in a directory of its own.
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from peers import Certificates
+from peers import LIMIT, Certificates
+from programs import running
 
 pytest_plugins = ["pytester"]
 
@@ -91,6 +94,40 @@ def test_failing(echoServer):
     assert ended(pytester.path)
 
 
+def test_ended_with_a_killed_pytest(pytester: pytest.Pytester) -> None:
+    """Who cannot end them any more takes them along."""
+    pytester.makeconftest(CONFTEST)
+    tests = pytester.makepyfile("""
+        import signal
+
+        def test_killed(echoServer):
+            print("port", echoServer().port, flush=True)
+            signal.pause()
+    """)
+    command = [sys.executable, "-m", "pytest", "-s", str(tests)]
+    with running(command, cwd=pytester.path) as program:
+        port = int(program.waitFor(r"port (\d+)")[1])
+        with socket.create_connection(("127.0.0.1", port), LIMIT) as connection:
+            program.process.kill()
+            with suppress(ConnectionResetError):
+                assert connection.recv(1) == b""
+        # It has stopped listening before it cut that connection.
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", port), LIMIT)
+
+
+def test_a_module_in_the_way(pytester: pytest.Pytester) -> None:
+    """What lies in the working directory is not taken for a part of the server."""
+    tests = """
+def test_plain(echoServer, tmp_path, monkeypatch):
+    for name in ("constantly.py", "twisted.py", "random.py"):
+        (tmp_path / name).write_text("raise ImportError('not meant')")
+    monkeypatch.chdir(tmp_path)
+    assert ask(echoServer(), b"hello") == b"hello"
+"""
+    users(pytester, tests).assert_outcomes(passed=1)
+
+
 def test_tls(pytester: pytest.Pytester, certificates: Certificates) -> None:
     """It takes a certificate and its key, and a client that trusts it is served."""
     tests = f"""
@@ -113,8 +150,11 @@ def test_faulty(echoServer):
     again = echoServer(faults=["corrupt=0.01"], seed=5)
     assert ask(again, bytes(1000)) == answer
 
+def test_without_faults(echoServer):
+    assert ask(echoServer(seed=5), bytes(1000)) == bytes(1000)
+
 def test_late(echoServer):
-    server = echoServer(faults=["delay=200ms"])
+    server = echoServer(faults="delay=200ms,dribble=100")
     began = time.monotonic()
     assert ask(server, b"hello") == b"hello"
     assert time.monotonic() - began >= 0.199
@@ -124,7 +164,7 @@ def test_none(echoServer):
         echoServer(faults=["delay=soon"])
     assert "has ended" in str(caught.value)
 """
-    users(pytester, tests).assert_outcomes(passed=3)
+    users(pytester, tests).assert_outcomes(passed=4)
 
 
 def test_without_pytest() -> None:

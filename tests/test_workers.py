@@ -75,6 +75,15 @@ def echoes(connection: socket.socket) -> bool:
         return False
 
 
+def test_a_module_in_the_way(tmp_path: Path) -> None:
+    """What lies in the working directory is no part of a worker, as it is none of twistd."""
+    for name in ("constantly.py", "random.py"):
+        (tmp_path / name).write_text("raise ImportError('not meant')")
+    command = [*TWISTD, "multiecho", "--workers", "1", "127.0.0.1", "0"]
+    with running(command, cwd=tmp_path) as server:
+        server.waitFor(r"listening on .*, 1 workers", limit=LIMIT)
+
+
 def test_all_serve() -> None:
     """The kernel deals the connections out among them, and every byte comes back."""
     with workers() as (server, port):

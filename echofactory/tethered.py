@@ -1,0 +1,23 @@
+"""
+C{python -m echofactory.tethered}: C{twistd}, on a tether. It stops when its standard
+input ends, and so does not outlive whoever holds the other end of that pipe, whatever
+that one dies of.
+"""
+
+import os
+from signal import SIGTERM
+from threading import Thread
+
+from twisted.scripts.twistd import run
+
+
+def _stopAtTheEnd() -> None:
+    while os.read(0, 4096):
+        pass
+    os.kill(os.getpid(), SIGTERM)
+
+
+if __name__ == "__main__":
+    # A thread, for twistd chooses the reactor itself. No one waits for it in the end.
+    Thread(target=_stopAtTheEnd, daemon=True).start()
+    run()
