@@ -29,6 +29,9 @@ SOURCES = 65_536
 """Source addresses that are answered within a second."""
 BUFFER_SIZE = 65_536
 """Bytes: no datagram is longer."""
+AT_ONCE = 64
+"""Datagrams that one socket reads before others have their turn. Twisted reads 256 KiB,
+which small ones never come to."""
 ROOM = 4 << 20
 """Bytes, asked of the kernel for datagrams that wait to be read. Its own choice holds
 some 250 small ones; it grants up to C{net.core.rmem_max}."""
