@@ -8,13 +8,17 @@ So some are not answered: L{DatagramGuard} says which.
 """
 
 import socket
+import struct
+import sys
 from collections import Counter
+from collections.abc import Iterable
 from enum import StrEnum
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
-from twisted.internet.error import MessageLengthError
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReactorTime
 from twisted.internet.protocol import DatagramProtocol
+from twisted.internet.udp import Port
 from twisted.logger import Logger
 
 from echofactory.trace import Trace, dataText
@@ -39,15 +43,62 @@ some 250 small ones; it grants up to C{net.core.rmem_max}."""
 _MAPPED = bytes(10) + b"\xff\xff"
 _PREFIX_SIZE = 8
 
+# Linux's; Python has no name for the first before 3.12. What they hold: the interface,
+# this machine's address for an answer, and the one that was sent to.
+_PKTINFO = (socket.IPPROTO_IP, 8)
+_INFO = struct.Struct("=I4s4s")
+_PKTINFO_6 = (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO)
+_INFO_6 = struct.Struct("=16sI")
+_CONTROL_SIZE = 256
+"""Bytes: room for all that is asked for, of both families."""
+
+Control = tuple[int, int, bytes]
+"""A control message of a socket: its level, its type, and its data."""
+
 
 def makeRoom(handle: socket.socket) -> None:
     """Have a socket hold the datagrams that come in a burst."""
     handle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, ROOM)
 
 
+class Way(NamedTuple):
+    """
+    How a datagram came.
+
+    @ivar toMany: whether it was sent to a broadcast or multicast address.
+    @ivar back: what has an answer sent from the address that was asked.
+    """
+
+    toMany: bool = False
+    back: tuple[Control, ...] = ()
+
+
+UNKNOWN = Way()
+"""Where the system does not tell."""
+
+
+@lru_cache(maxsize=1024)
+def wayOf(*control: Control) -> Way:
+    """Read what the system tells with a datagram."""
+    toMany = False
+    back: list[Control] = []
+    for level, kind, value in control:
+        if (level, kind) == _PKTINFO:
+            # What this machine would answer a broadcast from is another address.
+            _, local, to = _INFO.unpack(value)
+            toMany |= local != to
+            back.append((level, kind, _INFO.pack(0, local, bytes(4))))
+        elif (level, kind) == _PKTINFO_6 and not value.startswith(_MAPPED):
+            to, _ = _INFO_6.unpack(value)
+            toMany |= to[0] == 0xFF
+            back.append((level, kind, _INFO_6.pack(to, 0)))
+    return Way(toMany, tuple(back))
+
+
 class Refusal(StrEnum):
     """Why a datagram is not answered."""
 
+    TO_MANY = "to a broadcast or multicast address"
     LOW_PORT = "from a port below 1024"
     OWN_PORT = "from a port that is echoed here"
     RATE = "over the rate of their source"
@@ -59,12 +110,13 @@ class DatagramGuard:
     """
     Decides which datagrams are answered.
 
-    Not those from a port below L{LOWEST_PORT}. Nor those from a port that is echoed
-    here, whatever the address: this machine has many, and two machines that echo on
-    one port would answer each other for ever. Nor more than C{rate} within a second to
-    one address, or to one /64 of IPv6, which is what a single host may have. The
-    loopback interface's own addresses have no such limit: no network can send from
-    them.
+    Not those to a broadcast or multicast address, as far as the system tells (Linux
+    does): all who hear them would answer one address, which may be forged. Not those
+    from a port below L{LOWEST_PORT}. Nor those from a port that is echoed here,
+    whatever the address: this machine has many, and two machines that echo on one port
+    would answer each other for ever. Nor more than C{rate} within a second to one
+    address, or to one /64 of IPv6, which is what a single host may have. The loopback
+    interface's own addresses have no such limit: no network can send from them.
 
     @ivar ports: those that are echoed.
     """
@@ -85,20 +137,26 @@ class DatagramGuard:
         self._second = 0
         self._answered: dict[str | bytes, int] = {}
 
-    def refusal(self, host: str, port: int, seconds: float) -> Refusal | None:
+    def refusal(
+        self, host: str, port: int, seconds: float, way: Way = UNKNOWN
+    ) -> Refusal | None:
         """
         Tell why a datagram is not to be answered; C{None}: it is.
 
         @param host: where it says that it comes from.
         @param seconds: what time it is.
+        @param way: how it came.
         """
+        if way.toMany:
+            return Refusal.TO_MANY
         if port < LOWEST_PORT:
             return Refusal.LOW_PORT
         if port in self.ports:
             return Refusal.OWN_PORT
         source = self._source(host)
-        if source is None:
-            return None
+        return None if source is None else self._overRate(source, seconds)
+
+    def _overRate(self, source: str | bytes, seconds: float) -> Refusal | None:
         second = int(seconds)
         if second != self._second:
             self._second = second
@@ -208,18 +266,74 @@ class EchoDatagrams(DatagramProtocol):
     def stopProtocol(self) -> None:
         self._guard.ports.discard(self._port)
 
-    def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
+    def datagramReceived(
+        self, datagram: bytes, addr: tuple[str, int], way: Way = UNKNOWN
+    ) -> None:
         host, port = addr
-        refusal = self._guard.refusal(host, port, self._clock.seconds())
+        refusal = self._guard.refusal(host, port, self._clock.seconds(), way)
         if refusal is None:
             if self._tracing:
                 _log.info("echoing {data} to {peer}", data=dataText(datagram), peer=repr(addr))
             try:
-                self.transport.write(datagram, addr)
-            except (OSError, MessageLengthError):
+                self.transport.write(datagram, addr, way.back)
+            except OSError:
                 # No way there, no room in the queue, or a firewall of this machine's.
                 refusal = Refusal.UNSENT
         if refusal is None:
             self._counts.answered += 1
         else:
             self._counts.note(refusal, host, port)
+
+
+class EchoPort(Port):
+    """
+    A UDP port for L{EchoDatagrams}, which says how each datagram came, and reads
+    L{AT_ONCE} at most before others have their turn.
+    """
+
+    def __init__(
+        self, reactor: IReactorFDSet, address: str, number: int, protocol: EchoDatagrams
+    ) -> None:
+        """
+        @param address: an IP address of this machine's.
+        @param number: of the port; 0 has the system choose.
+        """
+        super().__init__(number, protocol, address, BUFFER_SIZE, reactor)
+
+    def createInternetSocket(self) -> socket.socket:
+        """Make the socket; before it is bound, so that nothing comes without its way."""
+        made = super().createInternetSocket()
+        makeRoom(made)
+        if sys.platform == "linux":
+            # A socket of IPv6 may have both.
+            made.setsockopt(*_PKTINFO, 1)
+            if self.addressFamily == socket.AF_INET6:
+                made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+        return made
+
+    def doRead(self) -> None:
+        """See L{IReadDescriptor<twisted.internet.interfaces.IReadDescriptor>}."""
+        for _ in range(AT_ONCE):
+            try:
+                datagram, control, _, addr = self.socket.recvmsg(BUFFER_SIZE, _CONTROL_SIZE)
+            except (BlockingIOError, ConnectionRefusedError):
+                return
+            try:
+                self.protocol.datagramReceived(datagram, addr[:2], wayOf(*control))
+            except Exception:
+                # One datagram's fault is not the others'.
+                _log.failure("while a datagram was answered")
+
+    def write(
+        self,
+        datagram: bytes,
+        addr: tuple[str, int] | None = None,
+        control: Iterable[Control] = (),
+    ) -> None:
+        """
+        Send a datagram.
+
+        @param control: what to tell the system of it.
+        @raise OSError: if it does not take it.
+        """
+        self.socket.sendmsg([datagram], control, 0, addr)

@@ -18,8 +18,8 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
     IAddress,
     IListeningPort,
+    IReactorFDSet,
     IReactorTime,
-    IReactorUDP,
     IStreamServerEndpoint,
 )
 from twisted.logger import Logger
@@ -27,12 +27,12 @@ from twisted.python.failure import Failure
 
 from echofactory.counts import Counts, PeerCounts, WorkerState
 from echofactory.datagram import (
-    BUFFER_SIZE,
     DatagramCounts,
     DatagramGuard,
     EchoDatagrams,
-    makeRoom,
+    EchoPort,
 )
+from echofactory.express import reactorBehind
 from echofactory.listening import ListenError, serverEndpoint
 from echofactory.server import EchoFactory
 from echofactory.trace import addressText
@@ -40,7 +40,7 @@ from echofactory.trace import addressText
 _log = Logger()
 
 
-class IServiceReactor(IReactorTime, IReactorUDP):
+class IServiceReactor(IReactorTime, IReactorFDSet):
     """What an L{EchoService} asks of a reactor, besides what its endpoints do."""
 
 
@@ -185,8 +185,8 @@ class EchoService(Service):
         protocol = EchoDatagrams(
             self._guard, self.datagramCounts, self._reactor, self.factory.trace
         )
-        port = self._reactor.listenUDP(number, protocol, address, BUFFER_SIZE)
-        makeRoom(protocol.transport.getHandle())
+        port = EchoPort(reactorBehind(self._reactor), address, number, protocol)
+        port.startListening()
         self._ports.append(port)
         _log.info("listening on udp {address}", address=addressText(port.getHost()))
 

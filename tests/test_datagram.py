@@ -14,8 +14,8 @@ import struct
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +29,10 @@ from pytest_twisted import ensureDeferred
 from schema import validate
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.address import IPv4Address
+from twisted.internet.defer import ensureDeferred as ensure
 from twisted.internet.error import ConnectionDone, MessageLengthError
 from twisted.internet.protocol import DatagramProtocol
-from twisted.internet.task import Clock
-from twisted.internet.testing import FakeDatagramTransport
+from twisted.internet.task import Clock, deferLater
 from twisted.internet.threads import deferToThread
 from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
@@ -59,11 +59,15 @@ from echofactory.client.datagram import (
 )
 from echofactory.client.target import Target
 from echofactory.datagram import (
+    AT_ONCE,
     RATE,
+    UNKNOWN,
     DatagramCounts,
     DatagramGuard,
     EchoDatagrams,
     Refusal,
+    Way,
+    wayOf,
 )
 from echofactory.listening import EndpointError, ListenError
 from echofactory.options import ServerOptions
@@ -140,11 +144,21 @@ class TestGuard:
             DatagramGuard(sources=-1)
 
 
+class Kept:
+    """A transport that keeps what is written."""
+
+    def __init__(self) -> None:
+        self.written: list[tuple[bytes, tuple[str, int]]] = []
+
+    def write(self, datagram: bytes, addr: tuple[str, int], control: object) -> None:
+        self.written.append((datagram, addr))
+
+
 def echoing(clock: Clock, guard: DatagramGuard) -> tuple[EchoDatagrams, DatagramCounts, Any]:
     """Return an echo over a transport that keeps what is written."""
     counts = DatagramCounts(clock)
     echo = EchoDatagrams(guard, counts, clock)
-    transport = FakeDatagramTransport()
+    transport = Kept()
     echo.transport = transport
     return echo, counts, transport
 
@@ -186,14 +200,14 @@ def test_what_is_not_answered_is_counted_and_told() -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [OSError(101, "Network is unreachable"), BlockingIOError(11, ""), MessageLengthError()],
+    [OSError(errno.ENETUNREACH, ""), BlockingIOError(errno.EAGAIN, "")],
 )
 def test_what_the_system_will_not_send(error: Exception) -> None:
     """It is lost, as any datagram may be, and counted."""
     clock = Clock()
     echo, counts, transport = echoing(clock, DatagramGuard())
 
-    def write(packet: bytes, addr: tuple[str, int]) -> None:
+    def write(*_: object) -> None:
         raise error
 
     transport.write = write
@@ -330,6 +344,100 @@ def test_peers_that_are_gone() -> None:
             assert ask(peer, b"y", to) == b"y"
         server.end()
     assert not any("Traceback" in line for line in server.out)
+
+
+@asynccontextmanager
+async def serving(
+    reactor: Any, host: str = "127.0.0.1", **settings: Any
+) -> AsyncIterator[tuple[EchoService, int]]:
+    """Echo over UDP in this process; the service and the port."""
+    service = EchoService(reactor, [], EchoFactory(), datagrams=[(host, 0)], **settings)
+    service.startService()
+    try:
+        yield service, portOf(service.addresses[0])
+    finally:
+        await service.stopService()
+
+
+@pytest.mark.parametrize("size", [0, 1])
+@ensureDeferred
+async def test_a_flood_of_small_datagrams(reactor: Any, size: int) -> None:
+    """
+    It leaves the rest of the process its turn, at the server as at a client, and all
+    are read in the end.
+    """
+    flood = 3 * AT_ONCE
+    async with serving(reactor) as (service, port):
+        with datagramSocket() as peer:
+            for _ in range(flood):
+                peer.sendto(bytes(size), ("127.0.0.1", port))
+            await deferLater(reactor, 0)
+            await deferLater(reactor, 0)
+            assert service.datagramCounts.answered <= 2 * AT_ONCE
+            for _ in range(flood):
+                assert await deferToThread(peer.recv, 9) == bytes(size)
+
+    with datagramSocket() as peer:
+        target = f"udp:127.0.0.1:{peer.getsockname()[1]}"
+        factory = EchoClientFactory(reactor, Workload(size=64), 1, Patience(reply=LIMIT))
+        running = ensure(factory.run(target))
+        _, address = await deferToThread(peer.recvfrom, 1 << 16)
+        read = Counter[bytes]()
+        (client,) = factory._clients
+        assert isinstance(client, DatagramClient)
+        client.datagramReceived = lambda datagram, addr: read.update([datagram])  # type: ignore
+        for _ in range(flood):
+            peer.sendto(bytes(size), address)
+        await deferLater(reactor, 0)
+        await deferLater(reactor, 0)
+        assert read.total() <= 2 * AT_ONCE
+        factory.interrupt()
+        await running
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::"])
+@ensureDeferred
+async def test_what_is_sent_to_many(reactor: Any, host: str) -> None:
+    """A broadcast is not answered, and counted; each address of its own is."""
+    async with serving(reactor, host) as (service, port):
+        with datagramSocket() as peer:
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+            peer.sendto(b"all", ("127.255.255.255", port))
+            for asked in ("127.0.0.1", "127.0.0.9"):
+                peer.sendto(b"one", (asked, port))
+                assert await deferToThread(peer.recvfrom, 9) == (b"one", (asked, port))
+            assert service.datagramCounts.refused == {Refusal.TO_MANY: 1}
+
+
+@ensureDeferred
+async def test_multicast_over_ipv6(reactor: Any) -> None:
+    """Nor is what is sent to all nodes of a link."""
+    async with serving(reactor, "::") as (service, port):
+        with datagramSocket(("::1", 0)) as peer:
+            try:
+                peer.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, 1)
+                peer.sendto(b"all", ("ff01::1", port))
+            except OSError as reason:
+                pytest.skip(f"the loopback interface has no multicast: {reason}")
+            peer.sendto(b"one", ("::1", port))
+            assert (await deferToThread(peer.recvfrom, 9))[0] == b"one"
+            assert service.datagramCounts.refused == {Refusal.TO_MANY: 1}
+
+
+def test_the_way_that_a_datagram_came() -> None:
+    """An answer goes back from the address that was asked, by whatever interface."""
+    v4, v6 = (socket.IPPROTO_IP, 8), (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO)
+    own, all4 = socket.inet_aton("192.0.2.1"), socket.inet_aton("192.0.2.255")
+    six, all6 = (socket.inet_pton(socket.AF_INET6, each) for each in ("2001:db8::1", "ff02::1"))
+    mapped = bytes(10) + b"\xff\xff" + own
+    two = struct.pack("=I", 2)
+    back4 = (*v4, bytes(4) + own + bytes(4))
+    assert wayOf() == UNKNOWN == Way(False, ())
+    assert wayOf((*v4, two + own + own)) == Way(False, (back4,))
+    assert wayOf((*v6, mapped + two), (*v4, two + own + own)) == Way(False, (back4,))
+    assert wayOf((*v6, six + two)) == Way(False, ((*v6, six + bytes(4)),))
+    assert wayOf((*v4, two + own + all4)).toMany
+    assert wayOf((*v6, all6 + two)).toMany
 
 
 def test_trace_data_tells_of_each_datagram() -> None:
