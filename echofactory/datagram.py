@@ -43,12 +43,18 @@ some 250 small ones; it grants up to C{net.core.rmem_max}."""
 _MAPPED = bytes(10) + b"\xff\xff"
 _PREFIX_SIZE = 8
 
-# Linux's; Python has no name for the first before 3.12. What they hold: the interface,
-# this machine's address for an answer, and the one that was sent to.
+# Linux's; Python has no names for some of them yet. The first two hold the
+# interface, this machine's address for an answer, and the one that was sent to.
 _PKTINFO = (socket.IPPROTO_IP, 8)
 _INFO = struct.Struct("=I4s4s")
 _PKTINFO_6 = (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO)
 _INFO_6 = struct.Struct("=16sI")
+_TTL = (socket.IPPROTO_IP, socket.IP_TTL)
+_RECVTTL = (socket.IPPROTO_IP, 12)
+_HOPLIMIT = (socket.IPPROTO_IPV6, socket.IPV6_HOPLIMIT)
+_HOPS = struct.Struct("=i")
+_LOOPBACK = 1
+"""Linux's number of the interface that all goes through which does not leave the machine."""
 _CONTROL_SIZE = 256
 """Bytes: room for all that is asked for, of both families."""
 
@@ -66,10 +72,13 @@ class Way(NamedTuple):
     How a datagram came.
 
     @ivar toMany: whether it was sent to a broadcast or multicast address.
-    @ivar back: what has an answer sent from the address that was asked.
+    @ivar hops: if it never left this machine, how many it might have gone through still.
+    @ivar back: what has an answer sent from the address that was asked and, if it is not
+        to leave this machine, go through one hop less.
     """
 
     toMany: bool = False
+    hops: int | None = None
     back: tuple[Control, ...] = ()
 
 
@@ -81,18 +90,26 @@ UNKNOWN = Way()
 def wayOf(*control: Control) -> Way:
     """Read what the system tells with a datagram."""
     toMany = False
+    interface = 0
+    hops = None
     back: list[Control] = []
+    less: list[Control] = []
     for level, kind, value in control:
         if (level, kind) == _PKTINFO:
             # What this machine would answer a broadcast from is another address.
-            _, local, to = _INFO.unpack(value)
+            interface, local, to = _INFO.unpack(value)
             toMany |= local != to
             back.append((level, kind, _INFO.pack(0, local, bytes(4))))
         elif (level, kind) == _PKTINFO_6 and not value.startswith(_MAPPED):
-            to, _ = _INFO_6.unpack(value)
+            to, interface = _INFO_6.unpack(value)
             toMany |= to[0] == 0xFF
             back.append((level, kind, _INFO_6.pack(to, 0)))
-    return Way(toMany, tuple(back))
+        elif (level, kind) in (_TTL, _HOPLIMIT):
+            (hops,) = _HOPS.unpack(value)
+            less.append((level, kind, _HOPS.pack(hops - 1)))
+    if interface != _LOOPBACK:
+        return Way(toMany, None, tuple(back))
+    return Way(toMany, hops, (*back, *less))
 
 
 class Refusal(StrEnum):
@@ -101,9 +118,14 @@ class Refusal(StrEnum):
     TO_MANY = "to a broadcast or multicast address"
     LOW_PORT = "from a port below 1024"
     OWN_PORT = "from a port that is echoed here"
+    CIRCLES = "that went round in circles"
     RATE = "over the rate of their source"
     SOURCES = "from too many sources at once"
     UNSENT = "that the system would not send"
+
+
+PORTS: Counter[int] = Counter()
+"""How many sockets of this process echo on each port."""
 
 
 class DatagramGuard:
@@ -118,10 +140,16 @@ class DatagramGuard:
     address, or to one /64 of IPv6, which is what a single host may have. The loopback
     interface's own addresses have no such limit: no network can send from them.
 
-    @ivar ports: those that are echoed.
+    Other programs of this machine that echo are unknown. But, on Linux, an answer that
+    does not leave the machine may go through one hop less than what it answers, so that
+    what goes round ends when there is none left.
+
+    @ivar ports: how many sockets echo on each.
     """
 
-    def __init__(self, rate: int = RATE, sources: int = SOURCES) -> None:
+    def __init__(
+        self, rate: int = RATE, sources: int = SOURCES, ports: Counter[int] = PORTS
+    ) -> None:
         """
         @param rate: datagrams a second for one source, 1 or more.
         @param sources: within a second, 1 or more; memory is bounded by that.
@@ -130,7 +158,7 @@ class DatagramGuard:
         for name, value in (("rate", rate), ("sources", sources)):
             if value < 1:
                 raise ValueError(f"{name}: {value} is not 1 or more")
-        self.ports: set[int] = set()
+        self.ports = ports
         self._rate = rate
         self._sources = sources
         # How many were answered to each source in the second that it is.
@@ -151,8 +179,10 @@ class DatagramGuard:
             return Refusal.TO_MANY
         if port < LOWEST_PORT:
             return Refusal.LOW_PORT
-        if port in self.ports:
+        if self.ports[port]:
             return Refusal.OWN_PORT
+        if way.hops is not None and way.hops <= 1:
+            return Refusal.CIRCLES
         source = self._source(host)
         return None if source is None else self._overRate(source, seconds)
 
@@ -251,7 +281,7 @@ class EchoDatagrams(DatagramProtocol):
         trace: Trace = Trace.NONE,
     ) -> None:
         """
-        @param guard: shared by all ports of a process.
+        @param guard: shared by all ports of a service.
         @param counts: shared as well.
         """
         self._guard = guard
@@ -261,10 +291,10 @@ class EchoDatagrams(DatagramProtocol):
 
     def startProtocol(self) -> None:
         self._port = self.transport.getHost().port
-        self._guard.ports.add(self._port)
+        self._guard.ports[self._port] += 1
 
     def stopProtocol(self) -> None:
-        self._guard.ports.discard(self._port)
+        self._guard.ports[self._port] -= 1
 
     def datagramReceived(
         self, datagram: bytes, addr: tuple[str, int], way: Way = UNKNOWN
@@ -307,8 +337,10 @@ class EchoPort(Port):
         if sys.platform == "linux":
             # A socket of IPv6 may have both.
             made.setsockopt(*_PKTINFO, 1)
+            made.setsockopt(*_RECVTTL, 1)
             if self.addressFamily == socket.AF_INET6:
                 made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+                made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, 1)
         return made
 
     def doRead(self) -> None:

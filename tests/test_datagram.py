@@ -91,8 +91,7 @@ class TestGuard:
     @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "192.0.2.1", "::1", "fe80::1"])
     def test_ports_that_are_echoed_here(self, host: str) -> None:
         """They are not answered, at any address: it may be another of this machine's."""
-        guard = DatagramGuard()
-        guard.ports.add(7007)
+        guard = DatagramGuard(ports=Counter([7007]))
         assert guard.refusal(host, 7007, 0.0) is Refusal.OWN_PORT
         assert guard.refusal(host, 7008, 0.0) is None
 
@@ -268,8 +267,7 @@ def test_low_ports_and_its_own_are_not_answered() -> None:
     Neither a port below 1024, nor the server's own port at another address of the
     machine; the log says how many and why, and others are served after it.
     """
-    if os.geteuid() != 0 and "CI" not in os.environ:
-        pytest.skip("only root binds a port below 1024")
+    forRoot()
     with echoingOverUDP() as (server, port):
         to = ("127.0.0.1", port)
         with lowPort() as low, datagramSocket(("127.0.0.2", port)) as own:
@@ -284,6 +282,12 @@ def test_low_ports_and_its_own_are_not_answered() -> None:
                     refused.recv(9)
         server.waitFor("did not answer 1 datagrams: 1 from a port below 1024; the last")
         server.waitFor("did not answer 1 datagrams: 1 from a port that is echoed here")
+
+
+def forRoot() -> None:
+    """Skip what only root may do, except where that would hide that it is not done."""
+    if os.geteuid() != 0 and "CI" not in os.environ:
+        pytest.skip("only root binds a port below 1024, or forges a datagram")
 
 
 def lowPort() -> socket.socket:
@@ -313,8 +317,7 @@ def test_forged_sources() -> None:
     Bound to 0.0.0.0, the server answers neither its own port at any address, which
     would go on without end, nor the well-known services of others.
     """
-    if os.geteuid() != 0 and "CI" not in os.environ:
-        pytest.skip("only root forges a source address")
+    forRoot()
     with echoingOverUDP("--udp", "0.0.0.0:0") as (server, other):
         one = int(server.waitFor(r"listening on udp \('0\.0\.0\.0', (\d+)\)$")[1])
         with datagramSocket() as peer:
@@ -333,6 +336,63 @@ def test_forged_sources() -> None:
     assert counts == {Refusal.OWN_PORT: 3, Refusal.LOW_PORT: 2}
 
 
+@pytest.mark.parametrize("local", ["127.0.0.1", "::1"])
+@ensureDeferred
+async def test_what_goes_round_in_circles(reactor: Any, local: str) -> None:
+    """
+    Between two programs of one machine: each answer goes one hop less far than what it
+    answers, and the last one is not sent.
+    """
+    async with serving(reactor, local) as (service, port):
+        with datagramSocket((local, 0)) as peer:
+            level, option, received = (
+                (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, socket.IPV6_RECVHOPLIMIT)
+                if ":" in local
+                else (socket.IPPROTO_IP, socket.IP_TTL, 12)
+            )
+            peer.setsockopt(level, received, 1)
+            hops, turns = 64, 0
+            while hops > 1:
+                peer.setsockopt(level, option, hops)
+                peer.sendto(b"round", (local, port))
+                _, ((_, _, value),), _, _ = await deferToThread(peer.recvmsg, 9, 99)
+                assert int.from_bytes(value, sys.byteorder) == hops - 1
+                hops, turns = hops - 1, turns + 1
+            peer.setsockopt(level, option, 1)
+            peer.sendto(b"round", (local, port))
+            peer.setsockopt(level, option, 64)
+            peer.sendto(b"next", (local, port))
+            assert await deferToThread(peer.recv, 9) == b"next"
+        assert turns == 63
+        assert service.datagramCounts.refused == {Refusal.CIRCLES: 1}
+
+
+@ensureDeferred
+async def test_two_services_of_a_process(reactor: Any) -> None:
+    """Neither answers the other, and a port is known until the last that had it stops."""
+    forRoot()
+    async with serving(reactor) as (one, port), serving(reactor) as (two, other):
+        async with serving(reactor, "127.0.0.2", number=port):
+            pass
+        forge(("127.0.0.1", other), ("127.0.0.1", port), b"loop")
+        forge(("127.0.0.1", port), ("127.0.0.1", other), b"loop")
+        with datagramSocket() as peer:
+            for number in (port, other):
+                peer.sendto(b"x", ("127.0.0.1", number))
+                assert await deferToThread(peer.recv, 9) == b"x"
+        for service in (one, two):
+            assert service.datagramCounts.answered == 1
+            assert service.datagramCounts.refused == {Refusal.OWN_PORT: 1}
+
+
+def test_two_servers_of_a_machine() -> None:
+    """What one is made to send to the other comes to its end, and that is told."""
+    forRoot()
+    with echoingOverUDP() as (_, port), echoingOverUDP() as (server, other):
+        forge(("127.0.0.1", other), ("127.0.0.1", port), b"64 hops")
+        server.waitFor("did not answer 1 datagrams: 1 that went round in circles; the last")
+
+
 def test_peers_that_are_gone() -> None:
     """The ICMP errors that their closed ports cause do not hurt the server."""
     with echoingOverUDP() as (server, port):
@@ -348,10 +408,10 @@ def test_peers_that_are_gone() -> None:
 
 @asynccontextmanager
 async def serving(
-    reactor: Any, host: str = "127.0.0.1", **settings: Any
+    reactor: Any, host: str = "127.0.0.1", number: int = 0, **settings: Any
 ) -> AsyncIterator[tuple[EchoService, int]]:
     """Echo over UDP in this process; the service and the port."""
-    service = EchoService(reactor, [], EchoFactory(), datagrams=[(host, 0)], **settings)
+    service = EchoService(reactor, [], EchoFactory(), datagrams=[(host, number)], **settings)
     service.startService()
     try:
         yield service, portOf(service.addresses[0])
@@ -431,13 +491,28 @@ def test_the_way_that_a_datagram_came() -> None:
     six, all6 = (socket.inet_pton(socket.AF_INET6, each) for each in ("2001:db8::1", "ff02::1"))
     mapped = bytes(10) + b"\xff\xff" + own
     two = struct.pack("=I", 2)
-    back4 = (*v4, bytes(4) + own + bytes(4))
-    assert wayOf() == UNKNOWN == Way(False, ())
-    assert wayOf((*v4, two + own + own)) == Way(False, (back4,))
-    assert wayOf((*v6, mapped + two), (*v4, two + own + own)) == Way(False, (back4,))
-    assert wayOf((*v6, six + two)) == Way(False, ((*v6, six + bytes(4)),))
+    back4, back6 = (*v4, bytes(4) + own + bytes(4)), (*v6, six + bytes(4))
+    assert wayOf() == UNKNOWN == Way(toMany=False, hops=None, back=())
+    assert wayOf((*v4, two + own + own)) == Way(back=(back4,))
+    assert wayOf((*v6, mapped + two), (*v4, two + own + own)) == Way(back=(back4,))
+    assert wayOf((*v6, six + two)) == Way(back=(back6,))
     assert wayOf((*v4, two + own + all4)).toMany
     assert wayOf((*v6, all6 + two)).toMany
+
+
+def test_only_what_stays_here_has_hops_taken() -> None:
+    """What comes through a network may have come a long way, and has to go back."""
+    info, ttl = (socket.IPPROTO_IP, 8), (socket.IPPROTO_IP, socket.IP_TTL)
+    for interface, hops in ((1, 9), (2, None)):
+        way = wayOf(
+            (*info, struct.pack("=I4s4s", interface, *[b"addr"] * 2)), (*ttl, number(9))
+        )
+        assert way.hops == hops
+        assert ((*ttl, number(8)) in way.back) == (hops is not None)
+
+
+def number(value: int) -> bytes:
+    return struct.pack("=i", value)
 
 
 def test_trace_data_tells_of_each_datagram() -> None:
@@ -932,8 +1007,7 @@ async def test_a_router_with_a_smaller_mtu(reactor: Any, together: bool) -> None
     That it says so costs a datagram, not the connection; whether it is heard before the
     next reply or with it.
     """
-    if os.geteuid() != 0 and "CI" not in os.environ:
-        pytest.skip("only root speaks for a router")
+    forRoot()
     # Of its own address: what the kernel learns of a way is kept by that.
     with datagramSocket(("127.0.5.8", 0)) as peer:
         left = 20
