@@ -27,8 +27,8 @@ _log = Logger()
 
 LOWEST_PORT = 1024
 """Below it are the well-known services, many of which answer anything."""
-RATE = 10_000
-"""Datagrams a second that are answered to one source address."""
+RATE = 1_000.0
+"""Datagrams a second that are answered to one source address, and how many at once."""
 SOURCES = 65_536
 """Source addresses that are answered within a second."""
 BUFFER_SIZE = 65_536
@@ -136,8 +136,9 @@ class DatagramGuard:
     does): all who hear them would answer one address, which may be forged. Not those
     from a port below L{LOWEST_PORT}. Nor those from a port that is echoed here,
     whatever the address: this machine has many, and two machines that echo on one port
-    would answer each other for ever. Nor more than C{rate} within a second to one
-    address, or to one /64 of IPv6, which is what a single host may have. The loopback
+    would answer each other for ever. Nor more than C{rate} a second to one address, or
+    to one /64 of IPv6, which is what a single host may have: that is kept by a token
+    bucket, so that after a pause a second's worth may come at once. The loopback
     interface's own addresses have no such limit: no network can send from them.
 
     Other programs of this machine that echo are unknown. But, on Linux, an answer that
@@ -148,7 +149,7 @@ class DatagramGuard:
     """
 
     def __init__(
-        self, rate: int = RATE, sources: int = SOURCES, ports: Counter[int] = PORTS
+        self, rate: float = RATE, sources: int = SOURCES, ports: Counter[int] = PORTS
     ) -> None:
         """
         @param rate: datagrams a second for one source, 1 or more.
@@ -157,13 +158,14 @@ class DatagramGuard:
         """
         for name, value in (("rate", rate), ("sources", sources)):
             if value < 1:
-                raise ValueError(f"{name}: {value} is not 1 or more")
+                raise ValueError(f"{name}: {value:g} is not 1 or more")
         self.ports = ports
         self._rate = rate
         self._sources = sources
-        # How many were answered to each source in the second that it is.
-        self._second = 0
-        self._answered: dict[str | bytes, int] = {}
+        # Of each source: how many may come at once, and when that was so. After a
+        # second it is as if nothing had come.
+        self._buckets: dict[str | bytes, tuple[float, float]] = {}
+        self._tidiedAt = 0.0
 
     def refusal(
         self, host: str, port: int, seconds: float, way: Way = UNKNOWN
@@ -187,17 +189,29 @@ class DatagramGuard:
         return None if source is None else self._overRate(source, seconds)
 
     def _overRate(self, source: str | bytes, seconds: float) -> Refusal | None:
-        second = int(seconds)
-        if second != self._second:
-            self._second = second
-            self._answered.clear()
-        answered = self._answered.get(source, 0)
-        if answered >= self._rate:
-            return Refusal.RATE
-        if not answered and len(self._answered) >= self._sources:
-            return Refusal.SOURCES
-        self._answered[source] = answered + 1
-        return None
+        bucket = self._buckets.get(source)
+        if bucket is None:
+            if not self._hasRoom(seconds):
+                return Refusal.SOURCES
+            left = self._rate
+        else:
+            left, then = bucket
+            # A clock that is set back stands still for that.
+            left = min(self._rate, left + self._rate * max(seconds - then, 0.0))
+        over = left < 1
+        self._buckets[source] = (left if over else left - 1, seconds)
+        return Refusal.RATE if over else None
+
+    def _hasRoom(self, seconds: float) -> bool:
+        """Tell whether there is room for another source; look for some once a second."""
+        if len(self._buckets) >= self._sources and abs(seconds - self._tidiedAt) >= 1:
+            self._tidiedAt = seconds
+            self._buckets = {
+                source: (left, then)
+                for source, (left, then) in self._buckets.items()
+                if abs(seconds - then) < 1
+            }
+        return len(self._buckets) < self._sources
 
     @staticmethod
     def _source(host: str) -> str | bytes | None:

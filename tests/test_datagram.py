@@ -95,16 +95,38 @@ class TestGuard:
         assert guard.refusal(host, 7007, 0.0) is Refusal.OWN_PORT
         assert guard.refusal(host, 7008, 0.0) is None
 
-    def test_the_rate_of_a_source(self) -> None:
-        """So many in a second whatever the port, and as many in the next one."""
-        guard = DatagramGuard()
-        for second in (100, 101, 50):
-            answers = [
-                guard.refusal("192.0.2.1", 2000 + number, second + number / 20_000)
-                for number in range(RATE + 5)
-            ]
-            assert answers == [None] * RATE + [Refusal.RATE] * 5
-            assert guard.refusal("192.0.2.2", 2000, second + 0.9) is None
+    @pytest.mark.parametrize("rate", [1, 7, 1000])
+    def test_the_rate_of_a_source(self, rate: int) -> None:
+        """
+        A second's worth at once, whatever the port, wherever a second begins; and again
+        after a second, and half of that after half of one.
+        """
+        for began in (0.999, 1.7e9):
+            guard = DatagramGuard(rate)
+            for after, most in ((0.0, rate), (1.0, rate), (1.5, rate // 2), (9.0, rate)):
+                answers = [
+                    guard.refusal("192.0.2.1", 2000 + number, began + after)
+                    for number in range(rate + 5)
+                ]
+                assert answers == [None] * most + [Refusal.RATE] * (rate + 5 - most)
+            assert guard.refusal("192.0.2.2", 2000, began) is None
+
+    def test_a_steady_source(self) -> None:
+        """Exactly the rate is answered, for as long as it lasts; twice that, by half."""
+        guard = DatagramGuard(100)
+        for asked, answered in ((100, 1000), (200, 1100)):
+            host = f"192.0.2.{asked}"
+            times = [1.7e9 + number / asked for number in range(10 * asked)]
+            answers = Counter(guard.refusal(host, 2000, each) for each in times)
+            assert abs(answers[None] - answered) <= 2
+
+    def test_a_clock_that_is_set_back(self) -> None:
+        """A source is not shut out until the clock is where it was."""
+        guard = DatagramGuard(2, sources=1)
+        assert [guard.refusal("192.0.2.1", 2000, 9000.0) for _ in range(2)] == [None, None]
+        assert guard.refusal("192.0.2.1", 2000, 10.0) is Refusal.RATE
+        assert guard.refusal("192.0.2.1", 2000, 11.0) is None
+        assert guard.refusal("192.0.2.2", 2000, 1.0) is None
 
     @pytest.mark.parametrize(
         ("one", "other", "together"),
@@ -591,7 +613,58 @@ def test_the_help_says_why() -> None:
     """What is not answered, at what rate, and for what reason."""
     text = " ".join(" ".join(failing("--help").out).split())
     assert "a forged source address can turn such an echo into a loop or a reflector" in text
-    assert f"{RATE:,} times a second" in text
+    assert "Datagrams a second that --udp answers to one address" in text
+    assert f"[default: {RATE / 1000:g}k]" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["--udp", "127.0.0.1:0", "--udp-rate", value], f"--udp-rate: {value!r} is not a rate")
+        for value in ("0", "0.5", "-1", "11M", "fast")
+    ]
+    + [(["--udp-rate", "5k"], "--udp-rate: there is no --udp that it could be of")],
+)
+def test_rates_that_are_none(
+    arguments: list[str], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One line, exit 2."""
+    with pytest.raises(SystemExit) as caught:
+        ServerOptions().parseOptions(arguments)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.startswith(f"multiecho: {line}")
+
+
+def foreign() -> str:
+    """Return an address of this machine's that is not of the loopback interface."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probing:
+        try:
+            # Nothing is sent.
+            probing.connect(("192.0.2.1", 9))
+        except OSError:
+            pytest.skip("this machine has no other address")
+        address: str = probing.getsockname()[0]
+    return address
+
+
+@pytest.mark.parametrize("workers", [[], ["--workers", "1"]])
+def test_the_rate_is_the_operators(workers: list[str]) -> None:
+    """The option reaches what echoes, with workers beside it too; the log tells of it."""
+    host = foreign()
+    with echoingOverUDP("--udp", f"{host}:0", "--udp-rate", "5", *workers) as (server, _):
+        port = int(server.waitFor(rf"listening on udp \('{re.escape(host)}', (\d+)\)$")[1])
+        with datagramSocket((host, 0)) as peer:
+            for _ in range(30):
+                peer.sendto(b"x", (host, port))
+            for _ in range(5):
+                assert peer.recv(9) == b"x"
+            server.waitFor("did not answer .* over the rate of their source")
+
+
+def test_a_service_with_no_rate(reactor: Any) -> None:
+    """It is refused when it is made."""
+    with pytest.raises(ValueError, match=r"datagramRate: 0\.5 is not 1 or more"):
+        EchoService(reactor, [], EchoFactory(), datagramRate=0.5)
 
 
 # The check of what comes back
