@@ -1333,6 +1333,7 @@ def test_an_interrupt(served: str) -> None:
     [
         ("udp:127.0.0.1:7 --size 65508", "--size: 65,508 bytes are more than a datagram holds"),
         ("udp:127.0.0.1", "--connect: udp:127.0.0.1: not udp:HOST:PORT"),
+        ("udp::7", "--connect: udp::7: not udp:HOST:PORT"),
         ("udp:127.0.0.1:7 --message-file FILE", "--message-file: 70,000 bytes are more than"),
         ("udp:127.0.0.1:7 --half-close", "--half-close: over UDP there is no stream to end"),
     ],
@@ -1352,7 +1353,17 @@ def test_bad_usage(arguments: str, line: str, tmp_path: Path) -> None:
     [
         ("udp:127.0.0.1", "not udp:HOST:PORT, with or without :bindAddress=ADDRESS"),
         ("udp:127.0.0.1:7:timeout=3", "not udp:HOST:PORT"),
+        ("udp:127.0.0.1:7:127.0.0.1:5:6", "not udp:HOST:PORT"),
+        ("udp:::1:7", "not udp:HOST:PORT"),
+        ("udp:[fe80::1:7", "not udp:HOST:PORT"),
+        ("udp::7", "not udp:HOST:PORT"),
+        ("udp:", "not udp:HOST:PORT"),
         ("udp:127.0.0.1:0", "port 0 is not from 1 to 65535"),
+        ("udp:127.0.0.1:65536", "port 65536 is not from 1 to 65535"),
+        ("udp:127.0.0.1:abc", "port 'abc' is not from 1 to 65535"),
+        ("udp:127.0.0.1:-7", "port '-7' is not from 1 to 65535"),
+        ("udp:127.0.0.1:7:bindAddress=foo", "bindAddress 'foo' is not an IPv4 or IPv6 address"),
+        ("udp:127.0.0.1:7:bindAddress=", "bindAddress '' is not an IPv4 or IPv6 address"),
         ("express:udp:127.0.0.1:7", "the fast lane carries no datagrams"),
     ],
 )
@@ -1380,14 +1391,21 @@ async def test_workloads_that_do_not_fit(reactor: Any, workload: Workload, text:
 
 @ensureDeferred
 async def test_brackets_and_escapes(reactor: Any) -> None:
-    """An IPv6 address may stand in brackets, or with its colons escaped."""
-    service = EchoService(reactor, [], EchoFactory(), datagrams=[("::1", 0)])
-    service.startService()
-    (address,) = service.addresses
-    for host in ("[::1]", r"\:\:1"):
-        results = await probe(reactor, f"udp:{host}:{portOf(address)}", Workload())
-        assert results.verdict == "ok", results.examples
-    await service.stopService()
+    """
+    An IPv6 address may stand in brackets, with its zone if it has one, or with its
+    colons escaped.
+    """
+    async with serving(reactor, "::1") as (_, port):
+        for host in ("[::1]", "[::1%1]", r"\:\:1"):
+            results = await probe(reactor, f"udp:{host}:{port}", Workload())
+            assert results.verdict == "ok", results.examples
+
+
+@pytest.mark.parametrize("host", ["fe80::1%eth0", "fe80::aBc%r1", "fe80::1%wg-a.7"])
+def test_zones(reactor: Any, host: str) -> None:
+    """That of an address is the name of an interface, whatever that is."""
+    for text in (f"[{host}]", host.replace(":", r"\:")):
+        assert Target(reactor, f"udp:{text}:7007", 1.0).text == f"udp ({host!r}, 7007)"
 
 
 @ensureDeferred
