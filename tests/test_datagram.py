@@ -868,7 +868,8 @@ def test_the_open_loop(served: str) -> None:
     assert results["messages"]["verified"] == 500
     for name in ("response_ns", "service_ns", "send_lag_ns"):
         assert results[name]["count"] == 500
-    assert results["response_ns"]["p50"] >= results["service_ns"]["p50"]
+    assert 0 < results["service_ns"]["p50"] <= results["response_ns"]["p50"] < 100e6
+    assert results["response_ns"]["max"] < 2e9
 
 
 def test_a_faulty_path() -> None:
@@ -999,11 +1000,14 @@ async def test_a_lost_datagram_makes_room(reactor: Any) -> None:
 async def test_loss_and_the_open_loop(reactor: Any) -> None:
     """The schedule goes on, and each latency is that of its own message."""
     with answering([], [2], [], [4], [5]) as target:
-        workload = Workload(size=64, count=5, rate=Rate(50, 50))
+        workload = Workload(size=64, count=5, rate=Rate(4, 4))
         results = await probe(reactor, target, workload, 1, HASTY)
     assert (results.verified, results.unanswered) == (3, 2)
     assert results.response.count == results.service.count == 3
-    # Not from when a lost one was due, 20 ms before.
+    # Not from when a lost one was due, 250 ms before.
+    (slowest,) = results.response.percentiles(100.0)
+    assert slowest is not None
+    assert slowest < 125e6
     assert results.datagrams == Datagrams(lost=2)
     assert balanced(results)
 
