@@ -141,6 +141,7 @@ def makeService(options: ServerOptions) -> IService:
                 makeFactory(options, options.limits, reactor),
                 options.drain,
                 options.datagrams,
+                options.datagramRate,
             )
         else:
             serving = Workers(
@@ -149,7 +150,11 @@ def makeService(options: ServerOptions) -> IService:
             if options.datagrams:
                 # They are of no connection: this process serves them itself.
                 alone = EchoFactory(trace=options.trace, reactor=reactor)
-                beside = [EchoService(reactor, [], alone, 0.0, options.datagrams)]
+                beside = [
+                    EchoService(
+                        reactor, [], alone, 0.0, options.datagrams, options.datagramRate
+                    )
+                ]
     except EndpointError as error:
         options.refuse("listen", str(error))
 

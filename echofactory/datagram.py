@@ -8,13 +8,17 @@ So some are not answered: L{DatagramGuard} says which.
 """
 
 import socket
+import struct
+import sys
 from collections import Counter
+from collections.abc import Iterable
 from enum import StrEnum
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
-from twisted.internet.error import MessageLengthError
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReactorTime
 from twisted.internet.protocol import DatagramProtocol
+from twisted.internet.udp import Port
 from twisted.logger import Logger
 
 from echofactory.trace import Trace, dataText
@@ -23,12 +27,15 @@ _log = Logger()
 
 LOWEST_PORT = 1024
 """Below it are the well-known services, many of which answer anything."""
-RATE = 10_000
-"""Datagrams a second that are answered to one source address."""
+RATE = 1_000.0
+"""Datagrams a second that are answered to one source address, and how many at once."""
 SOURCES = 65_536
 """Source addresses that are answered within a second."""
 BUFFER_SIZE = 65_536
 """Bytes: no datagram is longer."""
+AT_ONCE = 64
+"""Datagrams that one socket reads before others have their turn. Twisted reads 256 KiB,
+which small ones never come to."""
 ROOM = 4 << 20
 """Bytes, asked of the kernel for datagrams that wait to be read. Its own choice holds
 some 250 small ones; it grants up to C{net.core.rmem_max}."""
@@ -36,37 +43,114 @@ some 250 small ones; it grants up to C{net.core.rmem_max}."""
 _MAPPED = bytes(10) + b"\xff\xff"
 _PREFIX_SIZE = 8
 
+# Linux's; Python has no names for some of them yet. The first two hold the
+# interface, this machine's address for an answer, and the one that was sent to.
+_PKTINFO = (socket.IPPROTO_IP, 8)
+_INFO = struct.Struct("=I4s4s")
+_PKTINFO_6 = (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO)
+_INFO_6 = struct.Struct("=16sI")
+_TTL = (socket.IPPROTO_IP, socket.IP_TTL)
+_RECVTTL = (socket.IPPROTO_IP, 12)
+_HOPLIMIT = (socket.IPPROTO_IPV6, socket.IPV6_HOPLIMIT)
+_HOPS = struct.Struct("=i")
+_LOOPBACK = 1
+"""Linux's number of the interface that all goes through which does not leave the machine."""
+_CONTROL_SIZE = 256
+"""Bytes: room for all that is asked for, of both families."""
+
+Control = tuple[int, int, bytes]
+"""A control message of a socket: its level, its type, and its data."""
+
 
 def makeRoom(handle: socket.socket) -> None:
     """Have a socket hold the datagrams that come in a burst."""
     handle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, ROOM)
 
 
+class Way(NamedTuple):
+    """
+    How a datagram came.
+
+    @ivar toMany: whether it was sent to a broadcast or multicast address.
+    @ivar hops: if it never left this machine, how many it might have gone through still.
+    @ivar back: what has an answer sent from the address that was asked and, if it is not
+        to leave this machine, go through one hop less.
+    """
+
+    toMany: bool = False
+    hops: int | None = None
+    back: tuple[Control, ...] = ()
+
+
+UNKNOWN = Way()
+"""Where the system does not tell."""
+
+
+@lru_cache(maxsize=1024)
+def wayOf(*control: Control) -> Way:
+    """Read what the system tells with a datagram."""
+    toMany = False
+    interface = 0
+    hops = None
+    back: list[Control] = []
+    less: list[Control] = []
+    for level, kind, value in control:
+        if (level, kind) == _PKTINFO:
+            # What this machine would answer a broadcast from is another address.
+            interface, local, to = _INFO.unpack(value)
+            toMany |= local != to
+            back.append((level, kind, _INFO.pack(0, local, bytes(4))))
+        elif (level, kind) == _PKTINFO_6 and not value.startswith(_MAPPED):
+            to, interface = _INFO_6.unpack(value)
+            toMany |= to[0] == 0xFF
+            back.append((level, kind, _INFO_6.pack(to, 0)))
+        elif (level, kind) in (_TTL, _HOPLIMIT):
+            (hops,) = _HOPS.unpack(value)
+            less.append((level, kind, _HOPS.pack(hops - 1)))
+    if interface != _LOOPBACK:
+        return Way(toMany, None, tuple(back))
+    return Way(toMany, hops, (*back, *less))
+
+
 class Refusal(StrEnum):
     """Why a datagram is not answered."""
 
+    TO_MANY = "to a broadcast or multicast address"
     LOW_PORT = "from a port below 1024"
     OWN_PORT = "from a port that is echoed here"
+    CIRCLES = "that went round in circles"
     RATE = "over the rate of their source"
     SOURCES = "from too many sources at once"
     UNSENT = "that the system would not send"
+
+
+PORTS: Counter[int] = Counter()
+"""How many sockets of this process echo on each port."""
 
 
 class DatagramGuard:
     """
     Decides which datagrams are answered.
 
-    Not those from a port below L{LOWEST_PORT}. Nor those from a port that is echoed
-    here, whatever the address: this machine has many, and two machines that echo on
-    one port would answer each other for ever. Nor more than C{rate} within a second to
-    one address, or to one /64 of IPv6, which is what a single host may have. The
-    loopback interface's own addresses have no such limit: no network can send from
-    them.
+    Not those to a broadcast or multicast address, as far as the system tells (Linux
+    does): all who hear them would answer one address, which may be forged. Not those
+    from a port below L{LOWEST_PORT}. Nor those from a port that is echoed here,
+    whatever the address: this machine has many, and two machines that echo on one port
+    would answer each other for ever. Nor more than C{rate} a second to one address, or
+    to one /64 of IPv6, which is what a single host may have: that is kept by a token
+    bucket, so that after a pause a second's worth may come at once. The loopback
+    interface's own addresses have no such limit: no network can send from them.
 
-    @ivar ports: those that are echoed.
+    Other programs of this machine that echo are unknown. But, on Linux, an answer that
+    does not leave the machine may go through one hop less than what it answers, so that
+    what goes round ends when there is none left.
+
+    @ivar ports: how many sockets echo on each.
     """
 
-    def __init__(self, rate: int = RATE, sources: int = SOURCES) -> None:
+    def __init__(
+        self, rate: float = RATE, sources: int = SOURCES, ports: Counter[int] = PORTS
+    ) -> None:
         """
         @param rate: datagrams a second for one source, 1 or more.
         @param sources: within a second, 1 or more; memory is bounded by that.
@@ -74,39 +158,60 @@ class DatagramGuard:
         """
         for name, value in (("rate", rate), ("sources", sources)):
             if value < 1:
-                raise ValueError(f"{name}: {value} is not 1 or more")
-        self.ports: set[int] = set()
+                raise ValueError(f"{name}: {value:g} is not 1 or more")
+        self.ports = ports
         self._rate = rate
         self._sources = sources
-        # How many were answered to each source in the second that it is.
-        self._second = 0
-        self._answered: dict[str | bytes, int] = {}
+        # Of each source: how many may come at once, and when that was so. After a
+        # second it is as if nothing had come.
+        self._buckets: dict[str | bytes, tuple[float, float]] = {}
+        self._tidiedAt = 0.0
 
-    def refusal(self, host: str, port: int, seconds: float) -> Refusal | None:
+    def refusal(
+        self, host: str, port: int, seconds: float, way: Way = UNKNOWN
+    ) -> Refusal | None:
         """
         Tell why a datagram is not to be answered; C{None}: it is.
 
         @param host: where it says that it comes from.
         @param seconds: what time it is.
+        @param way: how it came.
         """
+        if way.toMany:
+            return Refusal.TO_MANY
         if port < LOWEST_PORT:
             return Refusal.LOW_PORT
-        if port in self.ports:
+        if self.ports[port]:
             return Refusal.OWN_PORT
+        if way.hops is not None and way.hops <= 1:
+            return Refusal.CIRCLES
         source = self._source(host)
-        if source is None:
-            return None
-        second = int(seconds)
-        if second != self._second:
-            self._second = second
-            self._answered.clear()
-        answered = self._answered.get(source, 0)
-        if answered >= self._rate:
-            return Refusal.RATE
-        if not answered and len(self._answered) >= self._sources:
-            return Refusal.SOURCES
-        self._answered[source] = answered + 1
-        return None
+        return None if source is None else self._overRate(source, seconds)
+
+    def _overRate(self, source: str | bytes, seconds: float) -> Refusal | None:
+        bucket = self._buckets.get(source)
+        if bucket is None:
+            if not self._hasRoom(seconds):
+                return Refusal.SOURCES
+            left = self._rate
+        else:
+            left, then = bucket
+            # A clock that is set back stands still for that.
+            left = min(self._rate, left + self._rate * max(seconds - then, 0.0))
+        over = left < 1
+        self._buckets[source] = (left if over else left - 1, seconds)
+        return Refusal.RATE if over else None
+
+    def _hasRoom(self, seconds: float) -> bool:
+        """Tell whether there is room for another source; look for some once a second."""
+        if len(self._buckets) >= self._sources and abs(seconds - self._tidiedAt) >= 1:
+            self._tidiedAt = seconds
+            self._buckets = {
+                source: (left, then)
+                for source, (left, then) in self._buckets.items()
+                if abs(seconds - then) < 1
+            }
+        return len(self._buckets) < self._sources
 
     @staticmethod
     def _source(host: str) -> str | bytes | None:
@@ -190,7 +295,7 @@ class EchoDatagrams(DatagramProtocol):
         trace: Trace = Trace.NONE,
     ) -> None:
         """
-        @param guard: shared by all ports of a process.
+        @param guard: shared by all ports of a service.
         @param counts: shared as well.
         """
         self._guard = guard
@@ -200,23 +305,81 @@ class EchoDatagrams(DatagramProtocol):
 
     def startProtocol(self) -> None:
         self._port = self.transport.getHost().port
-        self._guard.ports.add(self._port)
+        self._guard.ports[self._port] += 1
 
     def stopProtocol(self) -> None:
-        self._guard.ports.discard(self._port)
+        self._guard.ports[self._port] -= 1
 
-    def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
+    def datagramReceived(
+        self, datagram: bytes, addr: tuple[str, int], way: Way = UNKNOWN
+    ) -> None:
         host, port = addr
-        refusal = self._guard.refusal(host, port, self._clock.seconds())
+        refusal = self._guard.refusal(host, port, self._clock.seconds(), way)
         if refusal is None:
             if self._tracing:
                 _log.info("echoing {data} to {peer}", data=dataText(datagram), peer=repr(addr))
             try:
-                self.transport.write(datagram, addr)
-            except (OSError, MessageLengthError):
+                self.transport.write(datagram, addr, way.back)
+            except OSError:
                 # No way there, no room in the queue, or a firewall of this machine's.
                 refusal = Refusal.UNSENT
         if refusal is None:
             self._counts.answered += 1
         else:
             self._counts.note(refusal, host, port)
+
+
+class EchoPort(Port):
+    """
+    A UDP port for L{EchoDatagrams}, which says how each datagram came, and reads
+    L{AT_ONCE} at most before others have their turn.
+    """
+
+    def __init__(
+        self, reactor: IReactorFDSet, address: str, number: int, protocol: EchoDatagrams
+    ) -> None:
+        """
+        @param address: an IP address of this machine's.
+        @param number: of the port; 0 has the system choose.
+        """
+        super().__init__(number, protocol, address, BUFFER_SIZE, reactor)
+
+    def createInternetSocket(self) -> socket.socket:
+        """Make the socket; before it is bound, so that nothing comes without its way."""
+        made = super().createInternetSocket()
+        makeRoom(made)
+        if sys.platform == "linux":
+            # A socket of IPv6 may have both.
+            made.setsockopt(*_PKTINFO, 1)
+            made.setsockopt(*_RECVTTL, 1)
+            if self.addressFamily == socket.AF_INET6:
+                made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+                made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, 1)
+        return made
+
+    def doRead(self) -> None:
+        """See L{IReadDescriptor<twisted.internet.interfaces.IReadDescriptor>}."""
+        for _ in range(AT_ONCE):
+            try:
+                datagram, control, _, addr = self.socket.recvmsg(BUFFER_SIZE, _CONTROL_SIZE)
+            except (BlockingIOError, ConnectionRefusedError):
+                return
+            try:
+                self.protocol.datagramReceived(datagram, addr[:2], wayOf(*control))
+            except Exception:
+                # One datagram's fault is not the others'.
+                _log.failure("while a datagram was answered")
+
+    def write(
+        self,
+        datagram: bytes,
+        addr: tuple[str, int] | None = None,
+        control: Iterable[Control] = (),
+    ) -> None:
+        """
+        Send a datagram.
+
+        @param control: what to tell the system of it.
+        @raise OSError: if it does not take it.
+        """
+        self.socket.sendmsg([datagram], control, 0, addr)

@@ -15,6 +15,7 @@ from twisted.python import usage
 
 from echofactory.client.datagram import MOST_BYTES
 from echofactory.client.factory import Opening, Patience
+from echofactory.datagram import RATE
 from echofactory.express import laneOf
 from echofactory.faults import Faults
 from echofactory.parsers import (
@@ -22,6 +23,7 @@ from echofactory.parsers import (
     parseAddress,
     parseCount,
     parseDatagramAddress,
+    parseDatagramRate,
     parseDuration,
     parseFault,
     parseGoals,
@@ -191,6 +193,7 @@ class ServerOptions(StatusOptions):
 
     @ivar endpoints: server endpoint strings.
     @ivar datagrams: hosts and ports of UDP.
+    @ivar datagramRate: how many a second are answered to one source.
     @ivar drain: seconds.
     @ivar faults: C{None}: none were asked for.
     @ivar faultSeed: C{None}: any.
@@ -257,6 +260,14 @@ twistd -n multiecho --trace data 127.0.0.1 65432
             " also one whose peer only refuses to read. [default: never]",
         ],
         [
+            "udp-rate",
+            None,
+            None,
+            "Datagrams a second that --udp answers to one address, or /64 of IPv6, and as"
+            " many at once after a pause: 500 or 20k. A client that asks more of them, but"
+            " for one on this machine's loopback addresses, loses what is over. [default: 1k]",
+        ],
+        [
             "fault-seed",
             None,
             None,
@@ -302,8 +313,8 @@ twistd -n multiecho --trace data 127.0.0.1 65432
         Echo over UDP too, on this HOST:PORT, such as 127.0.0.1:7007 or [::1]:7007;
         may be repeated; port 0 has the system choose. As a forged source address
         can turn such an echo into a loop or a reflector, it answers no port below
-        1024, no port that is echoed here, and no address, or /64 of IPv6, more than
-        10,000 times a second (127.0.0.1 and ::1 excepted). [default: off]
+        1024, no port that is echoed here, no broadcast, and no address more often
+        than --udp-rate says. [default: off]
         """
         self.datagrams.append(_read("--udp", text, parseDatagramAddress))
 
@@ -338,6 +349,9 @@ twistd -n multiecho --trace data 127.0.0.1 65432
             raise usage.UsageError(
                 "--max-per-host and haproxy: every connection comes from the proxy's host"
             )
+        self.datagramRate = self.readIfGiven("udp-rate", parseDatagramRate) or RATE
+        if self["udp-rate"] is not None and not self.datagrams:
+            raise usage.UsageError("--udp-rate: there is no --udp that it could be of")
         self.faults = self._readFaults()
         self.faultSeed = self.readIfGiven("fault-seed", parseSeed)
         if self.faults is None and self.faultSeed is not None:

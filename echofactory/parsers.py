@@ -218,6 +218,21 @@ def parseDatagramAddress(text: str) -> tuple[str, int]:
         ) from None
 
 
+def parseDatagramRate(text: str) -> float:
+    """
+    Read how many datagrams a second are answered to one source.
+
+    @return: 1 or more.
+    @raise ValueError: saying what is accepted.
+    """
+    try:
+        if (rate := parseRate(text)) >= 1:
+            return rate
+    except ValueError:
+        pass
+    raise ValueError("not a rate from 1 to 10M a second, such as 500 or 20k")
+
+
 def parseHost(text: str) -> str:
     """
     Read a host's name or address; IPv6 may have its brackets.

@@ -18,8 +18,8 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
     IAddress,
     IListeningPort,
+    IReactorFDSet,
     IReactorTime,
-    IReactorUDP,
     IStreamServerEndpoint,
 )
 from twisted.logger import Logger
@@ -27,12 +27,13 @@ from twisted.python.failure import Failure
 
 from echofactory.counts import Counts, PeerCounts, WorkerState
 from echofactory.datagram import (
-    BUFFER_SIZE,
+    RATE,
     DatagramCounts,
     DatagramGuard,
     EchoDatagrams,
-    makeRoom,
+    EchoPort,
 )
+from echofactory.express import reactorBehind
 from echofactory.listening import ListenError, serverEndpoint
 from echofactory.server import EchoFactory
 from echofactory.trace import addressText
@@ -40,7 +41,7 @@ from echofactory.trace import addressText
 _log = Logger()
 
 
-class IServiceReactor(IReactorTime, IReactorUDP):
+class IServiceReactor(IReactorTime, IReactorFDSet):
     """What an L{EchoService} asks of a reactor, besides what its endpoints do."""
 
 
@@ -63,17 +64,22 @@ class EchoService(Service):
         factory: EchoFactory,
         drain: float = 5.0,
         datagrams: Sequence[tuple[str, int]] = (),
+        datagramRate: float = RATE,
     ) -> None:
         """
         @param endpoints: server endpoint strings, or endpoints.
         @param drain: seconds, 0 or more.
         @param datagrams: hosts and ports to echo on over UDP; port 0 has the system
             choose.
+        @param datagramRate: how many a second are answered to one source, 1 or more;
+            L{DatagramGuard} says what that is.
         @raise EndpointError: if a string describes no endpoint.
-        @raise ValueError: if C{drain} is less than 0.
+        @raise ValueError: if C{drain} is less than 0, or C{datagramRate} than 1.
         """
         if drain < 0:
             raise ValueError(f"drain: {drain} is not 0 s or more")
+        if datagramRate < 1:
+            raise ValueError(f"datagramRate: {datagramRate:g} is not 1 or more")
         self.factory = factory
         self._reactor = reactor
         self._drain = drain
@@ -83,7 +89,7 @@ class EchoService(Service):
         ]
         self._datagrams = tuple(datagrams)
         self.datagramCounts = DatagramCounts(reactor)
-        self._guard = DatagramGuard()
+        self._guard = DatagramGuard(datagramRate)
         self._ports: list[IListeningPort] = []
         self._pending: list[Deferred[None]] = []
         self._draining = False
@@ -187,8 +193,8 @@ class EchoService(Service):
         protocol = EchoDatagrams(
             self._guard, self.datagramCounts, self._reactor, self.factory.trace
         )
-        port = self._reactor.listenUDP(number, protocol, address, BUFFER_SIZE)
-        makeRoom(protocol.transport.getHandle())
+        port = EchoPort(reactorBehind(self._reactor), address, number, protocol)
+        port.startListening()
         self._ports.append(port)
         _log.info("listening on udp {address}", address=addressText(port.getHost()))
 

@@ -3,15 +3,17 @@ The client over UDP: a connection is a socket of its own, and a message a datagr
 """
 
 import errno
+import os
 import socket
 from contextlib import ExitStack
 from enum import Enum
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, execute
-from twisted.internet.error import MessageLengthError, getConnectError
+from twisted.internet.error import ConnectionDone, MessageLengthError, getConnectError
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
@@ -22,10 +24,11 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.udp import Port
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from echofactory.client.connection import Connection
-from echofactory.datagram import BUFFER_SIZE, makeRoom
+from echofactory.datagram import AT_ONCE, BUFFER_SIZE, makeRoom
 from echofactory.results import FailureKind
 from echofactory.workload import (
     EchoMismatch,
@@ -301,7 +304,12 @@ class DatagramClient(Connection, DatagramProtocol):
     def _write(self, block: bytes) -> None:
         now = self._clock()
         try:
-            self.transport.write(block)
+            try:
+                self.transport.write(block)
+            except MessageLengthError:
+                # Perhaps of a datagram before: a router has smaller ones pass, and
+                # said so. The system cuts this one to fit.
+                self.transport.write(block)
         except OSError as error:
             if error.errno not in _NO_ROOM:
                 self.unreachable(error)
@@ -446,16 +454,70 @@ class DatagramClient(Connection, DatagramProtocol):
 
 
 class _ConnectedPort(Port):
-    """A socket that talks to one address."""
+    """
+    A socket that talks to one address. It tells its protocol of the errors that ICMP
+    brings, and goes on after those that cost a datagram and no more. Unlike Twisted's
+    it logs nothing: a run may have one for each message.
+    """
+
+    def __init__(
+        self,
+        reactor: IReactorFDSet,
+        handle: socket.socket,
+        address: tuple[str, int],
+        protocol: DatagramClient,
+    ) -> None:
+        """
+        @param handle: connected; it becomes this port's.
+        @param address: what to.
+        """
+        host, port, *_ = handle.getsockname()
+        super().__init__(port, protocol, host, BUFFER_SIZE, reactor)
+        self.socket: Any = handle
+        self._connectedAddr = address
+
+    def _bindSocket(self) -> None:
+        self._realPortNumber = self.port
+        self.fileno: Any = self.socket.fileno
+        self.connected = True
 
     def doRead(self) -> None:
         """See L{IReadDescriptor<twisted.internet.interfaces.IReadDescriptor>}."""
-        try:
-            super().doRead()
-        except OSError as error:
-            # An ICMP error that is not the one Twisted knows, such as a firewall's; the
-            # reactor would take it for a fault of ours.
+        for _ in range(AT_ONCE):
+            try:
+                datagram = self.socket.recv(BUFFER_SIZE)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                self._hear(error)
+                return
+            self.protocol.datagramReceived(datagram, self._connectedAddr)
+
+    def _hear(self, error: OSError) -> None:
+        """Learn of an error that the system keeps for the next call."""
+        if error.errno == errno.ECONNREFUSED:
+            self.protocol.connectionRefused()
+        elif error.errno != errno.EMSGSIZE:
             self.protocol.unreachable(error)
+
+    def connectionLost(self, reason: Failure | None = None) -> None:
+        """
+        Close; unless a reactor says that it is over because there is an error and
+        nothing to read. Over UDP that is no end.
+        """
+        if reason is not None and reason.check(ConnectionDone):
+            self.startReading()
+            number = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            # 0: what was written since has met it.
+            if number:
+                self._hear(OSError(number, os.strerror(number)))
+            return
+        FileDescriptor.connectionLost(self, reason)
+        self.protocol.doStop()
+        self.socket.close()
+        del self.socket, self.fileno
+        if hasattr(self, "d"):
+            self.d.callback(None)
 
 
 @implementer(IStreamClientEndpoint)
@@ -486,34 +548,38 @@ class DatagramEndpoint:
         address = (IPv6Address if ":" in self._host else IPv4Address)(
             "UDP", self._host, self._port
         )
-        with ExitStack() as stack:
-            try:
-                handle = self._socket(stack)
-            except OSError as error:
-                if error.errno in {errno.EAGAIN, errno.EADDRINUSE}:
-                    # What Linux says when every port is taken.
-                    error = OSError(errno.EADDRNOTAVAIL, error.strerror)
-                raise getConnectError(error) from error
-            protocol = protocolFactory.buildProtocol(address)
-            # Not public: how a port is made of a socket. listenUDP makes the socket
-            # itself, and this one is chosen.
-            port = _ConnectedPort._fromListeningDescriptor(
-                self._reactor, handle.fileno(), self._family, protocol, BUFFER_SIZE
-            )
-        port.startListening()
-        port.connect(self._host, self._port)
+        try:
+            handle = self._socket()
+        except OSError as error:
+            if error.errno in {errno.EAGAIN, errno.EADDRINUSE}:
+                # What Linux says when every port is taken.
+                error = OSError(errno.EADDRNOTAVAIL, error.strerror)
+            raise getConnectError(error) from error
+        protocol = protocolFactory.buildProtocol(address)
+        _ConnectedPort(
+            self._reactor, handle, (self._host, self._port), protocol
+        ).startListening()
         protocol.opened(address)
         return protocol
 
-    def _socket(self, stack: ExitStack) -> socket.socket:
-        """Return a connected socket, which the stack will close."""
-        while True:
-            handle = stack.enter_context(socket.socket(self._family, socket.SOCK_DGRAM))
+    def _socket(self) -> socket.socket:
+        with ExitStack() as unfit:
+            while True:
+                handle = self._connected()
+                # An echo that guards itself against loops does not answer its own port.
+                if handle.getsockname()[1] != self._port:
+                    return handle
+                # Kept until there is another, or the system might choose it again.
+                unfit.enter_context(handle)
+
+    def _connected(self) -> socket.socket:
+        with ExitStack() as failing:
+            handle = socket.socket(self._family, socket.SOCK_DGRAM)
+            failing.enter_context(handle)
             handle.setblocking(False)
             makeRoom(handle)
             if self._source is not None:
                 handle.bind((self._source, 0))
             handle.connect((self._host, self._port))
-            # An echo that guards itself against loops does not answer its own port.
-            if handle.getsockname()[1] != self._port:
-                return handle
+            failing.pop_all()
+            return handle

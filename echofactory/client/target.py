@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from ipaddress import ip_address
 from math import ceil
 
+from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import clientFromString
 from twisted.internet.error import ConnectError, DNSLookupError
@@ -35,7 +36,8 @@ class IProbeReactor(IReactorPluggableNameResolver, IReactorTime):
 
 _TO_HOSTS = ("tcp", "ssl", "tls", "udp")
 _UDP_OPTIONS = {"host", "port", "bindAddress"}
-_BRACKETED = re.compile(r"\[([0-9a-fA-F:.%]*)\]")
+# With its zone, if it has one: [fe80::1%eth0].
+_BRACKETED = re.compile(r"\[([0-9a-fA-F:.]*(?:%[^\]]*)?)\]")
 _ESCAPE = re.compile(r"\\(.)")
 
 
@@ -107,12 +109,13 @@ class Target:
         for argument in arguments:
             name, equals, value = argument.partition("=")
             if not equals:
-                name, value = next(n for n in names if n not in self._options), name
+                # More than there are: only of UDP, the others have been understood.
+                name, value = next((n for n in names if n not in self._options), ""), name
             self._options[name] = _ESCAPE.sub(r"\1", value)
         if "endpoint" in self._options:
             return
-        if self.datagrams and not {"host", "port"} <= self._options.keys() <= _UDP_OPTIONS:
-            raise ValueError("not udp:HOST:PORT, with or without :bindAddress=ADDRESS")
+        if self.datagrams:
+            self._refuseMalformed()
         port = int(self._options["port"])
         if not 0 < port < 65536:
             raise ValueError(f"port {port} is not from 1 to 65535")
@@ -121,6 +124,20 @@ class Target:
             self.text = repr((self._host, port))
         elif kind == "udp":
             self.text = f"udp {(self._host, port)!r}"
+
+    def _refuseMalformed(self) -> None:
+        """
+        @raise ValueError: if the options are not those of datagrams, saying what they
+            are.
+        """
+        options = self._options
+        if not {"host", "port"} <= options.keys() <= _UDP_OPTIONS or not options["host"]:
+            raise ValueError("not udp:HOST:PORT, with or without :bindAddress=ADDRESS")
+        if re.fullmatch(r"\d{1,5}", options["port"], re.ASCII) is None:
+            raise ValueError(f"port {options['port']!r} is not from 1 to 65535")
+        source = options.get("bindAddress")
+        if source is not None and not (isIPAddress(source) or isIPv6Address(source)):
+            raise ValueError(f"bindAddress {source!r} is not an IPv4 or IPv6 address")
 
     async def resolve(self) -> None:
         """
