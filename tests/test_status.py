@@ -133,6 +133,39 @@ async def test_facts_and_view() -> None:
     assert (view["state"], view["well"]) == ("serving", True)
 
 
+@pytest.mark.parametrize("before", [1, 300])
+def test_a_sample_while_the_peers_are_waited_for(before: int) -> None:
+    """What is told is of one moment, whether the history has room for it or not."""
+    waiting: Deferred[None] = Deferred()
+
+    class Slow(Source):
+        async def peers(self, most: int = 10) -> Sequence[PeerCounts]:
+            await waiting
+            return []
+
+    clock = Clock()
+    source = Slow()
+    status = ServerStatus(source, clock=clock.seconds)
+    status.begin()
+
+    def sample() -> None:
+        clock.advance(1)
+        source.now = Counts(open=source.now.open + 1, chunks=source.now.chunks + 7)
+        status.sample()
+
+    for _ in range(before):
+        sample()
+    found: list[tuple[dict[str, Any], View]] = []
+    Deferred.fromCoroutine(told(status)).addCallback(found.append)
+    sample()
+    waiting.callback(None)
+    ((facts, view),) = found
+    assert facts["counts"]["open"] == facts["history"]["open"][-1] == before + 1
+    lengths = {len(series) for series in facts["history"].values()}
+    assert lengths == {min(before + 1, 300)}
+    assert view["charts"][1]["points"][-1] == (0.0, 7)
+
+
 @ensureDeferred
 async def test_workers_are_shown() -> None:
     """Which are up, and how often each was started again: on the page and as metrics."""

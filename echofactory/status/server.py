@@ -166,6 +166,9 @@ class ServerStatus:
 
     async def facts(self) -> dict[str, Any]:
         """See L{Status<echofactory.status.Status>}."""
+        # First: a sample may be taken while they are waited for, and all the rest is
+        # to be of one moment.
+        peers = await self._source.peers()
         counts = asdict(self._counts)
         counts["bytes_in"] = counts.pop("bytesIn")
         counts["bytes_out"] = counts.pop("bytesOut")
@@ -182,7 +185,7 @@ class ServerStatus:
             "counts": counts,
             "peers": [
                 {"host": peer.host, "open": peer.open, "bytes_in": peer.bytesIn}
-                for peer in await self._source.peers()
+                for peer in peers
             ],
             "workers": [worker._asdict() for worker in self._source.workers()],
             "history": {
