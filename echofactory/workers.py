@@ -138,7 +138,8 @@ class _Worker(ProcessProtocol):
     def state(self) -> WorkerState:
         """How it is."""
         pid = self._process.pid if self._process is not None else None
-        return WorkerState(self.number, pid, self.restarts, self._now.open)
+        listening = self.listening and pid is not None
+        return WorkerState(self.number, pid, self.restarts, self._now.open, listening)
 
     @property
     def counts(self) -> Counts:

@@ -1,6 +1,6 @@
 """
-Serves the status of a server that is not there: with workers, one of them down, and a
-peer whose name is HTML. Prints the port.
+Serves the status of a server that is not there: with workers, one of them down and one
+that is starting, and a peer whose name is HTML. Prints the port.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,11 @@ class Strange:
         return [PeerCounts(NAME, 1, 5 << 20), PeerCounts(long, 1, 99), PeerCounts("", 1, 0)]
 
     def workers(self) -> Sequence[WorkerState]:
-        return [WorkerState(1, 4711, 0, 1234), WorkerState(2, None, 3, 0)]
+        return [
+            WorkerState(1, 4711, 0, 1234, True),
+            WorkerState(2, None, 3, 0, False),
+            WorkerState(3, 4713, 1, 0, False),
+        ]
 
 
 def main() -> None:

@@ -3,6 +3,7 @@ The status of a server: what it says, and how it answers.
 """
 
 import json
+import os
 import re
 import signal
 import socket
@@ -169,20 +170,48 @@ def test_a_sample_while_the_peers_are_waited_for(before: int) -> None:
 @ensureDeferred
 async def test_workers_are_shown() -> None:
     """Which are up, and how often each was started again: on the page and as metrics."""
-    source = Source(processes=[WorkerState(1, 4711, 0, 5), WorkerState(2, None, 3, 0)])
+    source = Source(
+        processes=[
+            WorkerState(1, 4711, 0, 5, True),
+            WorkerState(2, None, 3, 0, False),
+            WorkerState(3, 4713, 1, 0, False),
+        ]
+    )
     status = ServerStatus(source)
     _, view = await told(status)
     assert view["tables"][-1]["caption"] == "Workers"
-    assert view["tables"][-1]["rows"] == [("1", "up", "4711", 0, 5), ("2", "down", None, 3, 0)]
+    assert view["tables"][-1]["rows"] == [
+        ("1", "up", "4711", 0, 5),
+        ("2", "down", None, 3, 0),
+        ("3", "starting", "4713", 1, 0),
+    ]
+    assert (view["state"], view["well"]) == ("serving", True)
     registry = CollectorRegistry()
     registry.register(status)
 
     def sample(name: str, worker: str) -> float | None:
         return registry.get_sample_value(f"echofactory_worker_{name}", {"worker": worker})
 
-    assert (sample("up", "1"), sample("up", "2")) == (1, 0)
+    assert [sample("up", worker) for worker in "123"] == [1, 0, 0]
     assert (sample("restarts_total", "1"), sample("restarts_total", "2")) == (0, 3)
     assert (sample("connections_open", "1"), sample("connections_open", "2")) == (5, 0)
+
+
+@ensureDeferred
+async def test_no_worker_is_up() -> None:
+    """That is told as long as none listens; a stop that drains is told rather."""
+    source = Source(
+        processes=[WorkerState(1, 4711, 0, 0, False), WorkerState(2, None, 3, 0, False)]
+    )
+    status = ServerStatus(source)
+    assert status.health == "no worker is up"
+    _, view = await told(status)
+    assert (view["state"], view["well"]) == ("no worker is up", False)
+    source.draining = True
+    assert status.health == "draining"
+    source.draining = False
+    source.processes[0] = WorkerState(1, 4711, 0, 0, True)
+    assert status.health == "ok"
 
 
 @pytest.mark.parametrize(
@@ -556,6 +585,22 @@ def test_a_drain_is_told_until_its_end() -> None:
         assert server.finish() == -signal.SIGTERM
     with pytest.raises(ConnectionRefusedError):
         get(port, "/healthz")
+
+
+def test_no_worker_serves() -> None:
+    """503 from when the last of them is gone until one listens again; not from the port."""
+    with withStatus("--workers", "2") as (server, _, port):
+        until(lambda: get(port, "/healthz").status == 200)
+        pids = [
+            worker["pid"]
+            for worker in json.loads(get(port, "/status.json").body)["facts"]["workers"]
+        ]
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: get(port, "/healthz").status == 503)
+        assert get(port, "/healthz").body == "no worker is up\n"
+        until(lambda: get(port, "/healthz").status == 200)
+        assert server.end() == -signal.SIGTERM
 
 
 def test_over_tls_and_a_unix_socket(certificates: Certificates, folder: Path) -> None:

@@ -202,6 +202,7 @@ def test_workers_and_names_that_peers_chose(page: Page) -> None:
         assert page.table("Workers") == [
             ["1", "up", "4711", "0", "1,234"],
             ["2", "down", "\N{EN DASH}", "3", "0"],
+            ["3", "starting", "4713", "1", "0"],
         ]
         assert page.tile("Accepted") == "12,345,678"
         assert page.tile("Received") == "3 TiB"
