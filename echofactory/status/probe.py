@@ -34,10 +34,10 @@ _MS_NS = 1e6
 
 
 def _histogram(name: str, text: str, latency: Latency) -> HistogramMetricFamily:
-    counts = latency.within(*(int(bound * 1e9) for bound in BUCKETS_S))
+    counts, count, sumNs = latency.buckets(*(int(bound * 1e9) for bound in BUCKETS_S))
     buckets = [(f"{bound:g}", count) for bound, count in zip(BUCKETS_S, counts, strict=True)]
-    buckets.append(("+Inf", latency.count))
-    return HistogramMetricFamily(name, text, buckets, latency.sumNs / 1e9)
+    buckets.append(("+Inf", count))
+    return HistogramMetricFamily(name, text, buckets, sumNs / 1e9)
 
 
 class ProbeStatus:
