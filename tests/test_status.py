@@ -502,6 +502,7 @@ def test_every_path() -> None:
             "/metrics": "text/plain; version=0.0.4; charset=utf-8",
             "/healthz": "text/plain; charset=utf-8",
             "/status.json": "application/json",
+            "/view.json": "application/json",
             "/status.json?x=1": "application/json",
         }.items():
             reply = get(port, path)
@@ -520,6 +521,8 @@ def test_every_path() -> None:
         page = get(port, "/").body
         assert not re.search(r"style=|onclick|<style|<script>|https?:", page)
         assert get(port, "/healthz").body == "ok\n"
+        view = json.loads(get(port, "/view.json").body)
+        assert view.keys() == json.loads(get(port, "/status.json").body)["view"].keys()
         for path in ("/nothing-<b>", "/../pyproject.toml", "//", "/status.css/", "/status.py"):
             reply = get(port, path)
             assert (reply.status, reply.body) == (404, "not here\n")

@@ -1,5 +1,5 @@
 """
-What the page draws, and who tells it: the shape of C{/status.json}.
+What the page draws, and who tells it: the shape of C{/view.json}.
 """
 
 from collections.abc import Iterable, Sequence
