@@ -47,8 +47,8 @@ class Page:
         """Look, again and again, until C{reached} returns a true value."""
         WebDriverWait(self.browser, limit, poll_frequency=0.02).until(lambda _: reached())
 
-    def script(self, code: str) -> Any:
-        return self.browser.execute_script(code)
+    def script(self, code: str, *arguments: object) -> Any:
+        return self.browser.execute_script(code, *arguments)
 
     def text(self, selector: str) -> str:
         """Return what a reader sees of the first such element, in one line."""
@@ -244,6 +244,34 @@ def test_another_program_on_the_port(page: Page) -> None:
         finally:
             proxy.shutdown()
             serving.join()
+
+
+def test_figures_that_are_small(page: Page) -> None:
+    """Three digits of what is below 1; at the lines of a chart, what tells them apart."""
+    with strange() as port:
+        page.open(port)
+        shown = page.script(
+            "return [0.0431, 0.5, 0.04, 0, 1.04, 12.34, 999.9].map(n => text(n, 'ms'))"
+        )
+        assert [each.replace("\N{NO-BREAK SPACE}", " ") for each in shown] == [
+            "0.0431 ms", "0.5 ms", "0.04 ms", "0 ms", "1 ms", "12.3 ms", "1,000 ms",
+        ]  # fmt: skip
+        for highest, unit, expected in (
+            (0.04, "ms", "0.00 ms,0.01 ms,0.02 ms,0.03 ms,0.04 ms"),
+            (0.0007, "ms", "0.0000 ms,0.0002 ms,0.0004 ms,0.0006 ms,0.0008 ms"),
+            (3.5, "/s", "0/s,1/s,2/s,3/s,4/s"),
+            (1.5, "", "0.0,0.5,1.0,1.5"),
+            (2048, "B/s", "0 B/s,1 KiB/s,2 KiB/s"),
+        ):
+            labels = page.script(
+                "let figure = document.querySelector('figure');"
+                " drawChart(figure, {unit: arguments[1], points: [[0, arguments[0]]]});"
+                " return [...figure.querySelectorAll('text')].map(t => t.textContent)",
+                highest,
+                unit,
+            )
+            found = ",".join(labels[:-2]).replace("\N{NO-BREAK SPACE}", " ")
+            assert found == expected
 
 
 def test_it_says_that_the_server_drains(page: Page) -> None:

@@ -21,6 +21,7 @@ let drawn = null;
 // Numbers, with units.
 
 function withSeparators(number) {
+  if (Math.abs(number) < 1) return number.toLocaleString("en", {maximumSignificantDigits: 3});
   const digits = Number.isInteger(number) || Math.abs(number) >= 100 ? 0 : 1;
   return number.toLocaleString("en", {maximumFractionDigits: digits});
 }
@@ -58,9 +59,12 @@ function parts(value, unit) {
   return [withSeparators(value), unit];
 }
 
+function joined(number, unit) {
+  return unit ? number + (unit.startsWith("/") ? "" : SPACE) + unit : number;
+}
+
 function text(value, unit) {
-  const [number, its] = parts(value, unit);
-  return its ? number + (its.startsWith("/") ? "" : SPACE) + its : number;
+  return joined(...parts(value, unit));
 }
 
 // Elements, kept from one second to the next: what is selected stays selected.
@@ -120,6 +124,15 @@ function scale(highest, unit, whole) {
   return lines;
 }
 
+// Returns what stands at the lines of a chart: numbers with as many decimals as tell
+// them apart.
+function labelled(lines, unit) {
+  if (unit.startsWith("B")) return lines.map((value) => text(value, unit));
+  const digits = Math.max(0, -Math.floor(Math.log10(lines[1]) + 1e-9));
+  const decimals = {minimumFractionDigits: digits, maximumFractionDigits: digits};
+  return lines.map((value) => joined(value.toLocaleString("en", decimals), unit));
+}
+
 function makeChart() {
   const level = make("p");
   level.className = "level";
@@ -141,7 +154,7 @@ function drawChart(figure, {title, unit, points}) {
     : `${title}: nothing yet`);
 
   const lines = scale(highest, unit, values.every(Number.isInteger));
-  const labels = lines.map((value) => text(value, unit));
+  const labels = labelled(lines, unit);
   const width = figure.clientWidth;
   const left = 8 + 7 * Math.max(...labels.map((label) => label.length));
   const [top, bottom, right] = [8, CHART_HEIGHT - 20, width - 1];
