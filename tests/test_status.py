@@ -134,6 +134,16 @@ async def test_facts_and_view() -> None:
     assert (view["state"], view["well"]) == ("serving", True)
 
 
+def test_the_history_is_of_five_minutes() -> None:
+    """Of a process that was stopped for half an hour, too."""
+    history = History()
+    for second in (*range(100), *range(2000, 2010)):
+        history.record(float(second), {"open": second}, {})
+    assert history.points("open") == [(second - 2009.0, second) for second in range(2000, 2010)]
+    history.record(2300.0, {"open": 1}, {})
+    assert history.points("open")[0] == (-300.0, 2000)
+
+
 @pytest.mark.parametrize("before", [1, 300])
 def test_a_sample_while_the_peers_are_waited_for(before: int) -> None:
     """What is told is of one moment, whether the history has room for it or not."""
