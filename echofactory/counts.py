@@ -93,12 +93,14 @@ class WorkerState(NamedTuple):
     @ivar pid: C{None} while it is not running.
     @ivar restarts: how often it was started again.
     @ivar open: its connections.
+    @ivar listening: whether it serves; one that is starting does not yet.
     """
 
     number: int
     pid: int | None
     restarts: int
     open: int
+    listening: bool
 
 
 class CountsSource(Protocol):

@@ -2,6 +2,7 @@
 The echo itself (RFC 862).
 """
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -62,23 +63,26 @@ class Echo(Protocol):
 
     @ivar chunks: pieces received.
     @ivar bytesIn: bytes received.
+    @ivar host: the peer's, for the factory to keep.
     @ivar ended: whether the peer has ended its stream.
     @ivar cut: why this side has aborted the connection; empty: it has not.
     """
 
     # Apart from the instance's dictionary, of which five attributes share the keys: a
     # sixth would give each connection a dictionary of its own.
-    __slots__ = ("bytesIn", "chunks")
+    __slots__ = ("bytesIn", "chunks", "host")
 
     factory: "EchoFactory"
     transport: IEchoTransport
     chunks: int
     bytesIn: int
+    host: str | None
     ended = False
     cut = ""
 
     def connectionMade(self) -> None:
         self.chunks = self.bytesIn = 0
+        self.host = None
         self.transport.registerProducer(self, True)
         self.factory.connectionOpened(self)
 
@@ -87,10 +91,8 @@ class Echo(Protocol):
         self.bytesIn += len(data)
         self.transport.write(data)
 
-    @property
-    def bytesOut(self) -> int:
-        """Handed to the transport: all that came in, at once."""
-        return self.bytesIn
+    # All that came in, at once. Each connection is asked every second: not in Python.
+    bytesOut = property(attrgetter("bytesIn"), doc="Bytes handed to the transport.")
 
     def pauseProducing(self) -> None:
         # A peer that does not read is not read from.

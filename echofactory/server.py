@@ -3,8 +3,9 @@ The server's factory: which connections are open, which are refused, and the
 counts of both.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass
+from heapq import nlargest
 from typing import cast
 
 from twisted.internet.defer import Deferred
@@ -16,7 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from echofactory.counts import REFUSALS, Counts, PeerCounts
-from echofactory.echo import Echo, turnOffNagle
+from echofactory.echo import Echo, lowestTransport, turnOffNagle
 from echofactory.hosts import hostOf
 from echofactory.idle import LOOKS, IdleSweep
 from echofactory.trace import Trace, addressText, dataText
@@ -67,6 +68,15 @@ def _howLost(echo: Echo, reason: Failure) -> str:
     # ended its stream and was sent everything, nothing is lost.
     queue: bytes | None = getattr(echo.transport, "dataBuffer", None)
     return "done" if echo.ended and queue == b"" else "lost"
+
+
+def _hostNow(echo: Echo) -> str:
+    """Return the peer's host; it is kept, once it is sure to be the last word."""
+    host: str = getattr(echo.transport.getPeer(), "host", "")
+    # Behind haproxy: it is the proxy's until the header has come, and bytes come after.
+    if echo.bytesIn or lowestTransport(echo.transport) is echo.transport:
+        echo.host = host
+    return host
 
 
 class Refusal(Protocol):
@@ -241,28 +251,31 @@ class EchoFactory(ServerFactory):
 
     def counts(self) -> Counts:
         """Return the counts as they are now."""
+        # Once over all of them: there may be many, and none is served meanwhile.
+        chunks, bytesIn, bytesOut = self._chunks, self._bytesIn, self._bytesOut
+        for echo in self.connections:
+            chunks += echo.chunks
+            bytesIn += echo.bytesIn
+            bytesOut += echo.bytesOut
         return Counts(
             accepted=self._accepted,
             open=len(self.connections),
             refused=dict(self._refused),
             lost=dict(self._lost),
-            chunks=self._chunks + sum(echo.chunks for echo in self.connections),
-            bytesIn=self._bytesIn + sum(echo.bytesIn for echo in self.connections),
-            bytesOut=self._bytesOut + sum(echo.bytesOut for echo in self.connections),
+            chunks=chunks,
+            bytesIn=bytesIn,
+            bytesOut=bytesOut,
         )
 
     def peers(self, most: int) -> list[PeerCounts]:
         """Return the busiest of the hosts that are connected, by bytes received."""
-        connections: Counter[str] = Counter()
-        received: Counter[str] = Counter()
+        found: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
         for echo in self.connections:
-            host = getattr(echo.transport.getPeer(), "host", "")
-            connections[host] += 1
-            received[host] += echo.bytesIn
-        return [
-            PeerCounts(host, connections[host], size)
-            for host, size in received.most_common(most)
-        ]
+            counted = found[echo.host if echo.host is not None else _hostNow(echo)]
+            counted[0] += 1
+            counted[1] += echo.bytesIn
+        busiest = nlargest(most, found.items(), key=lambda item: item[1][1])
+        return [PeerCounts(host, open_, size) for host, (open_, size) in busiest]
 
     def whenClosed(self, connections: set[Echo]) -> Deferred[None]:
         """Return a L{Deferred} that fires when all of these are closed."""

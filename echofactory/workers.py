@@ -50,8 +50,9 @@ _STABLE = 10.0
 _GRACE = 5.0
 """Seconds that a worker has beside the draining, before it is killed."""
 
-_ANSWER_WITHIN = 0.5
-"""Seconds for a worker to say who its peers are."""
+_ANSWER_WITHIN = 0.15
+"""Seconds for a worker to say who its peers are: the page, which asks for them, takes a
+server that is much slower for gone."""
 
 _backoff = backoffPolicy(initialDelay=0.2, maxDelay=30.0, factor=2.0, jitter=lambda: 0.0)
 
@@ -138,7 +139,8 @@ class _Worker(ProcessProtocol):
     def state(self) -> WorkerState:
         """How it is."""
         pid = self._pid if self._process is not None else None
-        return WorkerState(self.number, pid, self.restarts, self._now.open)
+        listening = self.listening and pid is not None
+        return WorkerState(self.number, pid, self.restarts, self._now.open, listening)
 
     @property
     def counts(self) -> Counts:

@@ -1,9 +1,10 @@
 """
-Serves the status of a server that is not there: with workers, one of them down, and a
-peer whose name is HTML. Prints the port.
+Serves the status of a server that is not there: with workers, one of them down and one
+that is starting, a peer whose name is HTML, and five minutes of history. Prints the port.
 """
 
 from collections.abc import Sequence
+from itertools import count
 
 from twisted.internet.address import IPv4Address
 
@@ -25,7 +26,11 @@ class Strange:
         return [PeerCounts(NAME, 1, 5 << 20), PeerCounts(long, 1, 99), PeerCounts("", 1, 0)]
 
     def workers(self) -> Sequence[WorkerState]:
-        return [WorkerState(1, 4711, 0, 1234), WorkerState(2, None, 3, 0)]
+        return [
+            WorkerState(1, 4711, 0, 1234, True),
+            WorkerState(2, None, 3, 0, False),
+            WorkerState(3, 4713, 1, 0, False),
+        ]
 
 
 def main() -> None:
@@ -33,7 +38,11 @@ def main() -> None:
 
     from echofactory.status import ServerStatus, StatusService
 
-    service = StatusService(reactor, "tcp:0:interface=127.0.0.1", ServerStatus(Strange()))
+    # A clock by which a second passes from one look to the next.
+    status = ServerStatus(Strange(), clock=count().__next__)
+    for _ in range(301):
+        status.sample()
+    service = StatusService(reactor, "tcp:0:interface=127.0.0.1", status)
     service.startService()
     assert isinstance(service.address, IPv4Address)
     print("listening on", service.address.port, flush=True)

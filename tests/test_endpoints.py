@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from peers import Certificates, portOf, serving
+from peers import Certificates, Connect, eventually, portOf, serving
 from programs import TWISTD, client, multiecho, running
 from pytest_twisted import ensureDeferred
 
 from echofactory import EchoFactory, Trace, Workload, probe
+from echofactory.counts import PeerCounts
 
 V1 = b"PROXY TCP4 192.0.2.1 192.0.2.2 4711 7\r\n"
 V2 = (
@@ -54,6 +55,21 @@ def test_haproxy(header: bytes, split: int) -> None:
         # The address that the proxy told, once it has told it.
         program.waitFor(r"echoing b.* to \('192\.0\.2\.1', 4711\)")
         program.waitFor(r"closing connection to \('192\.0\.2\.1', 4711\)")
+
+
+@ensureDeferred
+async def test_the_peers_behind_haproxy(reactor: Any, connect: Connect) -> None:
+    """They are the proxy until it has told of another, whenever that is looked at."""
+    async with serving(reactor, "haproxy:tcp:0:interface=127.0.0.1") as service:
+        peer = await connect(f"tcp:127.0.0.1:{portOf(service.addresses[0])}")
+        await eventually(reactor, lambda: service.factory.connections)
+        assert service.factory.peers(10) == [PeerCounts("127.0.0.1", 1, 0)]
+        peer.transport.write(V1)
+        await eventually(reactor, lambda: service.factory.peers(10)[0].host == "192.0.2.1")
+        peer.transport.write(b"abc")
+        await peer.until(reactor, lambda: len(peer.received) == 3)
+        for _ in range(2):
+            assert service.factory.peers(10) == [PeerCounts("192.0.2.1", 1, 3)]
 
 
 def test_haproxy_without_a_header() -> None:

@@ -4,7 +4,9 @@ What is kept of a latency, against the library's own recording.
 
 import base64
 import zlib
+from collections.abc import Callable
 from contextlib import suppress
+from time import perf_counter
 
 import pytest
 from hdrh.histogram import HdrHistogram
@@ -60,6 +62,44 @@ def test_mean_and_deviation_are_the_librarys() -> None:
     written, theirs = of(readings).asJSON(), library(readings)
     assert written["mean"] == pytest.approx(theirs.get_mean_value(), rel=0.0001)
     assert written["stddev"] == pytest.approx(theirs.get_stddev(), rel=0.0001)
+
+
+@settings(deadline=None)
+@given(READINGS, READINGS, st.lists(st.integers(0, 2 * HIGHEST_NS), max_size=5))
+def test_buckets(some: list[int], others: list[int], bounds: list[int]) -> None:
+    """How many are within each bound, to the width of a step; of older ones and new."""
+    latency = of(some)
+    latency.rotate()
+    latency.add(of(others))
+    whole = library(some + others)
+    within, count, sumNs = latency.buckets(*bounds)
+    assert count == latency.count == len(some + others)
+    for bound, found in zip(bounds, within, strict=True):
+        upTo = whole._counts_index_for(min(bound, HIGHEST_NS))
+        assert found == sum(whole.counts[: upTo + 1])
+    if count:
+        assert sumNs / count == pytest.approx(whole.get_mean_value(), rel=0.001, abs=512)
+
+
+def test_a_look_is_short() -> None:
+    """It holds up what is measured: of the many steps, only those with readings count."""
+    latency = of([n * 1_000 for n in range(100, 1100, 20)])
+    walk = timed(lambda: [step for step, n in enumerate(latency._recent) if n])
+    assert timed(lambda: latency.percentiles(50.0, 99.0)) < walk
+    assert timed(latency.asJSON) < walk
+    assert timed(lambda: latency.buckets(1_000_000, 10_000_000)) < walk
+    assert timed(latency.rotate) < walk
+
+
+def timed(call: Callable[[], object]) -> float:
+    """Return how long it takes, undisturbed."""
+
+    def once() -> float:
+        began = perf_counter()
+        call()
+        return perf_counter() - began
+
+    return min(once() for _ in range(20))
 
 
 @settings(deadline=None, max_examples=20)

@@ -6,13 +6,14 @@ import json
 import re
 import signal
 import time
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from peers import eventually, portOf, serving
 from programs import TWISTD, multiecho, running
+from prometheus_client.registry import Collector, CollectorRegistry
 from pytest_twisted import ensureDeferred
 from test_service import LOOPBACK, openDescriptors
 from test_status import get, metrics, until
@@ -27,6 +28,7 @@ from echofactory import EchoFactory, EchoService, FailureKind, ProbeService
 from echofactory.client.factory import Patience
 from echofactory.client.keeper import Keeper
 from echofactory.listening import EndpointError
+from echofactory.status import ProbeStatus
 
 CLIENT = (*TWISTD, "multiecho-client")
 
@@ -225,17 +227,15 @@ def test_its_status() -> None:
         until(lambda: probeMetrics(port)['messages_total{outcome="verified"}'] > 30)
         found = probeMetrics(port)
         assert found["connections_up"] == found["connections_wanted"] == 3
-        assert (
-            found['round_trip_seconds_bucket{le="+Inf"}'] == found["round_trip_seconds_count"]
-        )
-        assert found['round_trip_seconds_bucket{le="10"}'] > 30
-        assert 0 < found["round_trip_seconds_sum"] / found["round_trip_seconds_count"] < 1
+        assert found['response_seconds_bucket{le="+Inf"}'] == found["response_seconds_count"]
+        assert found['response_seconds_bucket{le="10"}'] > 30
+        assert 0 < found["response_seconds_sum"] / found["response_seconds_count"] < 1
         assert found['failures_total{kind="refused"}'] == 0
         assert get(port, "/healthz").status == 200
         until(lambda: len(json.loads(get(port, "/status.json").body)["facts"]["history"]["up"]))
         told = json.loads(get(port, "/status.json").body)
         assert told["facts"]["target"] == f"tcp:127.0.0.1:{echo}"
-        assert told["facts"]["round_trip_ns"]["p50"] > 0
+        assert told["facts"]["response_ns"]["p50"] > 0
         assert told["view"]["state"] == "all up"
         server.end()
         until(lambda: get(port, "/healthz").status == 503)
@@ -246,6 +246,32 @@ def test_its_status() -> None:
         (failures, _) = told["view"]["tables"]
         assert "connection" in failures["rows"][0][2]
         assert monitor.end() == -15
+
+
+@ensureDeferred
+async def test_one_latency_is_shown(reactor: Any) -> None:
+    """In chart, tiles, table and metrics: from when a message was due, not sent."""
+    probing = ProbeService(reactor, "tcp:127.0.0.1:7")
+    status = ProbeStatus(probing, "there", clock=count().__next__)
+    status.begin()
+    probing.results.response.record(40_000_000)
+    probing.results.service.record(1_000_000)
+    probing.results.recent = probing.results.response.rotate()
+    status.sample()
+    facts = await status.facts()
+    view = status.view(facts)
+    assert facts["response_ns"]["p50"] == pytest.approx(40e6, rel=0.001)
+    assert facts["history"]["p50"] == [pytest.approx(40, rel=0.001)]
+    (chart,) = (each for each in view["charts"] if each["unit"] == "ms")
+    assert chart["title"] == "Response time, p50 of each second"
+    (tile,) = (each for each in view["tiles"] if each["name"] == "Response, p50")
+    (row,) = (row for row in view["tables"][1]["rows"] if row[0] == "p50")
+    for value in (chart["points"][-1][1], tile["value"], row[1]):
+        assert value == pytest.approx(40, rel=0.001)
+    registry = CollectorRegistry()
+    registry.register(cast(Collector, status))
+    total = registry.get_sample_value("echofactory_probe_response_seconds_sum")
+    assert total == pytest.approx(0.04, rel=0.001)
 
 
 def test_wrong_bytes() -> None:

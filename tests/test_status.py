@@ -3,6 +3,7 @@ The status of a server: what it says, and how it answers.
 """
 
 import json
+import os
 import re
 import signal
 import socket
@@ -133,23 +134,94 @@ async def test_facts_and_view() -> None:
     assert (view["state"], view["well"]) == ("serving", True)
 
 
+def test_the_history_is_of_five_minutes() -> None:
+    """Of a process that was stopped for half an hour, too."""
+    history = History()
+    for second in (*range(100), *range(2000, 2010)):
+        history.record(float(second), {"open": second}, {})
+    assert history.points("open") == [(second - 2009.0, second) for second in range(2000, 2010)]
+    history.record(2300.0, {"open": 1}, {})
+    assert history.points("open")[0] == (-300.0, 2000)
+
+
+@pytest.mark.parametrize("before", [1, 300])
+def test_a_sample_while_the_peers_are_waited_for(before: int) -> None:
+    """What is told is of one moment, whether the history has room for it or not."""
+    waiting: Deferred[None] = Deferred()
+
+    class Slow(Source):
+        async def peers(self, most: int = 10) -> Sequence[PeerCounts]:
+            await waiting
+            return []
+
+    clock = Clock()
+    source = Slow()
+    status = ServerStatus(source, clock=clock.seconds)
+    status.begin()
+
+    def sample() -> None:
+        clock.advance(1)
+        source.now = Counts(open=source.now.open + 1, chunks=source.now.chunks + 7)
+        status.sample()
+
+    for _ in range(before):
+        sample()
+    found: list[tuple[dict[str, Any], View]] = []
+    Deferred.fromCoroutine(told(status)).addCallback(found.append)
+    sample()
+    waiting.callback(None)
+    ((facts, view),) = found
+    assert facts["counts"]["open"] == facts["history"]["open"][-1] == before + 1
+    lengths = {len(series) for series in facts["history"].values()}
+    assert lengths == {min(before + 1, 300)}
+    assert view["charts"][1]["points"][-1] == (0.0, 7)
+
+
 @ensureDeferred
 async def test_workers_are_shown() -> None:
     """Which are up, and how often each was started again: on the page and as metrics."""
-    source = Source(processes=[WorkerState(1, 4711, 0, 5), WorkerState(2, None, 3, 0)])
+    source = Source(
+        processes=[
+            WorkerState(1, 4711, 0, 5, True),
+            WorkerState(2, None, 3, 0, False),
+            WorkerState(3, 4713, 1, 0, False),
+        ]
+    )
     status = ServerStatus(source)
     _, view = await told(status)
     assert view["tables"][-1]["caption"] == "Workers"
-    assert view["tables"][-1]["rows"] == [("1", "up", "4711", 0, 5), ("2", "down", None, 3, 0)]
+    assert view["tables"][-1]["rows"] == [
+        ("1", "up", "4711", 0, 5),
+        ("2", "down", None, 3, 0),
+        ("3", "starting", "4713", 1, 0),
+    ]
+    assert (view["state"], view["well"]) == ("serving", True)
     registry = CollectorRegistry()
     registry.register(status)
 
     def sample(name: str, worker: str) -> float | None:
         return registry.get_sample_value(f"echofactory_worker_{name}", {"worker": worker})
 
-    assert (sample("up", "1"), sample("up", "2")) == (1, 0)
+    assert [sample("up", worker) for worker in "123"] == [1, 0, 0]
     assert (sample("restarts_total", "1"), sample("restarts_total", "2")) == (0, 3)
     assert (sample("connections_open", "1"), sample("connections_open", "2")) == (5, 0)
+
+
+@ensureDeferred
+async def test_no_worker_is_up() -> None:
+    """That is told as long as none listens; a stop that drains is told rather."""
+    source = Source(
+        processes=[WorkerState(1, 4711, 0, 0, False), WorkerState(2, None, 3, 0, False)]
+    )
+    status = ServerStatus(source)
+    assert status.health == "no worker is up"
+    _, view = await told(status)
+    assert (view["state"], view["well"]) == ("no worker is up", False)
+    source.draining = True
+    assert status.health == "draining"
+    source.draining = False
+    source.processes[0] = WorkerState(1, 4711, 0, 0, True)
+    assert status.health == "ok"
 
 
 @pytest.mark.parametrize(
@@ -440,6 +512,7 @@ def test_every_path() -> None:
             "/metrics": "text/plain; version=0.0.4; charset=utf-8",
             "/healthz": "text/plain; charset=utf-8",
             "/status.json": "application/json",
+            "/view.json": "application/json",
             "/status.json?x=1": "application/json",
         }.items():
             reply = get(port, path)
@@ -458,6 +531,8 @@ def test_every_path() -> None:
         page = get(port, "/").body
         assert not re.search(r"style=|onclick|<style|<script>|https?:", page)
         assert get(port, "/healthz").body == "ok\n"
+        view = json.loads(get(port, "/view.json").body)
+        assert view.keys() == json.loads(get(port, "/status.json").body)["view"].keys()
         for path in ("/nothing-<b>", "/../pyproject.toml", "//", "/status.css/", "/status.py"):
             reply = get(port, path)
             assert (reply.status, reply.body) == (404, "not here\n")
@@ -523,6 +598,22 @@ def test_a_drain_is_told_until_its_end() -> None:
         assert server.finish() == -signal.SIGTERM
     with pytest.raises(ConnectionRefusedError):
         get(port, "/healthz")
+
+
+def test_no_worker_serves() -> None:
+    """503 from when the last of them is gone until one listens again; not from the port."""
+    with withStatus("--workers", "2") as (server, _, port):
+        until(lambda: get(port, "/healthz").status == 200)
+        pids = [
+            worker["pid"]
+            for worker in json.loads(get(port, "/status.json").body)["facts"]["workers"]
+        ]
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        until(lambda: get(port, "/healthz").status == 503)
+        assert get(port, "/healthz").body == "no worker is up\n"
+        until(lambda: get(port, "/healthz").status == 200)
+        assert server.end() == -signal.SIGTERM
 
 
 def test_over_tls_and_a_unix_socket(certificates: Certificates, folder: Path) -> None:

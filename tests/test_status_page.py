@@ -10,8 +10,12 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 from programs import CLIENT, client, running, withStatus
@@ -43,8 +47,8 @@ class Page:
         """Look, again and again, until C{reached} returns a true value."""
         WebDriverWait(self.browser, limit, poll_frequency=0.02).until(lambda _: reached())
 
-    def script(self, code: str) -> Any:
-        return self.browser.execute_script(code)
+    def script(self, code: str, *arguments: object) -> Any:
+        return self.browser.execute_script(code, *arguments)
 
     def text(self, selector: str) -> str:
         """Return what a reader sees of the first such element, in one line."""
@@ -74,6 +78,19 @@ class Page:
     def complaints(self) -> list[str]:
         """Return what the browser has complained of since this was asked last."""
         return [each["message"] for each in self.browser.get_log("browser")]
+
+    def network(self, latencyMs: float, bytesPerS: float) -> None:
+        """Make the line slow; -1 is as fast as it is."""
+        self.browser.execute_cdp_cmd("Network.enable", {})
+        self.browser.execute_cdp_cmd(
+            "Network.emulateNetworkConditions",
+            {
+                "offline": False,
+                "latency": latencyMs,
+                "downloadThroughput": bytesPerS,
+                "uploadThroughput": -1,
+            },
+        )
 
     def emulate(self, command: str, **arguments: object) -> None:
         self.browser.execute_cdp_cmd(f"Emulation.{command}", arguments)
@@ -111,6 +128,15 @@ def page(browser: Chrome) -> Iterator[Page]:
     page.complaints()
     page.emulate("setEmulatedMedia", features=[])
     page.emulate("clearDeviceMetricsOverride")
+    page.network(0, -1)
+
+
+@contextmanager
+def strange() -> Iterator[int]:
+    """Serve the status of what is not there, on the port that this yields."""
+    program = Path(__file__).with_name("strange_status.py")
+    with running([sys.executable, str(program)]) as serving:
+        yield int(serving.waitFor(r"listening on (\d+)")[1])
 
 
 def test_it_shows_a_load(page: Page) -> None:
@@ -142,7 +168,7 @@ def test_it_shows_a_load(page: Page) -> None:
 
 
 def test_it_says_when_the_server_is_gone_and_when_it_is_back(page: Page) -> None:
-    """Killed: within two seconds. Stopped by a signal, it is as silent; and both recover."""
+    """Within two seconds, killed or stopped by a signal; and both recover."""
     with withStatus() as (server, _, port):
         page.open(port)
         assert not page.gone()
@@ -157,9 +183,95 @@ def test_it_says_when_the_server_is_gone_and_when_it_is_back(page: Page) -> None
         page.until(lambda: not page.gone())
         assert page.text("#state") == "serving"
         server.process.send_signal(signal.SIGSTOP)
+        stopped = time.monotonic()
         page.until(page.gone)
+        assert time.monotonic() - stopped < 2
         server.process.send_signal(signal.SIGCONT)
         page.until(lambda: not page.gone())
+
+
+def test_a_slow_line_is_no_lost_server(page: Page) -> None:
+    """What takes its time to come is shown when it is there, not as gone before."""
+    with strange() as port:
+        page.open(port)
+        page.network(300, 20_000)
+        page.script(
+            "window.seen = []; new MutationObserver(() => seen.push("
+            "document.getElementById('state').innerText)).observe("
+            "document.getElementById('state'), {childList: true, attributes: true})"
+        )
+        before = seconds(page.tile("Up for"))
+        page.until(lambda: page.gone() or seconds(page.tile("Up for")) >= before + 8)
+        assert "no answer" not in page.script("return seen")
+
+
+def seconds(duration: str) -> int:
+    """Return what the page says of a time under an hour."""
+    minutes, rest = re.fullmatch(r"(?:(\d+) min ?)?(?:(\d+) s)?", duration).groups("0")  # type: ignore[union-attr]
+    return 60 * int(minutes) + int(rest)
+
+
+def test_another_program_on_the_port(page: Page) -> None:
+    """Or a proxy, that answers with something else: no news of the server."""
+    other: list[bytes] = []
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            with urlopen(f"http://127.0.0.1:{behind}{self.path}", timeout=LIMIT) as answer:
+                body, kind = answer.read(), answer.headers["Content-Type"]
+            if other and self.path.endswith(".json"):
+                body, kind = other[0], "application/json"
+            self.send_response(200)
+            self.send_header("Content-Type", kind)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    with strange() as behind, ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as proxy:
+        serving = Thread(target=proxy.serve_forever, args=(0.05,))
+        serving.start()
+        try:
+            page.open(proxy.server_address[1])
+            for body in (b'{"status": "UP"}', b'{"tiles": [{}]}', b"[]", b"null", b"<html>"):
+                page.until(lambda: page.text("#state") == "serving")
+                other[:] = [body]
+                page.until(page.gone)
+                assert page.text("#state") == "no answer"
+                other.clear()
+            page.until(lambda: not page.gone())
+        finally:
+            proxy.shutdown()
+            serving.join()
+
+
+def test_figures_that_are_small(page: Page) -> None:
+    """Three digits of what is below 1; at the lines of a chart, what tells them apart."""
+    with strange() as port:
+        page.open(port)
+        shown = page.script(
+            "return [0.0431, 0.5, 0.04, 0, 1.04, 12.34, 999.9].map(n => text(n, 'ms'))"
+        )
+        assert [each.replace("\N{NO-BREAK SPACE}", " ") for each in shown] == [
+            "0.0431 ms", "0.5 ms", "0.04 ms", "0 ms", "1 ms", "12.3 ms", "1,000 ms",
+        ]  # fmt: skip
+        for highest, unit, expected in (
+            (0.04, "ms", "0.00 ms,0.01 ms,0.02 ms,0.03 ms,0.04 ms"),
+            (0.0007, "ms", "0.0000 ms,0.0002 ms,0.0004 ms,0.0006 ms,0.0008 ms"),
+            (3.5, "/s", "0/s,1/s,2/s,3/s,4/s"),
+            (1.5, "", "0.0,0.5,1.0,1.5"),
+            (2048, "B/s", "0 B/s,1 KiB/s,2 KiB/s"),
+        ):
+            labels = page.script(
+                "let figure = document.querySelector('figure');"
+                " drawChart(figure, {unit: arguments[1], points: [[0, arguments[0]]]});"
+                " return [...figure.querySelectorAll('text')].map(t => t.textContent)",
+                highest,
+                unit,
+            )
+            found = ",".join(labels[:-2]).replace("\N{NO-BREAK SPACE}", " ")
+            assert found == expected
 
 
 def test_it_says_that_the_server_drains(page: Page) -> None:
@@ -195,13 +307,13 @@ def test_a_worker_that_is_killed_and_comes_back(page: Page) -> None:
 
 def test_workers_and_names_that_peers_chose(page: Page) -> None:
     """What a peer is called is text; what is new to the page is shown all the same."""
-    program = Path(__file__).with_name("strange_status.py")
-    with running([sys.executable, str(program)]) as serving:
-        page.open(int(serving.waitFor(r"listening on (\d+)")[1]))
+    with strange() as port:
+        page.open(port)
         page.until(lambda: page.table("Workers"))
         assert page.table("Workers") == [
             ["1", "up", "4711", "0", "1,234"],
             ["2", "down", "\N{EN DASH}", "3", "0"],
+            ["3", "starting", "4713", "1", "0"],
         ]
         assert page.tile("Accepted") == "12,345,678"
         assert page.tile("Received") == "3 TiB"

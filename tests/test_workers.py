@@ -495,6 +495,30 @@ def test_what_a_worker_says_amiss() -> None:
     worker.processEnded(Failure(ProcessDone(0)))
 
 
+def test_a_worker_is_up_once_it_says_so() -> None:
+    """Not as soon as it is a process, and not when it is none any more."""
+    reactor = _Processes()
+    service = Workers(
+        cast(IWorkersReactor, reactor), ["tcp:0:interface=127.0.0.1"], [], 2, drain=1.0
+    )
+
+    def listening() -> list[bool]:
+        return [worker.listening for worker in service.workers()]
+
+    assert listening() == [False, False]
+    service.startService()
+    assert listening() == [False, False]
+    one, other = reactor.started
+    one.childDataReceived(3, b'{"listening": true}\n')
+    other.childDataReceived(3, b'{"listening": true}\n')
+    assert listening() == [True, True]
+    one.processEnded(Failure(ProcessDone(0)))
+    assert listening() == [False, True]
+    service.stopService()
+    other.processEnded(Failure(ProcessDone(0)))
+    assert listening() == [False, False]
+
+
 def test_the_busiest_peers_of_all() -> None:
     """Their sums; a worker that does not answer in time has none."""
     reactor = _Processes()

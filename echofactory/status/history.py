@@ -22,12 +22,15 @@ class History:
     @ivar taken: how many samples there were, those that are no longer kept too.
     """
 
-    def __init__(self, most: int = 300) -> None:
+    def __init__(self, most: int = 300, longestS: float = 300.0) -> None:
         """
         @param most: samples that are kept.
+        @param longestS: how much older than the last one of them may be, in seconds:
+            samples may be missing, of a process that was stopped for some time.
         """
         self.taken = 0
         self._samples: deque[_Sample] = deque(maxlen=most)
+        self._longestS = longestS
         self._before: tuple[float, Figures] | None = None
 
     def begin(self, atS: float, totals: Figures) -> None:
@@ -57,6 +60,8 @@ class History:
             for name, total in totals.items()
         }
         self._samples.append(_Sample(atS, {**levels, **rates}))
+        while self._samples[0].atS < atS - self._longestS:
+            self._samples.popleft()
 
     def last(self, name: str) -> float | None:
         """Return a figure of the last sample; C{None} before there is one."""

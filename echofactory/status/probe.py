@@ -34,10 +34,10 @@ _MS_NS = 1e6
 
 
 def _histogram(name: str, text: str, latency: Latency) -> HistogramMetricFamily:
-    counts = latency.within(*(int(bound * 1e9) for bound in BUCKETS_S))
+    counts, count, sumNs = latency.buckets(*(int(bound * 1e9) for bound in BUCKETS_S))
     buckets = [(f"{bound:g}", count) for bound, count in zip(BUCKETS_S, counts, strict=True)]
-    buckets.append(("+Inf", latency.count))
-    return HistogramMetricFamily(name, text, buckets, latency.sumNs / 1e9)
+    buckets.append(("+Inf", count))
+    return HistogramMetricFamily(name, text, buckets, sumNs / 1e9)
 
 
 class ProbeStatus:
@@ -45,6 +45,9 @@ class ProbeStatus:
     The L{Status<echofactory.status.Status>} of a
     L{ProbeService<echofactory.monitor.ProbeService>}. It is well as long as one
     connection is up.
+
+    What it calls response time is counted from when a message was due, everywhere: a
+    stall of this process is not hidden either.
     """
 
     def __init__(
@@ -120,9 +123,9 @@ class ProbeStatus:
             outcomes,
         )
         yield _histogram(
-            "echofactory_probe_round_trip_seconds",
-            "From handing a message to the transport to having it back.",
-            results.service,
+            "echofactory_probe_response_seconds",
+            "From when a message was due to having it back.",
+            results.response,
         )
         yield _histogram(
             "echofactory_probe_connect_seconds",
@@ -158,7 +161,7 @@ class ProbeStatus:
             "latest": {
                 str(kind): example.asJSON() for kind, example in results.examples.items()
             },
-            "round_trip_ns": results.service.asJSON(),
+            "response_ns": results.response.asJSON(),
             "connect_ns": results.connect.asJSON(),
             "history": {
                 "t_s": [t for t, _ in history.points("up")],
@@ -172,7 +175,7 @@ class ProbeStatus:
     def view(self, facts: dict[str, Any]) -> View:
         """See L{Status<echofactory.status.Status>}."""
         up, wanted = facts["connections"]["up"], facts["connections"]["wanted"]
-        roundTrip, history = facts["round_trip_ns"], facts["history"]
+        response, history = facts["response_ns"], facts["history"]
         verified = facts["messages"]["verified"]
         failures: Table = {
             "caption": "Failures",
@@ -184,10 +187,10 @@ class ProbeStatus:
             "empty": "No connection has failed.",
         }
         ladder: Table = {
-            "caption": "Round trips",
+            "caption": "Response times",
             "columns": columns(("share", ""), ("within", "ms")),
             "rows": [
-                (field.replace("_", "."), _ms(roundTrip[field]))
+                (field.replace("_", "."), _ms(response[field]))
                 for field in ("min", *PERCENTILES, "max")
             ],
             "empty": "",
@@ -200,13 +203,13 @@ class ProbeStatus:
                 {"name": "Connections up", "value": up, "unit": f"of {wanted}"},
                 {"name": "Messages verified", "value": verified, "unit": ""},
                 {"name": "Failures", "value": sum(facts["failures"].values()), "unit": ""},
-                {"name": "Round trip, p50", "value": _ms(roundTrip["p50"]), "unit": "ms"},
-                {"name": "Round trip, p99", "value": _ms(roundTrip["p99"]), "unit": "ms"},
+                {"name": "Response, p50", "value": _ms(response["p50"]), "unit": "ms"},
+                {"name": "Response, p99", "value": _ms(response["p99"]), "unit": "ms"},
                 {"name": "Up for", "value": facts["uptime_s"], "unit": "s"},
             ],
             "charts": [
                 chart("Connections up", "", history, "up"),
-                chart("Round trip, p50 of each second", "ms", history, "p50"),
+                chart("Response time, p50 of each second", "ms", history, "p50"),
                 chart("Failures", "/s", history, "failures"),
             ],
             "tables": [failures, ladder],

@@ -83,7 +83,7 @@ def countsMetrics(counts: Counts) -> Iterable[Metric]:
 def workersMetrics(workers: Sequence[WorkerState]) -> Iterable[Metric]:
     """Return the metrics of several processes."""
     up = GaugeMetricFamily(
-        "echofactory_worker_up", "Whether the worker process runs.", labels=["worker"]
+        "echofactory_worker_up", "Whether the worker process serves.", labels=["worker"]
     )
     restarts = CounterMetricFamily(
         "echofactory_worker_restarts",
@@ -97,7 +97,7 @@ def workersMetrics(workers: Sequence[WorkerState]) -> Iterable[Metric]:
     )
     for worker in workers:
         number = [str(worker.number)]
-        up.add_metric(number, worker.pid is not None)
+        up.add_metric(number, worker.listening)
         restarts.add_metric(number, worker.restarts)
         open_.add_metric(number, worker.open)
     return (up, restarts, open_)
@@ -128,7 +128,12 @@ class ServerStatus:
     @property
     def health(self) -> str:
         """See L{Status<echofactory.status.Status>}."""
-        return "draining" if self._source.draining else "ok"
+        if self._source.draining:
+            return "draining"
+        workers = self._source.workers()
+        if workers and not any(worker.listening for worker in workers):
+            return "no worker is up"
+        return "ok"
 
     def begin(self) -> None:
         """See L{Status<echofactory.status.Status>}."""
@@ -166,6 +171,9 @@ class ServerStatus:
 
     async def facts(self) -> dict[str, Any]:
         """See L{Status<echofactory.status.Status>}."""
+        # First: a sample may be taken while they are waited for, and all the rest is
+        # to be of one moment.
+        peers = await self._source.peers()
         counts = asdict(self._counts)
         counts["bytes_in"] = counts.pop("bytesIn")
         counts["bytes_out"] = counts.pop("bytesOut")
@@ -179,10 +187,11 @@ class ServerStatus:
             "started": self._started.isoformat(timespec="milliseconds"),
             "uptime_s": round(self._clock() - self._beganS, 1),
             "draining": self._source.draining,
+            "health": self.health,
             "counts": counts,
             "peers": [
                 {"host": peer.host, "open": peer.open, "bytes_in": peer.bytesIn}
-                for peer in await self._source.peers()
+                for peer in peers
             ],
             "workers": [worker._asdict() for worker in self._source.workers()],
             "history": {
@@ -215,8 +224,8 @@ class ServerStatus:
             tables.append(_workersTable(facts["workers"]))
         return {
             "title": self._title,
-            "state": "draining" if facts["draining"] else "serving",
-            "well": not facts["draining"],
+            "state": "serving" if facts["health"] == "ok" else facts["health"],
+            "well": facts["health"] == "ok",
             "tiles": [
                 {"name": "Open now", "value": counts["open"], "unit": ""},
                 {"name": "Accepted", "value": counts["accepted"], "unit": ""},
@@ -267,6 +276,12 @@ def _datagramsTable(counts: Mapping[str, Any]) -> Table:
     }
 
 
+def _workerState(worker: Mapping[str, Any]) -> str:
+    if worker["listening"]:
+        return "up"
+    return "down" if worker["pid"] is None else "starting"
+
+
 def _workersTable(workers: Sequence[dict[str, Any]]) -> Table:
     names = ("worker", "state", "process", "restarts", "open")
     return {
@@ -275,7 +290,7 @@ def _workersTable(workers: Sequence[dict[str, Any]]) -> Table:
         "rows": [
             (
                 f"{worker['number']}",
-                "down" if worker["pid"] is None else "up",
+                _workerState(worker),
                 None if worker["pid"] is None else f"{worker['pid']}",
                 worker["restarts"],
                 worker["open"],

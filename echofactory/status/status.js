@@ -1,9 +1,11 @@
-// Asks for status.json once a second, and draws the view that it holds.
+// Asks for the view once a second, and draws it.
 "use strict";
 
 // With both, what no longer answers is shown as gone within two seconds.
 const PERIOD_MS = 1000;
-const PATIENCE_MS = 800;
+const PATIENCE_MS = 700;
+// What has begun to answer is there, however slow the line: its system sends the rest.
+const LINE_PATIENCE_MS = 5000;
 
 const HISTORY_S = 300;
 const CHART_HEIGHT = 150;
@@ -19,6 +21,7 @@ let drawn = null;
 // Numbers, with units.
 
 function withSeparators(number) {
+  if (Math.abs(number) < 1) return number.toLocaleString("en", {maximumSignificantDigits: 3});
   const digits = Number.isInteger(number) || Math.abs(number) >= 100 ? 0 : 1;
   return number.toLocaleString("en", {maximumFractionDigits: digits});
 }
@@ -56,9 +59,12 @@ function parts(value, unit) {
   return [withSeparators(value), unit];
 }
 
+function joined(number, unit) {
+  return unit ? number + (unit.startsWith("/") ? "" : SPACE) + unit : number;
+}
+
 function text(value, unit) {
-  const [number, its] = parts(value, unit);
-  return its ? number + (its.startsWith("/") ? "" : SPACE) + its : number;
+  return joined(...parts(value, unit));
 }
 
 // Elements, kept from one second to the next: what is selected stays selected.
@@ -118,6 +124,15 @@ function scale(highest, unit, whole) {
   return lines;
 }
 
+// Returns what stands at the lines of a chart: numbers with as many decimals as tell
+// them apart.
+function labelled(lines, unit) {
+  if (unit.startsWith("B")) return lines.map((value) => text(value, unit));
+  const digits = Math.max(0, -Math.floor(Math.log10(lines[1]) + 1e-9));
+  const decimals = {minimumFractionDigits: digits, maximumFractionDigits: digits};
+  return lines.map((value) => joined(value.toLocaleString("en", decimals), unit));
+}
+
 function makeChart() {
   const level = make("p");
   level.className = "level";
@@ -139,7 +154,7 @@ function drawChart(figure, {title, unit, points}) {
     : `${title}: nothing yet`);
 
   const lines = scale(highest, unit, values.every(Number.isInteger));
-  const labels = lines.map((value) => text(value, unit));
+  const labels = labelled(lines, unit);
   const width = figure.clientWidth;
   const left = 8 + 7 * Math.max(...labels.map((label) => label.length));
   const [top, bottom, right] = [8, CHART_HEIGHT - 20, width - 1];
@@ -208,7 +223,6 @@ function drawTable(table, {caption, columns, rows, empty}) {
 }
 
 function draw(view) {
-  drawn = view;
   say(byId("title"), view.title);
   drawTiles(view.tiles);
   fit(byId("charts"), view.charts.length, makeChart)
@@ -217,6 +231,7 @@ function draw(view) {
     make("table", make("caption"), make("thead", make("tr")), make("tbody")))
     .forEach((table, index) => drawTable(table, view.tables[index]));
   say(byId("footer"), view.footer);
+  drawn = view;
 }
 
 // Whether it is there.
@@ -229,10 +244,10 @@ function tell(state, words) {
   byId("banner").hidden = state !== "gone";
 }
 
-function heard({view}) {
-  heardAt = new Date();
+function heard(view) {
   if (!paused) draw(view);
   tell(view.well ? "well" : "unwell", view.state);
+  heardAt = new Date();
 }
 
 function missed() {
@@ -244,13 +259,15 @@ function missed() {
 
 async function ask() {
   const control = new AbortController();
-  const timer = setTimeout(() => control.abort(), PATIENCE_MS);
+  let timer = setTimeout(() => control.abort(), PATIENCE_MS);
   try {
-    const answer = await fetch("status.json", {cache: "no-store", signal: control.signal});
+    const answer = await fetch("view.json", {cache: "no-store", signal: control.signal});
     if (!answer.ok) throw new Error(answer.statusText);
-    return await answer.json();
-  } catch {
-    return null;
+    clearTimeout(timer);
+    timer = setTimeout(() => control.abort(), LINE_PATIENCE_MS);
+    const view = await answer.json();
+    if (!Array.isArray(view?.tiles)) throw new TypeError("something else has the port");
+    return view;
   } finally {
     clearTimeout(timer);
   }
@@ -258,10 +275,12 @@ async function ask() {
 
 async function watch() {
   const began = performance.now();
-  const status = await ask();
+  try {
+    heard(await ask());
+  } catch {
+    missed();
+  }
   setTimeout(watch, Math.max(0, began + PERIOD_MS - performance.now()));
-  if (status) heard(status);
-  else missed();
 }
 
 byId("pause").addEventListener("click", () => {

@@ -1,5 +1,5 @@
 """
-What the page draws, and who tells it: the shape of C{/status.json}.
+What the page draws, and who tells it: the shape of C{/view.json}.
 """
 
 from collections.abc import Iterable, Sequence
@@ -62,7 +62,7 @@ class View(TypedDict):
     """
     A page, as far as the script needs to know what it is about.
 
-    @ivar state: a word or two: C{serving}, C{draining}.
+    @ivar state: a few words: C{serving}, C{draining}.
     @ivar well: whether that is as it should be.
     @ivar footer: a line below it all.
     """
@@ -81,7 +81,7 @@ class Status(Protocol):
 
     @property
     def health(self) -> str:
-        """C{ok}; or in a word why not to send traffic here, such as C{draining}."""
+        """C{ok}; or in a few words why not to send traffic here, such as C{draining}."""
 
     def begin(self) -> None:
         """The service starts: L{sample} is called once a second from now on."""

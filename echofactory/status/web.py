@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from importlib.resources import files
 from io import BytesIO
-from typing import cast
+from typing import Any, cast
 
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import Metric
@@ -99,7 +99,9 @@ class _Answers:
         self._status = status
         self._registry = CollectorRegistry()
         self._registry.register(_StatusCollector(status))
-        self._document: tuple[object, bytes] = (None, b"")
+        self._toldAt: object = None
+        self._told: dict[str, Any] = {}
+        self._written: dict[str, bytes] = {}
         self._samples = 0
         self.loopbackOnly = False
         folder = files("echofactory.status")
@@ -110,7 +112,8 @@ class _Answers:
         self._made: dict[str, Callable[[], Awaitable[_Answer]]] = {
             "/metrics": self._metrics,
             "/healthz": self._health,
-            "/status.json": self._facts,
+            "/status.json": self._factsAndView,
+            "/view.json": self._view,
         }
 
     def sample(self) -> None:
@@ -145,14 +148,28 @@ class _Answers:
         code = HTTPStatus.OK if health == "ok" else HTTPStatus.SERVICE_UNAVAILABLE
         return _Answer(code, f"{health}\n".encode())
 
-    async def _facts(self) -> _Answer:
-        # Made but once for all who look within a second.
+    async def _factsAndView(self) -> _Answer:
+        await self._tell()
+        return self._asJSON("/status.json", self._told)
+
+    async def _view(self) -> _Answer:
+        """The page is spared the facts, which are as long again."""
+        await self._tell()
+        return self._asJSON("/view.json", self._told["view"])
+
+    async def _tell(self) -> None:
+        # Told and written but once for all who look within a second.
         current = (self._samples, self._status.health)
-        if self._document[0] != current:
+        if self._toldAt != current:
             facts = await self._status.facts()
-            document = {"facts": facts, "view": self._status.view(facts)}
-            self._document = (current, json.dumps(document, separators=(",", ":")).encode())
-        return _Answer(HTTPStatus.OK, self._document[1], "application/json")
+            self._told = {"facts": facts, "view": self._status.view(facts)}
+            self._toldAt = current
+            self._written.clear()
+
+    def _asJSON(self, path: str, what: object) -> _Answer:
+        if path not in self._written:
+            self._written[path] = json.dumps(what, separators=(",", ":")).encode()
+        return _Answer(HTTPStatus.OK, self._written[path], "application/json")
 
 
 class _Request(Request):
@@ -283,7 +300,8 @@ class _StatusFactory(HTTPFactory):
 
 class StatusService(Service):
     """
-    Serves C{/metrics}, C{/healthz}, C{/status.json} and the live page on an endpoint.
+    Serves C{/metrics}, C{/healthz}, C{/status.json}, C{/view.json} and the live page on
+    an endpoint.
 
     It samples once a second, and only while it runs. It can be started again.
     """
