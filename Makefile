@@ -37,7 +37,7 @@ soak: $(TOOLS)
 	$(BIN)/python -m pytest -m soak
 
 # Ours beside others, into bench/ and the README: some ten minutes, on a machine
-# that has two cores to itself and gcc. QUICK=1 only shows that it works.
+# that has two cores to itself, gcc and libssl-dev. QUICK=1 only shows that it works.
 bench: $(TOOLS)
 	$(BIN)/python -m bench $(if $(filter-out 0,$(QUICK)),--quick)
 

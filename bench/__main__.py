@@ -97,8 +97,8 @@ def _arguments() -> argparse.Namespace:
         prog="python -m bench",
         description="Measure echo servers and clients beside each other, round by round, the"
         " server on one core and the load on another, and write the table into the README,"
-        " the figures and a picture into bench/. It needs gcc, and what the extra bench"
-        " installs.",
+        " the figures and a picture into bench/. It needs gcc, openssl and its headers"
+        " (libssl-dev), and what the extra bench installs.",
     )
     parser.add_argument(
         "--rounds", type=int, help="rounds through all of them (default 7, or 1 with --quick)"
@@ -123,7 +123,7 @@ def _arguments() -> argparse.Namespace:
     for needed in ("matplotlib", "uvloop"):
         if find_spec(needed) is None:
             parser.error(f"{needed} is missing: install echofactory[bench]")
-    for program in ("gcc", "taskset"):
+    for program in ("gcc", "openssl", "taskset"):
         if shutil.which(program) is None:
             parser.error(f"{program} is missing")
     if len(os.sched_getaffinity(0)) < 2:

@@ -2,14 +2,16 @@
  * The bench's load: many connections, one request outstanding on each.
  *
  *   load HOST PORT CONNECTIONS SECONDS echo SIZE
+ *   load HOST PORT CONNECTIONS SECONDS tls SIZE
  *   load HOST PORT CONNECTIONS SECONDS churn SIZE
  *   load HOST PORT CONNECTIONS SECONDS ask REQUEST REPLY-SIZE
  *
  * echo   sends SIZE bytes, compares what comes back, and begins again.
- * churn  the same, with a new connection for every message.
+ * tls    the same over TLS, whoever the server is.
+ * churn  as echo, with a new connection for every message.
  * ask    sends REQUEST and counts REPLY-SIZE bytes that come back.
  *
- * echo and ask first open every connection and have one reply on each. Then it
+ * All but churn first open every connection and have one reply on each. Then it
  * prints "ready", waits for a line on its standard input, runs for SECONDS and
  * until all is answered, and prints how many replies came, within how many
  * nanoseconds, and how many of these it was on a processor. At the end of its
@@ -18,8 +20,10 @@
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <openssl/ssl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -36,6 +40,7 @@
 
 struct connection {
     int fd;
+    SSL *tls;
     size_t sent, received;
     int waits_to_send;
 };
@@ -43,6 +48,7 @@ struct connection {
 static const char *host;
 static int port, poller, churning, comparing, running;
 static char *request;
+static SSL_CTX *tls;
 static size_t request_size, reply_size;
 static unsigned long replies, outstanding, opened;
 static char buffer[1 << 18];
@@ -67,13 +73,47 @@ static void watch(struct connection *c, int operation, unsigned events)
         fail("epoll_ctl");
 }
 
+/* Connect and shake hands, waiting for both. */
+static void begin_tls(struct connection *c, struct sockaddr_in *to)
+{
+    if (connect(c->fd, (struct sockaddr *)to, sizeof *to) < 0)
+        fail("connect");
+    c->tls = SSL_new(tls);
+    SSL_set_fd(c->tls, c->fd);
+    errno = 0;
+    if (SSL_connect(c->tls) != 1)
+        fail("TLS handshake");
+    fcntl(c->fd, F_SETFL, O_NONBLOCK);
+}
+
+/* As send(2) and recv(2), over TLS too; no record is larger than what is asked for. */
+static ssize_t put(struct connection *c, const char *from, size_t size)
+{
+    if (!c->tls)
+        return send(c->fd, from, size, MSG_NOSIGNAL);
+    int n = SSL_write(c->tls, from, size);
+    if (n <= 0)
+        errno = SSL_get_error(c->tls, n) == SSL_ERROR_WANT_WRITE ? EAGAIN : EPROTO;
+    return n > 0 ? n : -1;
+}
+
+static ssize_t get(struct connection *c)
+{
+    if (!c->tls)
+        return recv(c->fd, buffer, sizeof buffer, 0);
+    int n = SSL_read(c->tls, buffer, sizeof buffer);
+    if (n <= 0)
+        errno = SSL_get_error(c->tls, n) == SSL_ERROR_WANT_READ ? EAGAIN : EPROTO;
+    return n > 0 ? n : -1;
+}
+
 static void begin(struct connection *c)
 {
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
     int yes = 1;
 
     inet_pton(AF_INET, host, &to.sin_addr);
-    c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
+    c->fd = socket(AF_INET, SOCK_STREAM | (tls ? 0 : SOCK_NONBLOCK), 0);
     if (c->fd < 0)
         fail("socket");
     outstanding++;
@@ -87,7 +127,9 @@ static void begin(struct connection *c)
         if (bind(c->fd, (struct sockaddr *)&from, sizeof from) < 0)
             fail("bind");
     }
-    if (connect(c->fd, (struct sockaddr *)&to, sizeof to) < 0 && errno != EINPROGRESS)
+    if (tls)
+        begin_tls(c, &to);
+    else if (connect(c->fd, (struct sockaddr *)&to, sizeof to) < 0 && errno != EINPROGRESS)
         fail("connect");
     watch(c, EPOLL_CTL_ADD, EPOLLIN | EPOLLOUT);
 }
@@ -95,7 +137,7 @@ static void begin(struct connection *c)
 static void send_rest(struct connection *c)
 {
     while (c->sent < request_size) {
-        ssize_t n = send(c->fd, request + c->sent, request_size - c->sent, MSG_NOSIGNAL);
+        ssize_t n = put(c, request + c->sent, request_size - c->sent);
         if (n < 0) {
             if (errno != EAGAIN)
                 fail("send");
@@ -121,7 +163,7 @@ static void ask(struct connection *c)
 /* Returns whether a reply is complete. */
 static int receive(struct connection *c)
 {
-    ssize_t n = recv(c->fd, buffer, sizeof buffer, 0);
+    ssize_t n = get(c);
     if (n < 0) {
         if (errno == EAGAIN)
             return 0;
@@ -177,6 +219,11 @@ int main(int argc, char **argv)
     int total = atoi(argv[3]);
     double seconds = atof(argv[4]);
     churning = !strcmp(argv[5], "churn");
+    if (!strcmp(argv[5], "tls"))
+        tls = SSL_CTX_new(TLS_client_method());
+    if (tls)
+        /* Or each record would be read in two pieces. */
+        SSL_CTX_set_read_ahead(tls, 1);
     comparing = strcmp(argv[5], "ask");
     if (comparing) {
         reply_size = request_size = atol(argv[6]);

@@ -27,11 +27,29 @@ def freePort() -> int:
         return port
 
 
-def compiled(source: Path, into: Path) -> Path:
-    """Compile a C program, and return where it is."""
+def compiled(source: Path, into: Path, *libraries: str) -> Path:
+    """
+    Compile a C program, and return where it is.
+
+    @raise RuntimeError: if the compiler, which says why, cannot.
+    """
     program = into / source.stem
-    subprocess.run(["gcc", "-O2", "-Wall", "-o", program, source], check=True)
+    linked = [f"-l{name}" for name in libraries]
+    done = subprocess.run(["gcc", "-O2", "-Wall", "-o", program, source, *linked], check=False)
+    if done.returncode:
+        raise RuntimeError(f"does not compile: {source}")
     return program
+
+
+def certificate(into: Path) -> Path:
+    """Make a key and a certificate of its own, and return the file with both."""
+    pem = into / "server.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+         "-nodes", "-subj", "/CN=localhost", "-days", "2", "-keyout", pem, "-out", pem],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return pem
 
 
 def pinned(core: int, command: list[str]) -> list[str]:

@@ -18,6 +18,7 @@ from bench.processes import (
     SERVER_CORE,
     Exchange,
     Server,
+    certificate,
     compiled,
     cpuOf,
     loading,
@@ -78,11 +79,14 @@ CLIENTS = {
 """The clients, by name. Ours compares every byte and takes the time of every
 message; the others do neither."""
 
-WORKERS = {
-    f"{OURS} --workers {count}": (count, _twistd(*_ECHO, "--workers", str(count)))
-    for count in (2, 1)
-}
+WORKERS = {f"{OURS} --workers {count}": count for count in (2, 1)}
 """The same server as several processes, and how many those are."""
+
+_SHARED = {
+    "echo": "tcp:PORT:interface=127.0.0.1",
+    "tls": "ssl:PORT:interface=127.0.0.1:privateKey=PEM:certKey=PEM",
+}
+"""What they listen on, by what the load does."""
 
 WEB = {
     "twistd web --listen express:tcp": _twistd(
@@ -131,6 +135,8 @@ CLIENT_MEASURES = (
 WORKER_MEASURES = (
     Measure("workers_rate", "messages, two loads of 100 × 64 B", "1/s", more=True),
     Measure("workers_cpu", "CPU per message, two loads of 100 × 64 B", "µs"),
+    Measure("tls_workers_rate", "messages over TLS, two loads of 100 × 64 B", "1/s", more=True),
+    Measure("tls_workers_cpu", "CPU per message over TLS, two loads of 100 × 64 B", "µs"),
 )
 WEB_MEASURES = (
     Measure("web_rate", "requests", "1/s", more=True),
@@ -162,6 +168,7 @@ GOALS = (
     Goal("idle", "Twisted wire.Echo", 0.75),
     Goal("accepts", "uvloop Protocol", 1.00),
     Goal("workers_rate", f"{OURS} --workers 1", 1.60),
+    Goal("tls_workers_rate", f"{OURS} --workers 1", 1.60),
     Goal("client_100x64", "uvloop Protocol", 1.00),
 )
 
@@ -207,7 +214,8 @@ class Suite:
         @param into: a directory for what is needed only meanwhile.
         """
         self._extent = extent
-        self._load = compiled(_HERE / "load.c", into)
+        self._load = compiled(_HERE / "load.c", into, "ssl", "crypto")
+        self._pem = str(certificate(into))
         self._epoll = [str(compiled(_PEERS / "epoll.c", into)), "PORT"]
         self._site = into / "site"
         self._site.mkdir()
@@ -220,7 +228,8 @@ class Suite:
         @param number: the round's; each begins with the next peer.
         """
         yield from self._servers(number)
-        yield from self._workers(number)
+        yield from self._workers(number, "echo", "workers")
+        yield from self._workers(number, "tls", "tls_workers")
         yield from self._clients(number)
         yield from self._web(number)
 
@@ -265,26 +274,28 @@ class Suite:
             grown = server.residentBytes() - before
         return grown / self._extent.idle / 1e3
 
-    def _workers(self, number: int) -> Iterator[Figure]:
+    def _workers(self, number: int, what: str, key: str) -> Iterator[Figure]:
+        listen = _SHARED[what].replace("PEM", self._pem)
+        command = _twistd("multiecho", "--trace", "none", "--listen", listen)
         with ExitStack() as stack:
             servers = {
-                name: stack.enter_context(serving(command, count))
-                for name, (count, command) in _turned(WORKERS, number)
+                name: stack.enter_context(serving([*command, "--workers", str(count)], count))
+                for name, count in _turned(WORKERS, number)
             }
             for _ in range(self._extent.turns):
                 for name, server in servers.items():
-                    came = self._loadedTwice(server)
-                    yield Figure("workers_rate", name, came.perSecond, came.loadBusy)
-                    yield Figure("workers_cpu", name, came.cpuUs, came.loadBusy)
+                    came = self._loadedTwice(server, what)
+                    yield Figure(f"{key}_rate", name, came.perSecond, came.loadBusy)
+                    yield Figure(f"{key}_cpu", name, came.cpuUs, came.loadBusy)
 
-    def _loadedTwice(self, server: Server) -> Exchange:
+    def _loadedTwice(self, server: Server, what: str) -> Exchange:
         """Load a server from both cores, which it has, too."""
         with ExitStack() as stack:
             return runTogether(
                 [
                     stack.enter_context(
                         loading(
-                            *(self._load, server, 100, self._extent.seconds, "echo", "64"),
+                            *(self._load, server, 100, self._extent.seconds, what, "64"),
                             core=core,
                         )
                     )

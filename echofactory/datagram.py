@@ -11,7 +11,7 @@ import socket
 import struct
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -115,13 +115,25 @@ def wayOf(*control: Control) -> Way:
 class Refusal(StrEnum):
     """Why a datagram is not answered."""
 
-    TO_MANY = "to a broadcast or multicast address"
-    LOW_PORT = "from a port below 1024"
-    OWN_PORT = "from a port that is echoed here"
-    CIRCLES = "that went round in circles"
-    RATE = "over the rate of their source"
-    SOURCES = "from too many sources at once"
-    UNSENT = "that the system would not send"
+    TO_MANY = "to-many"
+    LOW_PORT = "low-port"
+    OWN_PORT = "own-port"
+    CIRCLES = "circles"
+    RATE = "rate"
+    SOURCES = "sources"
+    UNSENT = "unsent"
+
+
+UNANSWERED: Mapping[str, str] = {
+    Refusal.TO_MANY: "to a broadcast or multicast address",
+    Refusal.LOW_PORT: "from a port below 1024",
+    Refusal.OWN_PORT: "from a port that is echoed here",
+    Refusal.CIRCLES: "that went round in circles",
+    Refusal.RATE: "over the rate of their source",
+    Refusal.SOURCES: "from too many sources at once",
+    Refusal.UNSENT: "that the system would not send",
+}
+"""What that means."""
 
 
 PORTS: Counter[int] = Counter()
@@ -266,7 +278,7 @@ class DatagramCounts:
                 "did not answer {count} datagrams: {reasons}; the last from {peer}",
                 count=self._untold.total(),
                 reasons=", ".join(
-                    f"{count} {reason}" for reason, count in sorted(self._untold.items())
+                    f"{count} {UNANSWERED[why]}" for why, count in sorted(self._untold.items())
                 ),
                 peer=self._last,
             )

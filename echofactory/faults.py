@@ -81,7 +81,8 @@ class Faults:
             raise ValueError(f"delay: {self.delay} is not 0 s or more")
         if not 0 <= self.jitter <= self.delay:
             raise ValueError(
-                f"jitter: {self.jitter:g} s is not from 0 s to the delay, {self.delay:g} s"
+                f"jitter: {self.jitter:g} s is not from 0 s to the delay, which is"
+                f" {self.delay:g} s: what is sent cannot be early"
             )
         for name in ("throttle", "dribble", "truncate"):
             value = getattr(self, name)

@@ -310,7 +310,7 @@ twistd -n multiecho --trace data 127.0.0.1 65432
 
     def opt_udp(self, text: str) -> None:
         """
-        Echo over UDP too, on this HOST:PORT, such as 127.0.0.1:7007 or [::1]:7007;
+        Echo over UDP beside TCP, on this HOST:PORT, such as 127.0.0.1:7007 or [::1]:7007;
         may be repeated; port 0 has the system choose. As a forged source address
         can turn such an echo into a loop or a reflector, it answers no port below
         1024, no port that is echoed here, no broadcast, and no address more often

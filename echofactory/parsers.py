@@ -109,7 +109,7 @@ def parseRate(text: str) -> float:
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([kM]?)", text, re.ASCII)
     if match is None or not 0 < (rate := float(match[1]) * _RATES[match[2]]) <= MOST_RATE:
-        raise ValueError("not a rate of up to 10M a second, such as 500 or 20k")
+        raise ValueError("not a rate above 0 of up to 10M a second, such as 500 or 20k")
     return rate
 
 
@@ -124,7 +124,9 @@ def parseLowRate(text: str) -> float:
     except ValueError:
         rate = 0.0
     if not 0 < rate <= MOST_LOW_RATE:
-        raise ValueError(f"not a rate of up to {MOST_LOW_RATE:,.0f} a second, such as 0.2 or 5")
+        raise ValueError(
+            f"not a rate above 0 of up to {MOST_LOW_RATE:,.0f} a second, such as 0.2 or 5"
+        )
     return rate
 
 
@@ -139,7 +141,8 @@ def parseRates(text: str) -> Rate:
         return Rate(parseRate(first), parseRate(last if dots else first))
     except ValueError:
         raise ValueError(
-            "not a rate of up to 10M a second, such as 500 or 20k, nor two, such as 1k..20k"
+            "not a rate above 0 of up to 10M a second, such as 500 or 20k, nor two, such as"
+            " 1k..20k"
         ) from None
 
 

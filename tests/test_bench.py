@@ -33,7 +33,7 @@ def test_a_quick_bench(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     written = json.loads((tmp_path / "results.json").read_text())
     measures = written["measures"]
-    assert len(measures) == 15
+    assert len(measures) == 17
     for key, measure in measures.items():
         peers = measure["peers"]
         assert len(peers) == {
@@ -42,6 +42,8 @@ def test_a_quick_bench(tmp_path: Path) -> None:
             "web_cpu": 2,
             "workers_rate": 2,
             "workers_cpu": 2,
+            "tls_workers_rate": 2,
+            "tls_workers_cpu": 2,
         }.get(key, 9), key
         assert next(iter(peers.values()))["ours_over_its"]["median"] == 1.0
         for figures in peers.values():

@@ -166,7 +166,7 @@ def test_refuse() -> None:
     failed = results["connections"]["failed"]
     # Four standard deviations.
     assert failed == pytest.approx(40, abs=23)
-    counts = re.findall(r"refused (\d+) connections \(fault: \d+\)", "\n".join(told))
+    counts = re.findall(r"refused (\d+) connections \(chance had it so: \d+\)", "\n".join(told))
     assert failed == sum(map(int, counts))
     assert failed == sum(
         Fate(Faults(refuse=0.2), SEED, number).refused for number in range(1, 201)
@@ -274,7 +274,7 @@ def test_over_a_unix_socket(folder: Path) -> None:
         (["--fault", "stall=2s/1s"], "--fault: 'stall=2s/1s' is not two durations"),
         (["--fault", "jitter=5ms"], "--fault: jitter: 0.005 s is not from 0 s to the delay"),
         (["--fault", "delay=1ms", "--fault", "jitter=5ms"],
-         "--fault: jitter: 0.005 s is not from 0 s to the delay, 0.001 s"),
+         "--fault: jitter: 0.005 s is not from 0 s to the delay, which is 0.001 s"),
         (["--fault", "delay=1s,delay=1s"], "--fault: 'delay=1s' is a second delay: give it"),
         (["--fault", "drop=1", "--fault", "drop=1"], "--fault: 'drop=1' is a second drop"),
         (["--fault", "drop=1", "--fault-seed", "x"], "--fault-seed: 'x' is not a whole"),

@@ -289,8 +289,11 @@ def test_wrong_bytes() -> None:
     [
         ([], "nothing to connect to: give HOST PORT or --connect"),
         (["127.0.0.1", "0"], "PORT: '0' is not a port number from 1 to 65535"),
-        (["127.0.0.1", "7", "--rate", "5k"], "--rate: '5k' is not a rate of up to 1,000"),
-        (["127.0.0.1", "7", "--rate", "0"], "--rate: '0' is not a rate of up to 1,000"),
+        (
+            ["127.0.0.1", "7", "--rate", "5k"],
+            "--rate: '5k' is not a rate above 0 of up to 1,000",
+        ),
+        (["127.0.0.1", "7", "--rate", "0"], "--rate: '0' is not a rate above 0 of up to 1,000"),
         (["--connect", "tcp:nowhere"], "--connect: tcp:nowhere: "),
         (
             ["--connect", "udp:127.0.0.1:7"],

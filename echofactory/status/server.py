@@ -14,7 +14,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 
 from echofactory import __version__
 from echofactory.counts import LOSSES, REFUSALS, Counts, CountsSource, WorkerState
-from echofactory.datagram import Refusal
+from echofactory.datagram import UNANSWERED
 from echofactory.status.history import History
 from echofactory.status.view import Chart, Column, Table, View
 
@@ -74,9 +74,9 @@ def countsMetrics(counts: Counts) -> Iterable[Metric]:
     )
     yield byLabel(
         "echofactory_datagrams_unanswered",
-        "Datagrams not answered, by why: those that could make a loop or a reflector of it.",
+        _explained("Datagrams not answered, by why", UNANSWERED),
         "why",
-        withAll(map(str, Refusal), counts.unanswered),
+        withAll(UNANSWERED, counts.unanswered),
     )
 
 
@@ -270,7 +270,10 @@ def _datagramsTable(counts: Mapping[str, Any]) -> Table:
         "columns": columns(("over UDP", ""), ("count", "")),
         "rows": [
             ("answered", counts["datagrams"]),
-            *((f"not answered, {why}", n) for why, n in counts["unanswered"].items()),
+            *(
+                (f"not answered, {UNANSWERED.get(why, why)}", count)
+                for why, count in counts["unanswered"].items()
+            ),
         ],
         "empty": "",
     }
