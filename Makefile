@@ -14,7 +14,7 @@ demo: $(PACKAGE)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh $(DEMO_PORT)
 
 # What depends on the reactor that this process has.
-REACTORS = client echo_contract endpoints express faults service
+REACTORS = client datagram echo_contract endpoints express faults service
 
 # The whole suite on the platform's own reactor, and what depends on it again on
 # asyncio's; most tests wait for programs, so that four at a time keep two cores busy.

@@ -12,10 +12,12 @@ import struct
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from enum import StrEnum
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IDelayedCall, IReactorFDSet, IReactorTime
 from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.udp import Port
@@ -63,8 +65,20 @@ Control = tuple[int, int, bytes]
 
 
 def makeRoom(handle: socket.socket) -> None:
-    """Have a socket hold the datagrams that come in a burst."""
-    handle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, ROOM)
+    """Have a socket hold the datagrams that come in a burst, as many as it may."""
+    # Linux grants less without a word; others grant nothing.
+    with suppress(OSError):
+        handle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, ROOM)
+
+
+def withZone(host: str, port: int) -> Any:
+    """
+    Return an address as a socket takes it: with the number of the link that C{%eth0}
+    names.
+
+    @raise OSError: if there is no such link.
+    """
+    return socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0][-1]
 
 
 class Way(NamedTuple):
@@ -103,7 +117,9 @@ def wayOf(*control: Control) -> Way:
         elif (level, kind) == _PKTINFO_6 and not value.startswith(_MAPPED):
             to, interface = _INFO_6.unpack(value)
             toMany |= to[0] == 0xFF
-            back.append((level, kind, _INFO_6.pack(to, 0)))
+            # By whatever way; but an address of a link is one only on that link.
+            linkLocal = to[0] == 0xFE and to[1] & 0xC0 == 0x80
+            back.append((level, kind, _INFO_6.pack(to, interface if linkLocal else 0)))
         elif (level, kind) in (_TTL, _HOPLIMIT):
             (hops,) = _HOPS.unpack(value)
             less.append((level, kind, _HOPS.pack(hops - 1)))
@@ -293,7 +309,7 @@ class DatagramCounts:
 class EchoDatagrams(DatagramProtocol):
     """
     Sends back every datagram that the guard lets through. What the system will not
-    send is lost, as any datagram may be.
+    send is lost, as any datagram may be. Its transport is an L{EchoPort}.
     """
 
     noisy = False
@@ -323,13 +339,16 @@ class EchoDatagrams(DatagramProtocol):
         self._guard.ports[self._port] -= 1
 
     def datagramReceived(
-        self, datagram: bytes, addr: tuple[str, int], way: Way = UNKNOWN
+        self, datagram: bytes, addr: tuple[Any, ...], way: Way = UNKNOWN
     ) -> None:
-        host, port = addr
+        # Of IPv6 there is more, which an answer needs: which link it is.
+        host, port, *_ = addr
         refusal = self._guard.refusal(host, port, self._clock.seconds(), way)
         if refusal is None:
             if self._tracing:
-                _log.info("echoing {data} to {peer}", data=dataText(datagram), peer=repr(addr))
+                _log.info(
+                    "echoing {data} to {peer}", data=dataText(datagram), peer=repr((host, port))
+                )
             try:
                 self.transport.write(datagram, addr, way.back)
             except OSError:
@@ -369,6 +388,19 @@ class EchoPort(Port):
                 made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, 1)
         return made
 
+    def _bindSocket(self) -> None:
+        # Twisted's has no zones.
+        made = self.createInternetSocket()
+        try:
+            made.bind(withZone(self.interface, self.port))
+        except OSError as error:
+            made.close()
+            raise CannotListenError(self.interface, self.port, error) from error
+        self.socket: Any = made
+        self.fileno: Any = made.fileno
+        self._realPortNumber = made.getsockname()[1]
+        self.connected = True
+
     def doRead(self) -> None:
         """See L{IReadDescriptor<twisted.internet.interfaces.IReadDescriptor>}."""
         for _ in range(AT_ONCE):
@@ -377,7 +409,7 @@ class EchoPort(Port):
             except (BlockingIOError, ConnectionRefusedError):
                 return
             try:
-                self.protocol.datagramReceived(datagram, addr[:2], wayOf(*control))
+                self.protocol.datagramReceived(datagram, addr, wayOf(*control))
             except Exception:
                 # One datagram's fault is not the others'.
                 _log.failure("while a datagram was answered")
@@ -385,7 +417,7 @@ class EchoPort(Port):
     def write(
         self,
         datagram: bytes,
-        addr: tuple[str, int] | None = None,
+        addr: tuple[Any, ...] | None = None,
         control: Iterable[Control] = (),
     ) -> None:
         """

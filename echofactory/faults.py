@@ -309,4 +309,4 @@ class Fate:
         self.damage = Damage(faults, random)
         self.held = Held(faults, jitter, self.damage)
         self.dribbles = faults.dribble is not None
-        self.pauses = self.dribbles or self.damage.atOnce < MOST_HELD
+        self.pauses = self.dribbles or self.damage.atOnce < _NEVER

@@ -28,6 +28,8 @@ class ProbeService(Service):
     rate, and checks every byte. It can be started again, and then counts anew.
 
     @ivar results: what came of it since it was started last.
+    @ivar leftOut: messages that were not sent since then, for they would have been over
+        a second late: this process was stopped, or its machine.
     @ivar connections: how many it keeps.
     """
 
@@ -67,6 +69,11 @@ class ProbeService(Service):
     def results(self) -> Results:
         """See the class."""
         return self._keeper.results
+
+    @property
+    def leftOut(self) -> int:
+        """See the class."""
+        return self._keeper.leftOut
 
     def startService(self) -> None:
         """Start opening the connections."""

@@ -189,7 +189,9 @@ class EchoService(Service):
         @raise CannotListenError: if the port cannot be bound.
         """
         found = socket.getaddrinfo(host, number, type=socket.SOCK_DGRAM)
-        address = str(found[0][-1][0])
+        name, _, *more = found[0][-1]
+        # An address of a link has the link's number beside it, which is its zone.
+        address = f"{name}%{more[1]}" if more and more[1] else str(name)
         protocol = EchoDatagrams(
             self._guard, self.datagramCounts, self._reactor, self.factory.trace
         )

@@ -126,7 +126,10 @@ class _Worker(ProcessProtocol):
         self._process: Any = None
         self._startedAt = 0.0
         self._again: IDelayedCall | None = None
-        self._asked: list[Deferred[list[PeerCounts]]] = []
+        # The busiest peers that it told last; whether it is asked again; who waits.
+        self._peers: list[PeerCounts] = []
+        self._asked = False
+        self._asking: list[Deferred[list[PeerCounts]]] = []
 
     def begin(self) -> None:
         """Start the first process."""
@@ -192,28 +195,43 @@ class _Worker(ProcessProtocol):
             )
         elif "counts" in what:
             self._now = Counts(**what["counts"])
-        elif "peers" in what and self._asked:
-            self._asked.pop(0).callback([PeerCounts(*peer) for peer in what["peers"]])
+        elif "peers" in what:
+            self._answered([PeerCounts(*peer) for peer in what["peers"]])
         elif "listening" in what:
             self.listening = True
             self._service.workerListens()
 
     def peers(self, most: int) -> "Deferred[list[PeerCounts]]":
-        """Ask it for its busiest peers; who does not answer in time has none."""
-        asked: Deferred[list[PeerCounts]] = Deferred()
+        """
+        Ask it for its busiest peers; if it does not answer in time, they are those that
+        it told last. It is not asked again before it has answered.
+        """
+        asking: Deferred[list[PeerCounts]] = Deferred()
         if self._process is None:
-            asked.callback([])
-            return asked
-        self._asked.append(asked)
-        self.say(peers=most)
-        asked.addTimeout(_ANSWER_WITHIN, self._service.reactor)
-        return asked.addErrback(lambda reason: reason.trap(TimeoutError) and [])
+            asking.callback([])
+            return asking
+        self._asking.append(asking)
+        if not self._asked:
+            self._asked = True
+            self.say(peers=most)
+
+        def late(reason: Failure) -> list[PeerCounts]:
+            reason.trap(TimeoutError)
+            self._asking.remove(asking)
+            return self._peers
+
+        return asking.addTimeout(_ANSWER_WITHIN, self._service.reactor).addErrback(late)
+
+    def _answered(self, peers: list[PeerCounts]) -> None:
+        self._peers = peers
+        self._asked = False
+        asking, self._asking = self._asking, []
+        for each in asking:
+            each.callback(peers)
 
     def processEnded(self, reason: Failure) -> None:
         self._process = None
-        asked, self._asked = self._asked, []
-        for each in asked:
-            each.callback([])
+        self._answered([])
         # What it had open is lost with it.
         cut = {"worker": self._now.open} if self._now.open else {}
         self._before += replace(self._now, open=0) + Counts(lost=cut)

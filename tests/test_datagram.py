@@ -3,6 +3,7 @@ The echo over UDP: what it answers, and what the client finds out about the path
 """
 
 import errno
+import gc
 import json
 import os
 import re
@@ -16,6 +17,7 @@ import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ import pytest
 from faulty_datagrams import ALTER, FLIPPED, HOLD, LOSE, REPEAT, fate
 from hypothesis import given
 from hypothesis import strategies as st
-from peers import LIMIT, portOf
+from peers import LIMIT, eventually, portOf
 from programs import CLIENT, TWISTD, Program, client, multiecho, running
 from pytest_twisted import ensureDeferred
 from schema import validate
@@ -471,12 +473,15 @@ async def test_a_flood_of_small_datagrams(reactor: Any, size: int) -> None:
         read = Counter[bytes]()
         (client,) = factory._clients
         assert isinstance(client, DatagramClient)
-        client.datagramReceived = lambda datagram, addr: read.update([datagram])  # type: ignore
+        client.datagramReceived = (  # type: ignore[method-assign]
+            lambda datagram, addr: read.update([datagram])
+        )
         for _ in range(flood):
             peer.sendto(bytes(size), address)
         await deferLater(reactor, 0)
         await deferLater(reactor, 0)
         assert read.total() <= 2 * AT_ONCE
+        await eventually(reactor, lambda: read.total() == flood)
         factory.interrupt()
         await running
 
@@ -507,6 +512,9 @@ def test_the_way_that_a_datagram_came() -> None:
     assert wayOf((*v4, two + own + own)) == Way(back=(back4,))
     assert wayOf((*v6, mapped + two), (*v4, two + own + own)) == Way(back=(back4,))
     assert wayOf((*v6, six + two)) == Way(back=(back6,))
+    # One of a link, by that link.
+    link = socket.inet_pton(socket.AF_INET6, "fe80::1")
+    assert wayOf((*v6, link + two)) == Way(back=((*v6, link + two),))
     assert wayOf((*v4, two + own + all4)).toMany
     assert wayOf((*v6, all6 + two)).toMany
 
@@ -993,10 +1001,16 @@ async def test_loss_and_the_open_loop(reactor: Any) -> None:
         results = await probe(reactor, target, workload, 1, HASTY)
     assert (results.verified, results.unanswered) == (3, 2)
     assert results.response.count == results.service.count == 3
-    # Not from when a lost one was due, 250 ms before.
-    (slowest,) = results.response.percentiles(100.0)
-    assert slowest is not None
-    assert slowest < 125e6
+    # Not from when a lost one was due, 250 ms before: what the response took longer
+    # than the service is how late it was sent.
+    (response,), (service,), (late,) = (
+        latency.percentiles(100.0)
+        for latency in (results.response, results.service, results.sendLag)
+    )
+    assert response is not None
+    assert service is not None
+    assert late is not None
+    assert response <= service + late + 20e6
     assert results.datagrams == Datagrams(lost=2)
     assert balanced(results)
 
@@ -1227,6 +1241,9 @@ async def test_out_of_descriptors(reactor: Any) -> None:
     factory = EchoClientFactory(reactor, Workload(size=64), 2)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     taken = [os.dup(0)]
+    # What an earlier test left behind is not to make room meanwhile.
+    gc.collect()
+    gc.disable()
     resource.setrlimit(resource.RLIMIT_NOFILE, (taken[0] + 50, hard))
     try:
         with suppress(OSError):
@@ -1236,6 +1253,7 @@ async def test_out_of_descriptors(reactor: Any) -> None:
         results = await factory.run(target)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        gc.enable()
         for each in taken:
             os.close(each)
     assert results.failures == {"too-many-files": 1}, results.examples
@@ -1391,6 +1409,26 @@ async def test_brackets_and_escapes(reactor: Any) -> None:
     async with serving(reactor, "::1") as (_, port):
         for host in ("[::1]", "[::1%1]", r"\:\:1"):
             results = await probe(reactor, f"udp:{host}:{port}", Workload())
+            assert results.verdict == "ok", results.examples
+
+
+def ofALink() -> str:
+    """Return an address of this machine's that is one on a link only, with its zone."""
+    for line in Path("/proc/net/if_inet6").read_text().splitlines():
+        digits, _, _, scope, _, name = line.split()
+        if scope == "20":
+            return f"{ip_address(bytes.fromhex(digits))}%{name}"
+    pytest.skip("this machine has no address of a link")
+
+
+@pytest.mark.parametrize("served", ["own", "::"])
+@ensureDeferred
+async def test_an_address_of_a_link(reactor: Any, served: str) -> None:
+    """It is asked on its link, and answers from there."""
+    host = ofALink()
+    async with serving(reactor, host if served == "own" else served) as (_, port):
+        for target in (f"udp:[{host}]:{port}", f"udp:[{host}]:{port}:bindAddress=[{host}]"):
+            results = await probe(reactor, target, Workload(), 1, HASTY)
             assert results.verdict == "ok", results.examples
 
 

@@ -562,7 +562,8 @@ async def test_truncated_for_a_slow_reader(
     folder: Path,
 ) -> None:
     """It gets all that it is owed, however long it takes; one that stops reading is cut off."""
-    monkeypatch.setattr(echofactory.faulty, "LINGER", 0.2)
+    # It reads on within some 0.1 s; it has to be slower in all than this once.
+    monkeypatch.setattr(echofactory.faulty, "LINGER", 0.2 if stops else 1.0)
     size = 1 << 20
     factory = FaultyEchoFactory(reactor, Faults(truncate=size))
     async with serving(

@@ -126,6 +126,7 @@ def cutAsIdle(server: Program, idle: socket.socket, busy: socket.socket, name: s
     ):
         assert time.monotonic() < deadline, server.out
         assert echoes(busy)
+        time.sleep(0.02)
     idle.settimeout(LIMIT)
     try:
         assert idle.recv(1) == b""
@@ -141,7 +142,7 @@ def cutAsIdle(server: Program, idle: socket.socket, busy: socket.socket, name: s
 def test_idle_connections(fault: list[str]) -> None:
     """One on which nothing moves is cut in time; one on which something does is not."""
     with (
-        multiecho("--idle-timeout", "1s", *fault, "127.0.0.1", "0") as (server, port),
+        multiecho("--idle-timeout", "2s", *fault, "127.0.0.1", "0") as (server, port),
         connected(port) as idle,
         connected(port) as busy,
     ):
@@ -156,7 +157,7 @@ def test_idle_over_tls(certificates: Certificates) -> None:
     authority = certificates.trust / "authority.pem"
     context = ssl.create_default_context(cafile=str(authority))
     with (
-        multiecho("--idle-timeout", "1s", "--listen", listen) as (server, port),
+        multiecho("--idle-timeout", "2s", "--listen", listen) as (server, port),
         context.wrap_socket(connected(port), server_hostname="localhost") as idle,
         context.wrap_socket(connected(port), server_hostname="localhost") as busy,
     ):
@@ -168,7 +169,7 @@ def test_idle_over_a_unix_socket(folder: Path) -> None:
     """The same, of a peer that has no address."""
     path = folder / "echo.sock"
     with (
-        multiecho("--idle-timeout", "1s", "--listen", f"unix:{path}") as (server, _),
+        multiecho("--idle-timeout", "2s", "--listen", f"unix:{path}") as (server, _),
         socket.socket(socket.AF_UNIX) as idle,
         socket.socket(socket.AF_UNIX) as busy,
     ):
@@ -181,7 +182,7 @@ def test_idle_over_a_unix_socket(folder: Path) -> None:
 
 def test_a_peer_that_only_refuses_to_read() -> None:
     """It is idle too, though it keeps the server's queue full."""
-    with multiecho("--idle-timeout", "1s", "127.0.0.1", "0") as (server, port):
+    with multiecho("--idle-timeout", "2s", "127.0.0.1", "0") as (server, port):
         deaf = deafConnection(port)
         try:
             with suppress(BlockingIOError):

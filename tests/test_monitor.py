@@ -181,11 +181,13 @@ def test_a_pause_is_not_made_up_for() -> None:
         before = verified()
         monitor.process.send_signal(signal.SIGSTOP)
         time.sleep(4)
-        monitor.process.send_signal(signal.SIGCONT)
         began = time.monotonic()
+        monitor.process.send_signal(signal.SIGCONT)
         until(lambda: verified() >= before + 250)
         # A hundred were at most a second late.
         assert time.monotonic() - began > 1
+        assert probeMetrics(status)["messages_left_out_total"] >= 200
+        monitor.waitFor(r"left out \d+ messages: this process did not run when they were due")
 
 
 @ensureDeferred

@@ -534,6 +534,14 @@ def test_the_busiest_peers_of_all() -> None:
     assert found == []
     reactor.advance(1.0)
     assert found == [[PeerCounts("b", 3, 14), PeerCounts("a", 1, 10)]]
+    # Who does not answer is not asked again, and has those that it told last.
+    before = reactor.written
+    for _ in range(100):
+        Deferred.fromCoroutine(service.peers(2)).addCallback(found.append)
+        reactor.advance(1.0)
+    assert reactor.written.count(b"peers") == before.count(b"peers") + 2
+    assert found == found[:1] * 101
+    assert reactor.getDelayedCalls() == []
     service.stopService()
     for each in reactor.started:
         each.processEnded(Failure(ProcessDone(0)))

@@ -28,7 +28,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from echofactory.client.connection import Connection
-from echofactory.datagram import AT_ONCE, BUFFER_SIZE, makeRoom
+from echofactory.datagram import AT_ONCE, BUFFER_SIZE, makeRoom, withZone
 from echofactory.results import FailureKind
 from echofactory.workload import (
     EchoMismatch,
@@ -579,7 +579,7 @@ class DatagramEndpoint:
             handle.setblocking(False)
             makeRoom(handle)
             if self._source is not None:
-                handle.bind((self._source, 0))
-            handle.connect((self._host, self._port))
+                handle.bind(withZone(self._source, 0))
+            handle.connect(withZone(self._host, self._port))
             failing.pop_all()
             return handle

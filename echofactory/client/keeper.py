@@ -46,6 +46,8 @@ class Keeper(EchoClientFactory):
     each kind gives way to the latest. Their intervals stay empty.
 
     @ivar connections: how many it keeps.
+    @ivar leftOut: messages that were not sent, for they would have been over a second
+        late.
     """
 
     def __init__(
@@ -71,7 +73,10 @@ class Keeper(EchoClientFactory):
         self._again: dict[int, IDelayedCall] = {}
         self._untold: Counter[FailureKind] = Counter()
         self._wereUp = 0
-        self._lookingUp: list[Deferred[None]] = []
+        self._lookingUp = False
+        self._waiting: set[Deferred[None]] = set()
+        self.leftOut = 0
+        self._leftOutTold = 0
 
     async def _resolve(self, target: Target) -> None:
         """A name is looked up for each attempt: it may come to mean something else."""
@@ -85,8 +90,9 @@ class Keeper(EchoClientFactory):
         @raise DNSLookupError: if it has no address, or none in time.
         """
         waiting: Deferred[None] = Deferred()
-        self._lookingUp.append(waiting)
-        if len(self._lookingUp) == 1:
+        self._waiting.add(waiting)
+        if not self._lookingUp:
+            self._lookingUp = True
             Deferred.fromCoroutine(target.resolve()).addBoth(self._lookedUp)
         seconds = self.patience.connect
         waiting.addTimeout(seconds, self.reactor)
@@ -94,11 +100,13 @@ class Keeper(EchoClientFactory):
             await waiting
         except TimeoutError:
             raise DNSLookupError(f"no answer within {seconds:g} s") from None
+        finally:
+            self._waiting.discard(waiting)
 
     def _lookedUp(self, outcome: Failure | None) -> None:
-        waiting, self._lookingUp = self._lookingUp, []
-        for each in waiting:
-            # Who did not wait for it has its answer.
+        self._lookingUp = False
+        for each in list(self._waiting):
+            # One that is cancelled by what another has done has its answer.
             if not each.called:
                 each.callback(outcome)
 
@@ -126,6 +134,8 @@ class Keeper(EchoClientFactory):
     def _deliver(self, dueAt: int) -> None:
         if perf_counter_ns() - dueAt <= _LATE_NS:
             super()._deliver(dueAt)
+        else:
+            self.leftOut += 1
 
     def connectionUp(self, client: Connection, connectNs: int | None) -> None:
         """See L{EchoClientFactory.connectionUp}."""
@@ -171,6 +181,12 @@ class Keeper(EchoClientFactory):
                 detail=example.detail,
             )
             self._untold.clear()
+        if self.leftOut != self._leftOutTold:
+            _log.warn(
+                "left out {count} messages: this process did not run when they were due",
+                count=self.leftOut - self._leftOutTold,
+            )
+            self._leftOutTold = self.leftOut
         if results.open != self._wereUp:
             _log.info("{up} of {wanted} connections are up", up=results.open,
                       wanted=self.connections)  # fmt: skip

@@ -47,7 +47,8 @@ class ProbeStatus:
     connection is up.
 
     What it calls response time is counted from when a message was due, everywhere: a
-    stall of this process is not hidden either.
+    stall of this process is not hidden either, up to a second. What would have been
+    later is left out, and counted as that.
     """
 
     def __init__(
@@ -121,6 +122,12 @@ class ProbeStatus:
             " wrong), unanswered (their connection ended before).",
             "outcome",
             outcomes,
+        )
+        yield CounterMetricFamily(
+            "echofactory_probe_messages_left_out",
+            "Messages not sent, for this process did not run within a second of when they"
+            " were due.",
+            self._probing.leftOut,
         )
         yield _histogram(
             "echofactory_probe_response_seconds",
