@@ -33,6 +33,7 @@ from twisted.internet.interfaces import (
     IReactorTime,
 )
 from twisted.internet.protocol import Factory, ProcessProtocol
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger, LogLevel
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
@@ -49,6 +50,10 @@ _STABLE = 10.0
 
 _GRACE = 5.0
 """Seconds that a worker has beside the draining, before it is killed."""
+
+_SILENT = 30
+"""Looks, one a second, after which a worker that has told nothing is taken to hang. Not
+seconds: while the whole machine is suspended, nobody looks."""
 
 _ANSWER_WITHIN = 0.15
 """Seconds for a worker to say who its peers are: the page, which asks for them, takes a
@@ -125,6 +130,7 @@ class _Worker(ProcessProtocol):
         self._now = Counts()
         self._process: Any = None
         self._startedAt = 0.0
+        self._silent = 0
         self._again: IDelayedCall | None = None
         # The busiest peers that it told last; whether it is asked again; who waits.
         self._peers: list[PeerCounts] = []
@@ -154,6 +160,7 @@ class _Worker(ProcessProtocol):
         """Start a process."""
         service = self._service
         self._again = None
+        self._silent = 0
         self._startedAt = service.reactor.seconds()
         self._lines = _Lines(self)
         try:
@@ -185,6 +192,7 @@ class _Worker(ProcessProtocol):
 
     def told(self, what: dict[str, Any]) -> None:
         """The process has told something."""
+        self._silent = 0
         if "log" in what:
             level, text = what["log"]
             _log.emit(
@@ -278,8 +286,19 @@ class _Worker(ProcessProtocol):
         if not self.ended.called:
             self.ended.callback(None)
 
+    def look(self) -> None:
+        """Kill the process, if it has been silent for too long: another takes its place."""
+        self._silent += 1
+        if self._process is not None and self._silent == _SILENT:
+            _log.warn(
+                "worker {number} has told nothing for {looks} s, and is killed",
+                number=self.number,
+                looks=_SILENT,
+            )
+            self.kill()
+
     def kill(self) -> None:
-        """It did not end in time."""
+        """End it by force."""
         if self._process is not None:
             try:
                 self._process.signalProcess("KILL")
@@ -289,7 +308,8 @@ class _Worker(ProcessProtocol):
 
 class Workers(Service):
     """
-    Serves the same ports with several processes, and starts one that ends again.
+    Serves the same ports with several processes, and starts one that ends again; one that
+    has told nothing for half a minute, though each should once a second, is ended.
 
     A L{CountsSource<echofactory.counts.CountsSource>}: what is counted is the sum
     over the workers, as each told it within the last second, and does not run
@@ -327,6 +347,8 @@ class Workers(Service):
         self._ports: list[IListeningPort] = []
         self._told = False
         self._killing: IDelayedCall | None = None
+        self._looking = LoopingCall(self._look)
+        self._looking.clock = reactor
         self._workers = [_Worker(self, number + 1) for number in range(count)]
 
     @property
@@ -379,6 +401,11 @@ class Workers(Service):
         self._told = False
         for worker in self._workers:
             worker.begin()
+        self._looking.start(1.0, now=False)
+
+    def _look(self) -> None:
+        for worker in self._workers:
+            worker.look()
 
     def _giveUpPorts(self) -> None:
         ports, self._ports = self._ports, []
@@ -410,6 +437,8 @@ class Workers(Service):
         @return: fires when every process is gone.
         """
         super().stopService()
+        if self._looking.running:
+            self._looking.stop()
         self.draining = True
         for worker in self._workers:
             worker.stop()

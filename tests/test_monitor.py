@@ -265,7 +265,7 @@ async def test_one_latency_is_shown(reactor: Any) -> None:
     assert facts["response_ns"]["p50"] == pytest.approx(40e6, rel=0.001)
     assert facts["history"]["p50"] == [pytest.approx(40, rel=0.001)]
     (chart,) = (each for each in view["charts"] if each["unit"] == "ms")
-    assert chart["title"] == "Response time, p50 of each second"
+    assert chart["title"] == "Response time, p50"
     (tile,) = (each for each in view["tiles"] if each["name"] == "Response, p50")
     (row,) = (row for row in view["tables"][1]["rows"] if row[0] == "p50")
     for value in (chart["points"][-1][1], tile["value"], row[1]):

@@ -479,6 +479,32 @@ def test_a_worker_that_does_not_end() -> None:
     assert reactor.getDelayedCalls() == []
 
 
+def test_one_that_hangs() -> None:
+    """It is killed, when it has told nothing for half a minute, and started again."""
+    reactor = _Processes()
+    service = Workers(
+        cast(IWorkersReactor, reactor), ["tcp:0:interface=127.0.0.1"], [], 2, drain=1.0
+    )
+    service.startService()
+    one, other = reactor.started
+    for _ in range(29):
+        one.childDataReceived(3, b'{"counts": {}}\n')
+        reactor.advance(1.0)
+    assert reactor.signals == []
+    # A machine that was suspended: the other could not tell anything.
+    reactor.advance(0.5)
+    one.childDataReceived(3, b'{"counts": {}}\n')
+    reactor.advance(0.5)
+    assert reactor.signals == ["KILL"]
+    other.processEnded(Failure(ProcessDone(0)))
+    reactor.advance(1.0)
+    assert reactor.started[2:] == [other]
+    service.stopService()
+    for each in (one, other):
+        each.processEnded(Failure(ProcessDone(0)))
+    assert reactor.getDelayedCalls() == []
+
+
 def test_what_a_worker_says_amiss() -> None:
     """Costs that line, and not the next one."""
     reactor = _Processes()
@@ -538,10 +564,10 @@ def test_the_busiest_peers_of_all() -> None:
     before = reactor.written
     for _ in range(100):
         Deferred.fromCoroutine(service.peers(2)).addCallback(found.append)
-        reactor.advance(1.0)
+        reactor.advance(0.2)
     assert reactor.written.count(b"peers") == before.count(b"peers") + 2
     assert found == found[:1] * 101
-    assert reactor.getDelayedCalls() == []
     service.stopService()
     for each in reactor.started:
         each.processEnded(Failure(ProcessDone(0)))
+    assert reactor.getDelayedCalls() == []

@@ -216,7 +216,7 @@ class ProbeStatus:
             ],
             "charts": [
                 chart("Connections up", "", history, "up"),
-                chart("Response time, p50 of each second", "ms", history, "p50"),
+                chart("Response time, p50", "ms", history, "p50"),
                 chart("Failures", "/s", history, "failures"),
             ],
             "tables": [failures, ladder],

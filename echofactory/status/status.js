@@ -197,6 +197,8 @@ function drawTable(table, {caption, columns, rows, empty}) {
     say(head, columns[index].name);
     head.classList.toggle("number", numeric[index]);
   });
+  // Sentences would be narrow in a third of the page.
+  table.classList.toggle("wide", rows.some((row) => row.some((cell) => cell?.length > 80)));
   const body = table.querySelector("tbody");
   if (body.classList.toggle("empty", !rows.length)) {
     const cell = make("td", empty);
