@@ -219,11 +219,11 @@ int main(int argc, char **argv)
     int total = atoi(argv[3]);
     double seconds = atof(argv[4]);
     churning = !strcmp(argv[5], "churn");
-    if (!strcmp(argv[5], "tls"))
+    if (!strcmp(argv[5], "tls")) {
         tls = SSL_CTX_new(TLS_client_method());
-    if (tls)
         /* Or each record would be read in two pieces. */
         SSL_CTX_set_read_ahead(tls, 1);
+    }
     comparing = strcmp(argv[5], "ask");
     if (comparing) {
         reply_size = request_size = atol(argv[6]);

@@ -71,16 +71,6 @@ def makeRoom(handle: socket.socket) -> None:
         handle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, ROOM)
 
 
-def withZone(host: str, port: int) -> Any:
-    """
-    Return an address as a socket takes it: with the number of the link that C{%eth0}
-    names.
-
-    @raise OSError: if there is no such link.
-    """
-    return socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0][-1]
-
-
 class Way(NamedTuple):
     """
     How a datagram came.
@@ -367,13 +357,15 @@ class EchoPort(Port):
     """
 
     def __init__(
-        self, reactor: IReactorFDSet, address: str, number: int, protocol: EchoDatagrams
+        self, reactor: IReactorFDSet, address: tuple[Any, ...], protocol: EchoDatagrams
     ) -> None:
         """
-        @param address: an IP address of this machine's.
-        @param number: of the port; 0 has the system choose.
+        @param address: this machine's, as a socket takes it; port 0 has the system
+            choose.
         """
-        super().__init__(number, protocol, address, BUFFER_SIZE, reactor)
+        host, number, *_ = address
+        super().__init__(number, protocol, host, BUFFER_SIZE, reactor)
+        self._address = address
 
     def createInternetSocket(self) -> socket.socket:
         """Make the socket; before it is bound, so that nothing comes without its way."""
@@ -389,10 +381,10 @@ class EchoPort(Port):
         return made
 
     def _bindSocket(self) -> None:
-        # Twisted's has no zones.
+        # Twisted's leaves out which link an address is one of.
         made = self.createInternetSocket()
         try:
-            made.bind(withZone(self.interface, self.port))
+            made.bind(self._address)
         except OSError as error:
             made.close()
             raise CannotListenError(self.interface, self.port, error) from error

@@ -189,13 +189,10 @@ class EchoService(Service):
         @raise CannotListenError: if the port cannot be bound.
         """
         found = socket.getaddrinfo(host, number, type=socket.SOCK_DGRAM)
-        name, _, *more = found[0][-1]
-        # An address of a link has the link's number beside it, which is its zone.
-        address = f"{name}%{more[1]}" if more and more[1] else str(name)
         protocol = EchoDatagrams(
             self._guard, self.datagramCounts, self._reactor, self.factory.trace
         )
-        port = EchoPort(reactorBehind(self._reactor), address, number, protocol)
+        port = EchoPort(reactorBehind(self._reactor), found[0][-1], protocol)
         port.startListening()
         self._ports.append(port)
         _log.info("listening on udp {address}", address=addressText(port.getHost()))

@@ -397,12 +397,16 @@ class _Processes(MemoryReactor, Clock):
         self.written += data
 
 
+def looking(reactor: _Processes, count: int, drain: float) -> Workers:
+    """Return what looks after so many processes."""
+    endpoints = ["tcp:0:interface=127.0.0.1"]
+    return Workers(cast(IWorkersReactor, reactor), endpoints, [], count, drain)
+
+
 def test_counts_do_not_run_backwards() -> None:
     """What a worker had counted stays counted when it is gone; what it had open is lost."""
     reactor = _Processes()
-    service = Workers(
-        cast(IWorkersReactor, reactor), ["tcp:0:interface=127.0.0.1"], [], 2, drain=1.0
-    )
+    service = looking(reactor, 2, drain=1.0)
     service.startService()
     one, other = reactor.started
     told = {"accepted": 7, "open": 3, "lost": {"done": 4}, "refused": {"host": 1},
@@ -433,9 +437,7 @@ def test_counts_do_not_run_backwards() -> None:
 def test_a_service_that_is_started_again() -> None:
     """Its workers too; and one that cannot be started is tried again."""
     reactor = _Processes()
-    service = Workers(
-        cast(IWorkersReactor, reactor), ["tcp:0:interface=127.0.0.1"], [], 1, drain=1.0
-    )
+    service = looking(reactor, 1, drain=1.0)
     for times in (1, 2):
         service.startService()
         assert len(reactor.started) == times
@@ -461,9 +463,7 @@ def test_a_service_that_is_started_again() -> None:
 def test_a_worker_that_does_not_end() -> None:
     """It is killed, when the drain and five seconds are over, or five after a second signal."""
     reactor = _Processes()
-    service = Workers(
-        cast(IWorkersReactor, reactor), ["tcp:0:interface=127.0.0.1"], [], 2, drain=3600.0
-    )
+    service = looking(reactor, 2, drain=3600.0)
     service.startService()
     service.stopService()
     reactor.advance(100.0)
@@ -482,9 +482,7 @@ def test_a_worker_that_does_not_end() -> None:
 def test_one_that_hangs() -> None:
     """It is killed, when it has told nothing for half a minute, and started again."""
     reactor = _Processes()
-    service = Workers(
-        cast(IWorkersReactor, reactor), ["tcp:0:interface=127.0.0.1"], [], 2, drain=1.0
-    )
+    service = looking(reactor, 2, drain=1.0)
     service.startService()
     one, other = reactor.started
     for _ in range(29):
@@ -508,9 +506,7 @@ def test_one_that_hangs() -> None:
 def test_what_a_worker_says_amiss() -> None:
     """Costs that line, and not the next one."""
     reactor = _Processes()
-    service = Workers(
-        cast(IWorkersReactor, reactor), ["tcp:0:interface=127.0.0.1"], [], 1, drain=1.0
-    )
+    service = looking(reactor, 1, drain=1.0)
     service.startService()
     (worker,) = reactor.started
     for amiss in (b"what?", b'{"counts": {"new": 1}}', b"[]", b"x" * 200_000):
@@ -524,9 +520,7 @@ def test_what_a_worker_says_amiss() -> None:
 def test_a_worker_is_up_once_it_says_so() -> None:
     """Not as soon as it is a process, and not when it is none any more."""
     reactor = _Processes()
-    service = Workers(
-        cast(IWorkersReactor, reactor), ["tcp:0:interface=127.0.0.1"], [], 2, drain=1.0
-    )
+    service = looking(reactor, 2, drain=1.0)
 
     def listening() -> list[bool]:
         return [worker.listening for worker in service.workers()]
@@ -548,9 +542,7 @@ def test_a_worker_is_up_once_it_says_so() -> None:
 def test_the_busiest_peers_of_all() -> None:
     """Their sums; a worker that does not answer in time has none."""
     reactor = _Processes()
-    service = Workers(
-        cast(IWorkersReactor, reactor), ["tcp:0:interface=127.0.0.1"], [], 3, drain=1.0
-    )
+    service = looking(reactor, 3, drain=1.0)
     service.startService()
     found: list[Any] = []
     Deferred.fromCoroutine(service.peers(2)).addCallback(found.append)

@@ -28,7 +28,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from echofactory.client.connection import Connection
-from echofactory.datagram import AT_ONCE, BUFFER_SIZE, makeRoom, withZone
+from echofactory.datagram import AT_ONCE, BUFFER_SIZE, makeRoom
 from echofactory.results import FailureKind
 from echofactory.workload import (
     EchoMismatch,
@@ -579,7 +579,17 @@ class DatagramEndpoint:
             handle.setblocking(False)
             makeRoom(handle)
             if self._source is not None:
-                handle.bind(withZone(self._source, 0))
-            handle.connect(withZone(self._host, self._port))
+                handle.bind(_withZone(self._source, 0))
+            handle.connect(_withZone(self._host, self._port))
             failing.pop_all()
             return handle
+
+
+def _withZone(host: str, port: int) -> Any:
+    """
+    Return an address as a socket takes it: with the number of the link that C{%eth0}
+    names.
+
+    @raise OSError: if there is no such link.
+    """
+    return socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0][-1]
