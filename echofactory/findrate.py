@@ -35,6 +35,11 @@ class Goal:
         """Of the JSON's latencies."""
         return NAMES[self.name]
 
+    @property
+    def percent(self) -> float:
+        """Its percentile, up to 100."""
+        return PERCENTILES.get(self.field, 100.0)
+
     def isKept(self, response: Fields) -> bool:
         """Tell whether a run kept it; one without a reading did not."""
         reached = response[self.field]
@@ -49,19 +54,25 @@ class Ending(StrEnum):
     FIRST = "first"
     """The first rate is broken already."""
     CLIENT = "client"
-    """The client does not keep to its schedule: the limit is its own."""
+    """The same as C{FOUND} or C{FIRST}, but the rate that is not kept is too high for the
+    client: the limit is its own."""
     INTERRUPTED = "interrupted"
+
+
+_KEPT_UP = 0.95
+"""The share of what was asked that has to come back, and to be back in time."""
 
 
 def _fellBehind(asked: float, results: Results) -> bool:
     """
-    Tell whether messages were due faster than they came back: the last one was back
-    later than the schedule's end by more than a twentieth of the schedule, beside
-    what a message takes. That is taken from the fastest of all, those of settling
-    included, for a backlog makes all others slow.
+    Tell whether messages were due faster than they came back: too few came back, or
+    the last one was back later than the schedule's end by more than a twentieth of the
+    schedule, beside what a message takes. That is taken from the fastest of all, those
+    of settling included, because a backlog makes all others slow.
     """
-    due = results.sent / asked * 1e9
-    return results.lastAt - results.firstAt > due * 1.05 + results.leastNs
+    if results.achieved < _KEPT_UP * asked:
+        return True
+    return results.lastAt - results.firstAt > results.scheduledNs / _KEPT_UP + results.leastNs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +85,10 @@ class Step:
     @ivar kept: whether every goal was kept, nothing failed, and the replies kept up
         with the schedule.
     @ivar broken: the goals that were not kept.
-    @ivar clientLate: whether a goal is broken by the client's own lateness: at the
-        goal's percentile, half of the response time or more is that.
+    @ivar clientLimited: whether the client was too late itself: it did not keep its
+        schedule, or half of the response time at the percentile of a broken goal is its
+        own send lag.
+    @ivar endedEarly: whether it was ended because a goal was certainly missed.
     @ivar failures: failed connections by kind.
     @ivar response: of the JSON.
     @ivar sendLag: of the JSON.
@@ -85,8 +98,9 @@ class Step:
     achieved: float
     kept: bool
     broken: tuple[Goal, ...]
-    clientLate: bool
+    clientLimited: bool
     interrupted: bool
+    endedEarly: bool
     failures: Mapping[FailureKind, int]
     response: Fields
     sendLag: Fields
@@ -101,10 +115,15 @@ class Step:
             achieved=results.achieved,
             kept=not broken and not _fellBehind(asked, results) and results.verdict == "ok",
             broken=broken,
-            clientLate=any(
-                2 * (lag[goal.field] or 0) > (response[goal.field] or 0) for goal in broken
+            clientLimited=not results.failed
+            and (
+                results.keptNoSchedule
+                or any(
+                    2 * (lag[goal.field] or 0) > (response[goal.field] or 0) for goal in broken
+                )
             ),
             interrupted=results.interrupted,
+            endedEarly=results.endedEarly,
             failures=results.failures,
             response=response,
             sendLag=lag,
@@ -117,6 +136,7 @@ class Step:
             "achieved": self.achieved,
             "kept": self.kept,
             "interrupted": self.interrupted,
+            "ended_early": self.endedEarly,
             "broken": [goal.text for goal in self.broken],
             "failures": {str(kind): n for kind, n in sorted(self.failures.items())},
             "response_ns": self.response,
@@ -139,7 +159,7 @@ class RateSearch:
         self.steps: list[Step] = []
         self.ending: Ending | None = None
         self._next = first
-        self._broken: float | None = None
+        self._broken: Step | None = None
 
     @property
     def best(self) -> Step | None:
@@ -154,23 +174,21 @@ class RateSearch:
     def note(self, step: Step) -> None:
         """Note what came of the rate that was to be tried."""
         self.steps.append(step)
-        best = self.best
         if step.interrupted:
             self.ending = Ending.INTERRUPTED
-        elif step.kept:
-            assert best is not None
-            self._next = (
-                best.asked * 2 if self._broken is None else (best.asked + self._broken) / 2
-            )
-        elif step.clientLate and not step.failures:
-            self.ending = Ending.CLIENT
+            return
+        if not step.kept:
+            # Those that are tried after it are lower.
+            self._broken = step
+        best, broken = self.best, self._broken
+        if broken is None:
+            self._next = step.asked * 2
         elif best is None:
-            self.ending = Ending.FIRST
+            self.ending = Ending.CLIENT if broken.clientLimited else Ending.FIRST
+        elif broken.asked / best.asked <= PRECISION:
+            self.ending = Ending.CLIENT if broken.clientLimited else Ending.FOUND
         else:
-            self._broken = step.asked
-            self._next = (best.asked + step.asked) / 2
-        if best and self._broken and self._broken / best.asked <= PRECISION:
-            self.ending = self.ending or Ending.FOUND
+            self._next = (best.asked + broken.asked) / 2
 
     def asJSON(self, goals: Sequence[Goal]) -> dict[str, object]:
         """Return the JSON's C{find_rate}, once the search is over."""

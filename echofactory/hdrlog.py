@@ -50,7 +50,14 @@ class HdrLog:
         histogram = self._histogram
         histogram.reset()
         results.recent.addTo(histogram)
-        histogram.set_start_time_stamp((interval.endNs - interval.lengthNs) / 1e6)
-        histogram.set_end_time_stamp(interval.endNs / 1e6)
-        self._writer.output_interval_histogram(histogram)
+        # The library's writer cuts the greatest reading to whole milliseconds.
+        fields = (
+            (interval.endNs - interval.lengthNs) / 1e9,
+            interval.lengthNs / 1e9,
+            (results.recent.asJSON()["max"] or 0) / 1e6,
+        )
+        self._file.write(
+            ",".join([*(f"{field:.6f}" for field in fields), histogram.encode().decode()])
+            + "\n"
+        )
         self._file.flush()

@@ -8,8 +8,9 @@ U{HdrHistogram<http://hdrhistogram.org>}: three significant digits, from 1 us to
 import zlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from fractions import Fraction
 from itertools import accumulate, compress
-from math import sqrt
+from math import ceil, sqrt
 from operator import mul
 
 from hdrh.codec import HdrCookieException, HdrHistogramSettingsException, HdrLengthException
@@ -213,10 +214,17 @@ class Latency:
         within = [below[bisect_right(steps, _stepOf(bound))] for bound in bounds]
         return within, below[-1], sum(map(mul, map(_middleOf, steps), times))
 
+    def under(self, ns: int) -> int:
+        """Return how many readings a percentile would tell as less than so many nanoseconds."""
+        limit = _stepOf(ns)
+        earlier = sum(count for step, count in self._earlier.items() if step < limit)
+        return earlier + sum(self._recent[:limit])
+
     def percentiles(self, *percents: float) -> list[int | None]:
         """
         Return, for each, the nanoseconds within which so many of the readings
-        are; C{None} if there are none.
+        are; C{None} if there are none. The rank is the nearest, rounded up: at least
+        so many percent of the readings are no longer.
 
         @param percents: from 0 to 100.
         """
@@ -254,11 +262,22 @@ class Latency:
         }
 
 
+def rankOf(percent: float, count: int) -> int:
+    """
+    Return which of so many readings, counted from the least as 1, a percentile is: the
+    nearest rank, rounded up.
+
+    @param percent: from 0 to 100.
+    @param count: 1 or more.
+    """
+    # By the decimals that were written: 99.9 % of 1,000 is 999, and the float is more.
+    return max(1, ceil(Fraction(str(percent)) * count / 100))
+
+
 def _percentiles(
     steps: Sequence[int], times: Sequence[int], percents: Iterable[float]
 ) -> Iterator[int]:
     """Do what L{Latency.percentiles} does, with steps and how many readings each has."""
     below = list(accumulate(times))
     for percent in percents:
-        rank = max(1, int(percent * below[-1] / 100 + 0.5))
-        yield _endOf(steps[bisect_left(below, rank)])
+        yield _endOf(steps[bisect_left(below, rankOf(percent, below[-1]))])

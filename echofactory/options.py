@@ -641,12 +641,17 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
         self._refuseTogether("count", "duration", "a run ends by one of them")
         self._refuseTogether("churn", "window", "a connection has but one message then")
         self._refuseTogether("hold", "half-close", "a half-closed connection is not kept open")
+        rate = self.readIfGiven("rate", parseRates)
+        if rate is not None and not self["duration"] and not self["count"]:
+            raise usage.UsageError(
+                "--rate: give --duration or --count too, such as --rate 500 --duration 10s"
+            )
         return Workload(
             messages=tuple(self.messages) or DEFAULT_MESSAGES,
             size=self.readIfGiven("size", parseSize),
             count=self.readIfGiven("count", parseCount),
             duration=self.readIfGiven("duration", parsePatience),
-            rate=self.readIfGiven("rate", parseRates),
+            rate=rate,
             window=self.readIfGiven("window", parseCount),
             churn=bool(self["churn"]),
             halfClose=bool(self["half-close"]),

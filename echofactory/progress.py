@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import IO, Any
 
 from echofactory.intervals import Interval
-from echofactory.report.text import durationText, sizeText
+from echofactory.quantities import durationText, numberText, rateText, sizeRateText
 from echofactory.results import Results
 
 CHOICES = ("auto", "always", "never")
@@ -21,8 +21,8 @@ def line(results: Results, interval: Interval) -> str:
     seconds = interval.lengthNs / 1e9 or 1.0
     return (
         f"{interval.endNs / 1e9:7.{1 if seconds > 0.9 else 2}f} s  {interval.open:6,} open"
-        f"  {interval.messages / seconds:10,.0f} messages/s"
-        f"  {sizeText(interval.bytes / seconds):>9}/s"
+        f"  {rateText(interval.messages / seconds):>21}"
+        f"  {sizeRateText(interval.bytes / seconds):>11}"
         f"  p50 {_latency(interval.p50Ns):>8}  p99 {_latency(interval.p99Ns):>8}"
         f"  {results.failed:,} failed"
     )
@@ -78,8 +78,8 @@ class _Live:
         rows = [
             ("target", results.target, ""),
             ("connections", f"{interval.open:,}", f"of {results.requested:,} open"),
-            ("rate", f"{interval.messages / seconds:,.0f}", "messages/s"),
-            ("", f"{sizeText(interval.bytes / seconds)}/s", "received"),
+            ("rate", numberText(interval.messages / seconds), "messages/s"),
+            ("", sizeRateText(interval.bytes / seconds), "received"),
             ("response time", _latency(interval.p50Ns), "p50"),
             ("", _latency(interval.p99Ns), "p99"),
             ("verified", f"{results.verified:,}", "messages"),

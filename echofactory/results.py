@@ -5,16 +5,23 @@ The books of a run: what was asked for, what came of it, and how long it took.
 import json
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from importlib.resources import files
+from statistics import median
 from typing import Any
 
 from echofactory.intervals import Interval, intervalsFromJSON, mergedIntervals
 from echofactory.latency import Latency
+from echofactory.quantities import percentText
 
-SCHEMA = "echofactory.results/1"
+SCHEMA = "echofactory.results/2"
+_FIRST = "echofactory.results/1"
+
+_PACED = 0.95
+"""The share of its schedule that a client has to keep, for its figures to be believed."""
 
 
 def _mistake(written: object) -> str | None:
@@ -29,6 +36,35 @@ def _mistake(written: object) -> str | None:
         return None
     # What is wrong may be long: the whole object, say.
     return f"{mistake.json_path}: {mistake.message[:200]}"
+
+
+def _fromFirst(written: dict[str, Any]) -> dict[str, Any]:
+    """
+    Return the results that the first version wrote as those of the present one.
+
+    It did not keep when the last message was sent, nor what was due and not sent. The
+    last reply stands for the former, and nothing for the latter.
+    """
+    with suppress(KeyError, TypeError):
+        # What is not there is told by the schema, below.
+        rate, messages = written["rate"], written["messages"]
+        asked, sent = rate["asked"], messages["sent"]
+        overS = max(0.0, (rate["to_s"] or 0.0) - (rate["from_s"] or 0.0))
+        if asked:
+            overS = max(overS, sent / asked)
+        due = None if asked is None else sent
+        search = written["find_rate"]
+        if search is not None:
+            steps = [step | {"ended_early": False} for step in search["steps"]]
+            search = search | {"steps": steps}
+        written = written | {
+            "rate": rate | {"over_s": overS},
+            "messages": messages | {"due": due, "unsent": 0},
+            "find_rate": search,
+            "interval_s": None,
+            "warnings": [],
+        }
+    return written | {"schema": SCHEMA}
 
 
 class FailureKind(StrEnum):
@@ -214,12 +250,24 @@ class Results:
     @ivar recent: the response times of the last of them.
     @ivar findRate: the JSON's C{find_rate}, if the run belongs to a search.
     @ivar rateAsked: messages a second, the mean over the run; C{None}: as fast
-        as replies come.
+        as replies come (closed loop).
+    @ivar due: messages that the schedule had in the run, sent or not; 0 without a rate.
+    @ivar scheduledNs: from the schedule's start to when the message after the last one
+        would be due, in nanoseconds; 0 without a rate.
+    @ivar paced: which share of the schedule the client kept: messages that it turned to
+        in time, whether or not the connection and the window let them be sent.
     @ivar elapsedNs: the whole run, nanoseconds.
-    @ivar beganAt: when the run began, by the clock of the next two, in nanoseconds.
-    @ivar firstAt: when the first message could be sent.
-    @ivar lastAt: when the last one was verified.
+    @ivar beganAt: when the run began, by the clock of the next three, in nanoseconds.
+    @ivar firstAt: when the schedule started or, without a rate, when the first message
+        could be sent; 0: never.
+    @ivar lastSentAt: when the first byte of the last message was sent.
+    @ivar lastAt: when the last message was verified.
+    @ivar intervalNs: how long an interval is that nothing cut off, in nanoseconds; 0:
+        not known.
     @ivar interrupted: whether it was stopped before its end.
+    @ivar forgotten: messages verified whose latencies do not count (L{forgetLatencies}).
+    @ivar endedEarly: whether it was ended because its outcome was certain (a search).
+    @ivar warnings: sentences that say why a figure of the run is not to be believed.
     """
 
     target: str
@@ -248,11 +296,19 @@ class Results:
     recent: Latency = field(default_factory=Latency)
     findRate: dict[str, object] | None = None
     rateAsked: float | None = None
+    due: int = 0
+    scheduledNs: int = 0
+    paced: float = 1.0
     elapsedNs: int = 0
     beganAt: int = 0
     firstAt: int = 0
+    lastSentAt: int = 0
     lastAt: int = 0
+    intervalNs: int = 0
     interrupted: bool = False
+    forgotten: int = 0
+    endedEarly: bool = False
+    warnings: list[str] = field(default_factory=list)
     _closedMessages: int = 0
     _closedBytes: int = 0
     _closedFailures: int = 0
@@ -291,20 +347,99 @@ class Results:
 
     def forgetLatencies(self) -> None:
         """What was measured until now was only to settle."""
+        self.forgotten = self.verified
         self._leastForgotten = self.response.asJSON()["min"]
         for latency in (self.response, self.service, self.sendLag):
             latency.clear()
 
     @property
+    def overNs(self) -> int:
+        """
+        The time that the achieved rate is taken over, in nanoseconds.
+
+        Open loop: from the schedule's start to when the message after the last one
+        would be due, or to when the last one was sent, if that is later. A late reply
+        is latency, and no lower rate. Closed loop: from the first message sent to the
+        last reply.
+        """
+        if self.rateAsked is None:
+            return max(0, self.lastAt - self.firstAt)
+        return max(self.scheduledNs, self.lastSentAt - self.firstAt)
+
+    @property
     def achieved(self) -> float:
-        """Messages verified a second, while there were any to send or to await."""
-        active = self.lastAt - self.firstAt
-        return self.verified / (active / 1e9) if active > 0 else 0.0
+        """Messages verified a second (L{overNs})."""
+        return self.verified / (self.overNs / 1e9) if self.overNs else 0.0
 
     @property
     def bytesPerSecond(self) -> float:
-        """Bytes received a second, in the same time."""
-        return self.bytesReceived * self.achieved / self.verified if self.verified else 0.0
+        """Bytes received a second (L{overNs})."""
+        return self.bytesReceived / (self.overNs / 1e9) if self.overNs else 0.0
+
+    @property
+    def unsent(self) -> int:
+        """Messages that were due and that were not sent."""
+        return max(0, self.due - self.sent)
+
+    def _wholeRates(self) -> list[float]:
+        """
+        Return the messages a second of each interval that lies within the time of the
+        achieved rate, but for a twentieth of its length. An interval in which nothing
+        came back is one of them.
+        """
+        if not self.intervals or not self.overNs:
+            return []
+        wholeNs = self.intervalNs or median(piece.lengthNs for piece in self.intervals)
+        begin = self.firstAt - self.beganAt
+        end = begin + self.overNs
+        within = [
+            (min(end, piece.endNs) - max(begin, piece.endNs - piece.lengthNs), piece.messages)
+            for piece in self.intervals
+        ]
+        rates = [count / (ns / 1e9) for ns, count in within if 0 < ns >= 0.95 * wholeNs]
+        if end - self.intervals[-1].endNs >= wholeNs:
+            # Its connections did not survive as long: nothing came back from then on.
+            rates.append(0.0)
+        return rates
+
+    @property
+    def keptNoSchedule(self) -> bool:
+        """Whether the client turned to less than 95 % of the messages in time."""
+        return self.paced < _PACED
+
+    def judge(self) -> None:
+        """
+        Find the reasons not to believe the figures of a run that is over.
+
+        The rule: the client could not keep its schedule, if it turned to less than
+        95 % of the messages in time, or if its send lag at p99 is more than half of the
+        response time there.
+        """
+        response, lag = self.response.asJSON()["p99"], self.sendLag.asJSON()["p99"]
+        if self.keptNoSchedule:
+            self.warnings.append(
+                "the client could not keep its schedule: it turned to"
+                f" {percentText(self.paced)} of the messages in time, and these figures show"
+                " its limit, not the peer's"
+            )
+        elif response and lag and 2 * lag > response:
+            self.warnings.append(
+                "the client was the bottleneck: at p99, its send lag is"
+                f" {percentText(min(1.0, lag / response))} of the response time"
+            )
+        if self.unsent and not self.interrupted:
+            self.warnings.append(
+                f"{self.unsent:,} of {self.due:,} messages"
+                f" ({percentText(self.unsent / self.due)}) were due but not sent: "
+                + self._whyUnsent()
+            )
+
+    def _whyUnsent(self) -> str:
+        if self.keptNoSchedule:
+            return "the client did not turn to them in time"
+        if self.failed:
+            return "their connections had failed, or waited for replies"
+        return "their connections waited for replies"
 
     @property
     def failed(self) -> int:
@@ -349,8 +484,7 @@ class Results:
         @param version: of echofactory.
         """
         elapsed = self.elapsedNs / 1e9
-        # The last one, cut off by the end, and those with nothing in them say nothing.
-        rates = [interval.perSecond for interval in self.intervals[:-1] if interval.messages]
+        rates = self._wholeRates()
         return {
             "schema": SCHEMA,
             "version": version,
@@ -368,6 +502,8 @@ class Results:
             "failures": {str(kind): n for kind, n in sorted(self.failures.items())},
             "examples": {str(kind): e.asJSON() for kind, e in sorted(self.examples.items())},
             "messages": {
+                "due": self.due if self.rateAsked is not None else None,
+                "unsent": self.unsent,
                 "sent": self.sent,
                 "verified": self.verified,
                 "mismatched": self.mismatched,
@@ -377,6 +513,7 @@ class Results:
             "rate": {
                 "asked": self.rateAsked,
                 "achieved": self.achieved,
+                "over_s": self.overNs / 1e9,
                 "from_s": (self.firstAt - self.beganAt) / 1e9 if self.firstAt else None,
                 "to_s": (self.lastAt - self.beganAt) / 1e9 if self.lastAt else None,
                 "min": min(rates, default=None),
@@ -394,20 +531,24 @@ class Results:
                 "connect": self.connect.encoded(),
                 "send_lag": self.sendLag.encoded(),
             },
+            "interval_s": self.intervalNs / 1e9 if self.intervalNs else None,
             "intervals": [interval.asJSON() for interval in self.intervals],
             "find_rate": self.findRate,
+            "warnings": self.warnings,
             "verdict": self.verdict,
         }
 
     @classmethod
     def fromJSON(cls, written: Any) -> "Results":
         """
-        Return what L{asJSON} wrote.
+        Return what L{asJSON} wrote, of this version or an older one.
 
         @raise ValueError: if it is something else.
         """
-        if not isinstance(written, dict) or written.get("schema") != SCHEMA:
+        if not isinstance(written, dict) or written.get("schema") not in (_FIRST, SCHEMA):
             raise ValueError(f"not the results of a run ({SCHEMA})")
+        if written["schema"] == _FIRST:
+            written = _fromFirst(written)
         if (mistake := _mistake(written)) is not None:
             raise ValueError(f"not the results of a run: {mistake}")
         results = cls._fromJSON(written)
@@ -431,6 +572,8 @@ class Results:
         connections, messages = written["connections"], written["messages"]
         rate, histograms = written["rate"], written["histograms"]
         datagrams = written["datagrams"]
+        due, asked = messages["due"] or 0, rate["asked"]
+        firstAt = round((rate["from_s"] or 0) * 1e9)
         return cls(
             target=written["target"],
             workload=written["workload"],
@@ -460,11 +603,16 @@ class Results:
             datagrams=Datagrams(**datagrams) if datagrams is not None else None,
             intervals=intervalsFromJSON(written["intervals"]),
             findRate=written["find_rate"],
-            rateAsked=rate["asked"],
+            rateAsked=asked,
+            due=due,
+            scheduledNs=round(due / asked * 1e9) if asked is not None else 0,
             elapsedNs=round(written["elapsed_s"] * 1e9),
-            firstAt=round((rate["from_s"] or 0) * 1e9),
+            firstAt=firstAt,
+            lastSentAt=firstAt + round(rate["over_s"] * 1e9),
             lastAt=round((rate["to_s"] or 0) * 1e9),
+            intervalNs=round((written["interval_s"] or 0) * 1e9),
             interrupted=written["verdict"] == "interrupted",
+            warnings=list(written["warnings"]),
         )
 
 
@@ -480,6 +628,7 @@ _SUMMED = (
     "unanswered",
     "bytesSent",
     "bytesReceived",
+    "due",
 )
 
 
@@ -497,6 +646,8 @@ def merged(runs: Sequence[Results]) -> Results:
     Return the books of one run made of several that went on side by side: what
     they counted together, from the beginning of the first to the end of the last.
     The connections open at once are the sum of each run's most: no more than those.
+    A schedule that began later than another is taken as one that began with it: the
+    achieved rate is over the longest time of them.
 
     @raise ValueError: if they did not go on side by side, had not the same workload,
         one is a search, or some are of datagrams and others of streams.
@@ -515,8 +666,6 @@ def merged(runs: Sequence[Results]) -> Results:
     )
     if first.datagrams is not None:
         whole.datagrams = Datagrams()
-    if first.rateAsked is not None:
-        whole.rateAsked = sum(run.rateAsked or 0.0 for run in runs)
     pieces = []
     firsts, lasts = [], []
     for run in runs:
@@ -542,10 +691,24 @@ def merged(runs: Sequence[Results]) -> Results:
         offset = (run.started - first.started) // timedelta(microseconds=1) * 1000
         pieces.append((offset, run.intervals))
         whole.elapsedNs = max(whole.elapsedNs, offset + run.elapsedNs)
+        whole.scheduledNs = max(whole.scheduledNs, run.scheduledNs)
+        whole.warnings += [each for each in run.warnings if each not in whole.warnings]
         if run.firstAt:
             firsts.append(offset + run.firstAt - run.beganAt)
         if run.lastAt:
             lasts.append(offset + run.lastAt - run.beganAt)
+    whole.intervalNs = max(run.intervalNs for run in runs)
     whole.firstAt, whole.lastAt = min(firsts, default=0), max(lasts, default=0)
+    if first.rateAsked is not None:
+        whole.rateAsked = _askedTogether(runs, whole)
+        whole.lastSentAt = whole.firstAt + max(run.overNs for run in runs)
     whole.intervals = mergedIntervals(pieces)
     return whole
+
+
+def _askedTogether(runs: Sequence[Results], whole: Results) -> float:
+    """Return the messages a second that the schedules of several runs ask for together."""
+    rates = [run.rateAsked or 0.0 for run in runs]
+    if whole.due and any(run.scheduledNs != whole.scheduledNs for run in runs):
+        return whole.due / (whole.scheduledNs / 1e9)
+    return sum(rates)

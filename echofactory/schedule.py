@@ -3,7 +3,11 @@ When messages are due: the open loop's clock, which no reply can hold up.
 """
 
 from dataclasses import dataclass
-from math import sqrt
+from math import ceil, sqrt
+
+_EXACT = 1e-12
+"""Relative error of a few operations on floats, and some room. A message that is due
+this close to the end of the time is due at its end."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +48,28 @@ class Schedule:
 
     @classmethod
     def lasting(cls, rate: Rate, seconds: float) -> "Schedule":
-        """Return what is due within some time."""
-        return cls(rate, max(1, round(rate.mean * seconds)), seconds)
+        """
+        Return what is due within some time: the first message at its beginning, and
+        none at its end. At 0.5 a second, 5 seconds have 3 messages: at 0, 2 and 4 s.
+        """
+        return cls(
+            rate, _dueWithin(rate.first, (rate.last - rate.first) / seconds, seconds), seconds
+        )
 
     @classmethod
     def of(cls, rate: Rate, total: int) -> "Schedule":
         """Return a schedule of so many messages."""
         return cls(rate, total, total / rate.mean)
+
+    @property
+    def _gain(self) -> float:
+        """How much faster the rate is after a second, in messages a second."""
+        return (self.rate.last - self.rate.first) / self.seconds
+
+    @property
+    def endNs(self) -> int:
+        """When the message after the last one would be due, in nanoseconds."""
+        return self.dueNs(self.total)
 
     def dueNs(self, number: int) -> int:
         """
@@ -58,11 +77,41 @@ class Schedule:
 
         @param number: the message's, from 0.
         """
-        first = self.rate.first
-        gain = (self.rate.last - first) / self.seconds
+        first, gain = self.rate.first, self._gain
         if not gain:
-            return int(number * 1e9 / first)
+            return round(number * 1e9 / first)
         # How many are due by t is first * t + gain * t**2 / 2; this is its inverse,
-        # in the form that loses no digits.
+        # in the form that loses no digits. A rate that falls to nothing before a
+        # message is due has it due then.
         within = max(first * first + 2 * gain * number, 0.0)
-        return int(2e9 * number / (first + sqrt(within)))
+        return round(2e9 * number / (first + sqrt(within)))
+
+    def dueBefore(self, ns: int) -> int:
+        """
+        Return how many messages are due before some time.
+
+        @param ns: nanoseconds after the beginning.
+        """
+        if ns <= 0:
+            return 0
+        if ns >= self.seconds * 1e9:
+            return self.total
+        return min(self.total, _dueWithin(self.rate.first, self._gain, ns / 1e9))
+
+    def rateOf(self, number: int) -> float:
+        """
+        Return the mean rate of the first so many messages, in messages a second: over
+        the time until the next one would be due.
+
+        @param number: 1 or more.
+        """
+        return number * 1e9 / self.dueNs(number) if self._gain else self.rate.first
+
+
+def _dueWithin(first: float, gain: float, seconds: float) -> int:
+    """Return how many messages are due from 0 up to a time, but not at it."""
+    exact = first * seconds + gain * seconds * seconds / 2
+    whole = round(exact)
+    if abs(exact - whole) <= _EXACT * whole:
+        return max(1, whole)
+    return max(1, ceil(exact))

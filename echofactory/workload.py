@@ -121,6 +121,8 @@ class Workload:
             raise ValueError(f"duration: {self.duration} is not more than 0 s")
         if not self.hold >= 0:
             raise ValueError(f"hold: {self.hold} is not 0 s or more")
+        if self.rate is not None and self.count is None and self.duration is None:
+            raise ValueError("rate: a schedule has a duration or a count")
         if self.count is not None and self.duration is not None:
             raise ValueError("duration: a run has that or a count")
         if self.hold and self.halfClose:

@@ -64,6 +64,8 @@ def test_the_main_job() -> None:
         "peak_open": results["connections"]["peak_open"],
     }
     assert results["messages"] == {
+        "due": None,
+        "unsent": 0,
         "sent": 100_000,
         "verified": 100_000,
         "mismatched": 0,

@@ -827,6 +827,7 @@ def test_both_command_lines(served: str) -> None:
     done, results = measured("--connect", served, "-n", "20", "--size", "1k", "--count", "100")
     assert done.process.returncode == 0, done.err
     assert results["messages"] == {
+        "due": None, "unsent": 0,
         "sent": 2000, "verified": 2000, "mismatched": 0, "unanswered": 0,
     }  # fmt: skip
     assert results["bytes"] == {"sent": 2_048_000, "received": 2_048_000}
@@ -894,6 +895,8 @@ def test_a_faulty_path() -> None:
         "lost": total[LOSE], "repeated": total[REPEAT], "reordered": total[HOLD],
     }  # fmt: skip
     assert results["messages"] == {
+        "due": None,
+        "unsent": 0,
         "sent": connections * messages,
         "verified": connections * messages - total[LOSE] - total[ALTER],
         "mismatched": total[ALTER],

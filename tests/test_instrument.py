@@ -435,7 +435,7 @@ def test_interrupted(port: str, load: list[str]) -> None:
     """Ctrl-C at any moment: the report of what was done, within a second, exit 130."""
     with running([*CLIENT, "127.0.0.1", port, "5", "--size", "64", *load, "--json", "-",
                   "--progress", "always", "--interval", "200ms"]) as program:  # fmt: skip
-        program.waitFor(r"messages/s", program.err)
+        program.waitFor(r"messages/s .* p50 +\d", program.err)
         before = time.monotonic()
         assert program.end(signal.SIGINT) == 130
         assert time.monotonic() - before < 1.0
@@ -466,6 +466,9 @@ def test_the_hdr_log(port: str, tmp_path: Path) -> None:
     lines = path.read_text().splitlines()
     assert lines[0] == "#[Histogram log format version 1.2]"
     assert lines[3].startswith("0.000000,0.2")
+    # The third field is the greatest reading, in milliseconds, and not cut to whole ones.
+    greatest = [float(line.split(",")[2]) for line in lines[3:]]
+    assert max(greatest) == pytest.approx(results["response_ns"]["max"] / 1e6)
 
 
 def test_an_hdr_log_that_cannot_be_written(port: str) -> None:

@@ -6,6 +6,7 @@ import base64
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
+from decimal import Decimal
 from time import perf_counter
 
 import pytest
@@ -13,8 +14,16 @@ from hdrh.histogram import HdrHistogram
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from echofactory.latency import DIGITS, HIGHEST_NS, LOWEST_NS, PERCENTILES, Latency
+from echofactory.latency import (
+    DIGITS,
+    HIGHEST_NS,
+    LOWEST_NS,
+    PERCENTILES,
+    Latency,
+    rankOf,
+)
 
+MS = 1_000_000
 READINGS = st.lists(st.integers(0, 2 * HIGHEST_NS) | st.integers(0, 10_000_000), max_size=200)
 
 
@@ -43,17 +52,64 @@ def test_as_the_library_records(readings: list[int]) -> None:
 
 
 @settings(deadline=None)
-@given(READINGS.filter(bool), st.lists(st.floats(0.001, 100), max_size=5))
-def test_percentiles_are_the_librarys(readings: list[int], percents: list[float]) -> None:
-    """Its steps' upper ends; the least and the most too."""
-    ours, theirs = of(readings), library(readings)
-    percents = [*percents, *PERCENTILES.values(), 100.0]
-    expected = [theirs.get_value_at_percentile(percent) for percent in percents]
-    assert ours.percentiles(*percents) == expected
-    written = ours.asJSON()
+@given(READINGS.filter(bool), st.lists(st.decimals(0, 100, places=3), max_size=5))
+def test_percentiles_by_nearest_rank(readings: list[int], percents: list[Decimal]) -> None:
+    """
+    The least reading that at least so many percent are no longer than, as the upper end
+    of the library's step.
+    """
+    exact = [*percents, *(Decimal(str(each)) for each in PERCENTILES.values()), Decimal(100)]
+    ordered = sorted(min(reading, HIGHEST_NS) for reading in readings)
+    scale = HdrHistogram(LOWEST_NS, HIGHEST_NS, DIGITS)
+    for percent, told in zip(exact, of(readings).percentiles(*map(float, exact)), strict=True):
+        rank = next(n for n in range(1, len(ordered) + 1) if 100 * n >= percent * len(ordered))
+        assert told == scale.get_highest_equivalent_value(ordered[rank - 1])
+
+
+def test_the_least_and_the_most_are_the_librarys() -> None:
+    """The ends of its steps."""
+    readings = [700, 1_500, 40_000, 90_000_000]
+    written, theirs = of(readings).asJSON(), library(readings)
     assert written["min"] == theirs.get_min_value()
+    assert written["max"] == theirs.get_max_value()
     # Of readings that all fall into the first step, the library says 0.
-    assert written["max"] == (theirs.get_max_value() or 511)
+    assert of([100]).asJSON()["max"] == 511
+
+
+@pytest.mark.parametrize(
+    ("count", "percent", "rank"),
+    [
+        (1, 50, 1), (2, 50, 1), (3, 50, 2), (10, 90, 9), (10, 95, 10), (60, 99, 60),
+        (75, 99, 75), (75, 50, 38), (100, 99, 99), (1000, 99.9, 999), (1001, 99.9, 1000),
+        (10_000, 99.99, 9999), (10, 0, 1), (10, 100, 10),
+    ],
+)  # fmt: skip
+def test_ranks(count: int, percent: float, rank: int) -> None:
+    """Rounded up, and by the decimals that were written."""
+    assert rankOf(percent, count) == rank
+
+
+def test_one_slow_reading_of_sixty() -> None:
+    """It is 1.67 % of them: p99 is that one, and p95 is not."""
+    p95, p99 = of([10 * MS] * 59 + [500 * MS]).percentiles(95.0, 99.0)
+    assert p95 is not None
+    assert p99 is not None
+    assert p95 == pytest.approx(10 * MS, rel=0.001)
+    assert p99 == pytest.approx(500 * MS, rel=0.001)
+
+
+@settings(deadline=None)
+@given(READINGS, READINGS, st.integers(1, 2 * HIGHEST_NS))
+def test_how_many_are_under_a_limit(some: list[int], others: list[int], limit: int) -> None:
+    """Those that a percentile would tell as less."""
+    latency = of(some)
+    latency.rotate()
+    latency.add(of(others))
+    scale = HdrHistogram(LOWEST_NS, HIGHEST_NS, DIGITS)
+    told = [scale.get_highest_equivalent_value(min(each, HIGHEST_NS)) for each in some + others]
+    assert latency.under(min(limit, HIGHEST_NS)) == sum(
+        each < min(limit, HIGHEST_NS) for each in told
+    )
 
 
 def test_mean_and_deviation_are_the_librarys() -> None:

@@ -68,6 +68,7 @@ class Books:
 def message(at: float, responseNs: int) -> Callable[[Results], None]:
     def event(results: Results) -> None:
         results.sent += 1
+        results.due += 1
         results.verified += 1
         results.bytesSent += 64
         results.bytesReceived += 64
@@ -94,6 +95,8 @@ def both() -> Books:
     for results, length in ((books.parts[0], 1.5), (books.parts[1], 1.25), (books.whole, 1.5)):
         results.elapsedNs = int(length * S)
         results.closeInterval(results.elapsedNs)
+        assert results.rateAsked is not None
+        results.scheduledNs = int(results.due / results.rateAsked * S)
     return books
 
 
@@ -108,6 +111,25 @@ def test_two_runs_merged_are_one() -> None:
     assert together == expected
     assert together["failures"] == {"reset": 1}
     assert together["histograms"]["response"] is not None
+
+
+def test_a_later_start_is_no_lower_rate() -> None:
+    """Two clients that kept their schedules kept them together, whenever each began."""
+    books = both()
+    books.parts[0].warnings, books.parts[1].warnings = ["one"], ["one", "other"]
+    whole = merged(books.parts)
+    assert (whole.achieved, whole.rateAsked) == (400.0, 400.0)
+    assert whole.warnings == ["one", "other"]
+
+
+def test_runs_of_different_lengths_merged() -> None:
+    """What was asked and what was achieved are over the same time."""
+    books = both()
+    long = books.parts[1]
+    long.due = long.sent = long.verified = 150
+    long.scheduledNs = int(0.75 * S)
+    whole = merged(books.parts)
+    assert whole.achieved == whole.rateAsked == pytest.approx(200 / 0.75)
 
 
 def test_merged_from_their_json() -> None:
@@ -338,7 +360,7 @@ def test_the_page_of_a_search(tmp_path: Path) -> None:
         ([], "give the JSON file of a run, or several"),
         (["/nowhere.json"], "'/nowhere.json': No such file or directory"),
         (["{empty}"], "'{empty}': not JSON: Expecting value: line 1 column 1"),
-        (["{other}"], "'{other}': not the results of a run (echofactory.results/1)"),
+        (["{other}"], "'{other}': not the results of a run (echofactory.results/2)"),
         (["{lacking}"], "'{lacking}': not the results of a run: $: 'version' is a required"),
         (["{nan}"], "'{nan}': not JSON: NaN is no number"),
         (["{endless}"], "'{endless}': not the results of a run: $.elapsed_s: inf is greater"),
@@ -369,7 +391,7 @@ def test_what_makes_no_sense(tmp_path: Path, arguments: list[str], said: str) ->
     contents = {
         "empty": "",
         "other": "[5]",
-        "lacking": json.dumps({"schema": "echofactory.results/1"}),
+        "lacking": json.dumps({"schema": "echofactory.results/2"}),
         "nan": json.dumps(run | {"elapsed_s": float("nan")}),
         "endless": json.dumps(run | {"elapsed_s": 5}).replace('_s": 5,', '_s": 1e999,'),
         "text": json.dumps(run | {"rate": run["rate"] | {"asked": "abc"}}),

@@ -224,6 +224,8 @@ def main() -> NoReturn:
     results = _run(reactor, options, target, hdrLog, text)
     for line in failureLines(results):
         print(f"{options.program}: {line}", file=sys.stderr)
+    for sentence in results.warnings:
+        print(f"{options.program}: warning: {sentence}", file=sys.stderr)
     status = _STATUS[results.verdict]
     if not options["quiet"]:
         status = writeOutput(options, "report", text, report(results)) or status

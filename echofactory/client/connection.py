@@ -88,15 +88,19 @@ class Connection(ABC):
             self._send()
 
     def finish(self) -> None:
-        """Begin no message that is not due yet, and close when all are back."""
+        """No other message will be due: close when all are back."""
         if self._final or self.settled:
             return
         self._final = True
-        if not self._scheduled:
-            message, offset = self._script.place(self._next)
-            self._end = self._script.end(message) if offset else self._next
         if self.established:
             self._send()
+
+    def stopSending(self) -> None:
+        """Begin no other message, due or not, and close when all that are out are back."""
+        if not self._final and not self.settled:
+            message, offset = self._script.place(self._next)
+            self._end = self._script.end(message) if offset else self._next
+        self.finish()
 
     @abstractmethod
     def _send(self) -> None:

@@ -326,6 +326,7 @@ class DatagramClient(Connection, DatagramProtocol):
         self._next += 1
         self._verifier.sent(Sent(now, self._dueAt.popleft() if self._scheduled else now))
         self._results.sent += 1
+        self._results.lastSentAt = now
         self._results.bytesSent += len(block)
         if self._tracing:
             self.factory.traceSending(self.number, block)

@@ -21,6 +21,7 @@ from echofactory.client.kernel import kernelView
 from echofactory.client.pacer import Pacer
 from echofactory.client.protocol import EchoClient
 from echofactory.client.target import IProbeReactor, Target
+from echofactory.latency import rankOf
 from echofactory.results import ConnectionFailure, Datagrams, FailureKind, Results
 from echofactory.trace import Trace, addressText, dataText
 from echofactory.workload import Workload
@@ -28,6 +29,9 @@ from echofactory.workload import Workload
 _log = Logger()
 
 C = TypeVar("C", bound=Connection)
+
+_LAST_MOMENT_S = 0.1
+"""Seconds after the duration in which a message that was due before may be sent."""
 
 _OPENED_AT_ONCE = 32
 """Connections asked for before the reactor has its turn: while it waits for
@@ -120,10 +124,13 @@ class EchoClientFactory(ClientFactory):
             target="",
             workload=workload.asJSON(),
             requested=0 if workload.churn else connections,
-            rateAsked=workload.rate.mean if workload.rate is not None else None,
         )
+        self.results.intervalNs = int(interval * 1e9)
         if workload.rate is None:
             self.results.service = self.results.response
+        self._schedule = workload.schedule(connections)
+        if self._schedule is not None:
+            self.results.rateAsked = self._schedule.rateOf(self._schedule.total)
         self._connections = connections
         self._opening = opening or Opening()
         self._interval = interval
@@ -139,9 +146,10 @@ class EchoClientFactory(ClientFactory):
         self._asked = 0
         self._connecting = 0
         self._openLater: IDelayedCall | None = None
-        # What ends a run of some duration: the schedule, or a timer.
+        # What ends the sending: the schedule's last message, or the end of the duration.
         self._pacer: Pacer | None = None
         self._timeUp: IDelayedCall | None = None
+        self._lastMoment = False
         self._sending = False
         self._sendingAt = 0
         # The connections that the schedule's messages go to in turn; and those
@@ -200,7 +208,7 @@ class EchoClientFactory(ClientFactory):
         sweeper = self._every(
             self._sweep, min(self.patience.connect, self.patience.reply, 10.0) / 10
         )
-        ticker = self._every(self._closeInterval, self._interval)
+        self._ticker = self._every(self._closeInterval, self._interval)
         try:
             if isinstance(endpoint, Target):
                 await self._resolve(endpoint)
@@ -210,12 +218,13 @@ class EchoClientFactory(ClientFactory):
                 self._openSome()
                 await self._over
         finally:
-            for looping in (sweeper, ticker):
+            for looping in (sweeper, self._ticker):
                 if looping.running:
                     looping.stop()
             self._giveUp()
             self._closeInterval()
             self.results.elapsedNs = self.clock() - self.results.beganAt
+            self._closeSchedule()
         return self.results
 
     def _every(self, call: Callable[[], None], seconds: float) -> LoopingCall:
@@ -228,12 +237,21 @@ class EchoClientFactory(ClientFactory):
         """Cut what is open, open nothing more, and end the run with its results."""
         if not self._over.called:
             self.results.interrupted = True
-            self._giveUp()
-            self._checkOver()
+            self._cut()
+
+    def endEarly(self) -> None:
+        """End a run whose outcome is certain, in the same way."""
+        if not self._over.called:
+            self.results.endedEarly = True
+            self._cut()
+
+    def _cut(self) -> None:
+        self._giveUp()
+        self._checkOver()
 
     def remaining(self) -> float | None:
         """Return the seconds that are left to send; C{None} if replies decide."""
-        schedule = self.workload.schedule(self._connections)
+        schedule = self._schedule
         seconds = schedule.seconds if schedule is not None else self.workload.duration
         if seconds is None or not self._sending:
             return None
@@ -300,19 +318,31 @@ class EchoClientFactory(ClientFactory):
 
     def _beginSending(self) -> None:
         """Start the schedule, or the time that there is."""
-        self._sendingAt = self.clock()
+        now = self._sendingAt = self.clock()
         if self._settling:
             self._settled = self.reactor.callLater(self._settling, self._forget)
-        schedule = self.workload.schedule(self._connections)
-        self._sending = schedule is not None or self.workload.duration is not None
+        schedule, duration = self._schedule, self.workload.duration
+        self._sending = schedule is not None or duration is not None
         if schedule is not None:
             if self.workload.churn:
                 # One for each message, when it is due.
                 self._toOpen = 0
-            self.results.firstAt = self.clock()
-            self._pacer = Pacer(self.reactor, schedule, self._deliver, self._finish)
-        elif self.workload.duration is not None:
-            self._timeUp = self.reactor.callLater(self.workload.duration, self._finish)
+            self.results.firstAt = now
+            self._alignIntervals(now)
+            self._pacer = Pacer(self.reactor, schedule, now, self._deliver, self._allHandedOut)
+        if duration is not None:
+            self._timeUp = self.reactor.callLater(duration, self._timeIsUp)
+
+    def _alignIntervals(self, now: int) -> None:
+        """
+        Count intervals from the schedule's start, so that each has its share of it. If
+        connecting took a noticeable part of one, it has a shorter one of its own.
+        """
+        intervals = self.results.intervals
+        began = self.results.beganAt + (intervals[-1].endNs if intervals else 0)
+        if now - began > self._interval * 1e9 / 20:
+            self._closeInterval()
+        self._ticker.reset()
 
     def _forget(self) -> None:
         self._settled = None
@@ -329,16 +359,38 @@ class EchoClientFactory(ClientFactory):
             self._turn = (self._turn + 1) % len(self._ready)
             self._ready[self._turn].messageDue(dueAt)
 
-    def _finish(self) -> None:
-        """Nothing more is due; what is under way goes to its end."""
-        self._sending = False
+    def _allHandedOut(self) -> None:
+        """The schedule has no other message."""
+        if self.workload.duration is None or (self._lastMoment and not self._due):
+            self._finish()
+
+    def _timeIsUp(self) -> None:
+        """
+        The duration is over. What was due at the last moment may still be sent: the
+        reactor's timers are late by a millisecond, and a busy machine's by more.
+        """
         self._timeUp = None
+        behind = self._due or (self._pacer is not None and not self._pacer.over)
+        if behind and not self._lastMoment:
+            self._lastMoment = True
+            self._timeUp = self.reactor.callLater(_LAST_MOMENT_S, self._timeIsUp)
+        else:
+            self._finish()
+
+    def _finish(self) -> None:
+        """Begin no other message; what is under way goes to its end."""
+        bounded = self.workload.duration is not None
+        self._stopSending()
         if not self.workload.churn:
             for client in list(self._clients):
-                client.finish()
-        elif self.workload.rate is None:
+                if bounded:
+                    client.stopSending()
+                else:
+                    client.finish()
+        elif bounded:
             # Those that were still to be opened would be for nothing.
             self._toOpen = 0
+            self._due.clear()
         self._checkOver()
 
     # Ending
@@ -347,6 +399,43 @@ class EchoClientFactory(ClientFactory):
         now = self.clock()
         for client in list(self._clients):
             client.sweep(now)
+
+    def _closeSchedule(self) -> None:
+        """Tell what of the schedule was due, and how far the client kept to it."""
+        results, schedule, pacer = self.results, self._schedule, self._pacer
+        if schedule is None or pacer is None:
+            return
+        past = max(pacer.handedOut, schedule.dueBefore(self.clock() - results.firstAt))
+        # Of a run that its connections did not survive, the rest was due all the same.
+        results.due = past if results.interrupted or results.endedEarly else schedule.total
+        if not past:
+            return
+        results.scheduledNs = schedule.dueNs(results.due)
+        results.rateAsked = schedule.rateOf(results.due)
+        tookNs = pacer.lastAt - results.firstAt
+        results.paced = min(1.0, pacer.handedOut / past)
+        if tookNs > 0:
+            results.paced = min(results.paced, schedule.dueNs(pacer.handedOut) / tookNs)
+        if not results.endedEarly:
+            results.judge()
+
+    def isMissed(self, percent: float, limitNs: int) -> bool:
+        """
+        Tell whether the response time at a percentile is certain not to stay under a
+        limit, whatever the rest of the schedule brings.
+
+        @param percent: from 0 to 100.
+        """
+        results, schedule = self.results, self._schedule
+        if schedule is None or self._pacer is None or self._settled is not None:
+            return False
+        counted = schedule.total - results.forgotten
+        if counted <= 0:
+            return False
+        # Of those that were due so long ago, all but the ones that were in time are late.
+        longDue = schedule.dueBefore(self.clock() - results.firstAt - limitNs)
+        late = longDue - results.forgotten - results.response.under(limitNs)
+        return late > counted - rankOf(percent, counted)
 
     def _closeInterval(self) -> None:
         self.results.closeInterval(self.clock() - self.results.beganAt)
@@ -407,7 +496,7 @@ class EchoClientFactory(ClientFactory):
         @param connectNs: since it was asked for; C{None}: there was no wait for it.
         """
         self.results.connectionEstablished(connectNs)
-        if not self.results.firstAt:
+        if self._schedule is None and not self.results.firstAt:
             self.results.firstAt = self.clock()
         if not self.workload.churn:
             self._ready.append(client)

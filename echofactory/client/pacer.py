@@ -21,17 +21,21 @@ class Pacer:
     """
     Goes through a schedule.
 
-    @ivar over: whether every message has been handed out.
+    @ivar over: whether nothing more is handed out.
+    @ivar handedOut: how many messages have been.
+    @ivar lastAt: when the last of them was (C{perf_counter_ns}).
     """
 
     def __init__(
         self,
         reactor: Any,
         schedule: Schedule,
+        beganAt: int,
         deliver: Callable[[int], None],
         finished: Callable[[], None],
     ) -> None:
         """
+        @param beganAt: when the schedule starts (C{perf_counter_ns}).
         @param deliver: called for each message, with when it was due
             (C{perf_counter_ns}).
         @param finished: called after the last one.
@@ -40,8 +44,8 @@ class Pacer:
         self._schedule = schedule
         self._deliver = deliver
         self._finished = finished
-        self._next = 0
-        self._beganAt = perf_counter_ns()
+        self.handedOut = 0
+        self.lastAt = self._beganAt = beganAt
         self._timer = timer(reactor, self._wake)
         self._timer.at(self._beganAt)
 
@@ -62,14 +66,16 @@ class Pacer:
     def _handOut(self) -> None:
         schedule = self._schedule
         for _ in range(_AT_ONCE):
-            if self._next == schedule.total:
+            if self.handedOut == schedule.total:
                 self.stop()
                 self._finished()
                 return
-            due = self._beganAt + schedule.dueNs(self._next)
-            if due > perf_counter_ns():
+            due = self._beganAt + schedule.dueNs(self.handedOut)
+            now = perf_counter_ns()
+            if due > now:
                 break
-            self._next += 1
+            self.handedOut += 1
+            self.lastAt = now
             self._deliver(due)
             if self.over:
                 # What was delivered ended the run.

@@ -145,8 +145,10 @@ class EchoClient(Connection, Protocol):
             self.progressAt = now
         if started == 1:
             self._sentAt.append(now)
-        else:
+            self._results.lastSentAt = now
+        elif started:
             self._sentAt.extend([now] * started)
+            self._results.lastSentAt = now
         self.transport.write(data)
 
     def dataReceived(self, data: bytes) -> None:

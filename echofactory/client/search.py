@@ -5,10 +5,12 @@ A search for the highest rate that keeps a promise, run by run.
 from collections.abc import Callable, Sequence
 
 from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.task import LoopingCall
 
 from echofactory.client.factory import EchoClientFactory
 from echofactory.findrate import Goal, RateSearch, Step
-from echofactory.report.text import durationText, searchText
+from echofactory.quantities import durationText, numberText
+from echofactory.report.text import searchText
 from echofactory.results import Results
 
 FIRST = 500.0
@@ -16,6 +18,10 @@ FIRST = 500.0
 
 SETTLING = 1.0
 """Seconds of each step whose latencies do not count."""
+
+
+_LOOK_S = 0.25
+"""Seconds between two looks at whether a step is lost already."""
 
 
 def _reached(ns: int | None) -> str:
@@ -56,7 +62,7 @@ class Search:
             self._factory = self._make(rate)
             if self._interrupted:
                 self._factory.interrupt()
-            latest = await self._factory.run(endpoint)
+            latest = await self._try(self._factory, endpoint)
             step = Step.of(rate, latest, self.goals)
             self.search.note(step)
             if self.search.best is step:
@@ -67,6 +73,24 @@ class Search:
         self._tell(searchText(results.findRate))
         results.interrupted = self._interrupted
         return results
+
+    async def _try(
+        self, factory: EchoClientFactory, endpoint: str | IStreamClientEndpoint
+    ) -> Results:
+        """Run a step, to its end or until a goal is certain to be missed."""
+
+        def look() -> None:
+            missed = (factory.isMissed(goal.percent, goal.limitNs) for goal in self.goals)
+            if factory.results.failed or any(missed):
+                factory.endEarly()
+
+        looking = LoopingCall(look)
+        looking.clock = factory.reactor
+        looking.start(_LOOK_S, now=False)
+        try:
+            return await factory.run(endpoint)
+        finally:
+            looking.stop()
 
     def interrupt(self) -> None:
         """Cut the run that is under way, and end the search."""
@@ -82,6 +106,7 @@ class Search:
         if step.interrupted:
             verdict = "interrupted"
         return (
-            f"{step.asked:10,.0f} messages/s asked, {step.achieved:10,.0f} achieved,"
+            f"{numberText(step.asked):>10} messages/s asked,"
+            f" {numberText(step.achieved):>10} achieved,"
             f" {reached}, {sum(step.failures.values()):,} failed: {verdict}"
         )

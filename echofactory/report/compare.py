@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from echofactory.latency import Latency
-from echofactory.report.text import durationText, sizeText
+from echofactory.quantities import durationText, numberText, sizeRateText
 from echofactory.results import Results
 
 
@@ -47,11 +47,11 @@ def _count(value: float) -> str:
 
 
 def _perSecond(value: float) -> str:
-    return f"{value:,.0f}/s"
+    return f"{numberText(value)}/s"
 
 
-def _bytesPerSecond(value: float) -> str:
-    return f"{sizeText(value)}/s"
+def _unsent(results: Results) -> float | None:
+    return results.unsent if results.rateAsked is not None else None
 
 
 def _latency(name: str, field: str) -> Callable[[Results], float | None]:
@@ -73,9 +73,10 @@ _ROWS = (
     _Row("connections", lambda results: results.requested, _count),
     _Row("failed", lambda results: results.failed, _count),
     _Row("messages verified", lambda results: results.verified, _count),
+    _Row("messages unsent", _unsent, _count),
     _Row("messages asked", lambda results: results.rateAsked, _perSecond),
     _Row("messages achieved", lambda results: results.achieved, _perSecond),
-    _Row("received", lambda results: results.bytesPerSecond, _bytesPerSecond),
+    _Row("received", lambda results: results.bytesPerSecond, sizeRateText),
     _Row("segments sent again", lambda results: results.kernel.retransmits, _count),
     _Row("datagrams lost", _datagrams("lost"), _count),
     _Row("datagrams repeated", _datagrams("repeated"), _count),
@@ -132,4 +133,10 @@ def comparisonText(runs: Sequence[Run]) -> str:
     for name, *cells in rows:
         aligned = [f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True)]
         lines.append("  ".join([f"{name:<{widths[0]}}", *aligned]).rstrip())
+    lines += [f"{name}: warning: {sentence}" for name, sentence in warnings(runs)]
     return "".join(f"{line}\n" for line in lines)
+
+
+def warnings(runs: Sequence[Run]) -> list[tuple[str, str]]:
+    """Return each run's name with each of its warnings."""
+    return [(name, sentence) for name, results in runs for sentence in results.warnings]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from io import BytesIO
 
-from echofactory.report.compare import Run, comparison
+from echofactory.report.compare import Run, comparison, warnings
 from echofactory.report.plot import draw
 from echofactory.report.text import ladder, summary
 
@@ -81,6 +81,8 @@ def page(
         title = "Runs compared: " + ", ".join(run.name for run in runs)
         heading = escape(title)
         tables = _figures(comparison(runs))
+        if warned := warnings(runs):
+            tables += f"<h2>Warnings</h2>\n{_facts(warned)}"
     else:
         title = f"{results.verdict}: {results.target}"
         heading = (

@@ -5,32 +5,15 @@ The results for people: aligned text, a unit on every number.
 from collections.abc import Mapping
 from typing import Any
 
+from echofactory.quantities import (
+    counted,
+    durationText,
+    percentText,
+    rateText,
+    sizeRateText,
+    sizeText,
+)
 from echofactory.results import FailureKind, Kernel, Results
-
-_SIZES = ("B", "KiB", "MiB", "GiB", "TiB")
-_MS_NS = 1_000_000
-_S_NS = 1_000_000_000
-
-
-def sizeText(size: float) -> str:
-    """Write a number of bytes: C{64 B}, C{1.5 KiB}."""
-    unit = 0
-    while size >= 1024 and unit < len(_SIZES) - 1:
-        size /= 1024
-        unit += 1
-    return f"{size:,.1f} {_SIZES[unit]}" if unit else f"{size:,.0f} B"
-
-
-def durationText(ns: float) -> str:
-    """Write a number of nanoseconds: C{250 us}, C{1.50 ms}, C{2.00 s}."""
-    if ns < 9_950:
-        return f"{ns / 1000:.1f} us"
-    if ns < 999_500:
-        return f"{ns / 1000:.0f} us"
-    if ns < 999_995_000:
-        return f"{ns / _MS_NS:.2f} ms"
-    return f"{ns / _S_NS:.2f} s"
-
 
 _LADDER = (
     ("min", "min"),
@@ -102,15 +85,21 @@ def _verdictText(results: Results) -> str:
 
 
 def _rateText(results: Results) -> str:
-    achieved = (
-        f"{results.achieved:,.0f} messages/s, {sizeText(results.bytesPerSecond)}/s achieved"
-    )
+    achieved = f"{rateText(results.achieved)}, {sizeRateText(results.bytesPerSecond)} achieved"
     if results.rateAsked is None:
         if not results.verified:
             return "no message came back"
         return f"{achieved}, as fast as replies came"
-    reached = results.achieved / results.rateAsked
-    return f"{achieved}; {results.rateAsked:,.0f} messages/s asked ({reached:.1%})"
+    reached = percentText(results.achieved / results.rateAsked)
+    return f"{achieved}; {rateText(results.rateAsked)} asked ({reached})"
+
+
+def _messagesText(results: Results) -> str:
+    due = f"{results.due:,} due, {results.unsent:,} unsent, " if results.unsent else ""
+    return (
+        f"{due}{results.sent:,} sent, {results.verified:,} verified,"
+        f" {results.mismatched:,} mismatched, {results.unanswered:,} unanswered"
+    )
 
 
 def _failureText(results: Results, kind: FailureKind) -> str:
@@ -131,15 +120,21 @@ def searchText(findRate: Mapping[str, Any]) -> str:
     """
     promise = ", ".join(findRate["goals"])
     found, last = findRate["found"], findRate["steps"][-1]
-    asked = f"{last['asked']:,.0f} messages/s"
-    kept = f"{found:,.0f} messages/s keep {promise}" if found is not None else ""
+    asked = rateText(last["asked"])
+    kept = f"{rateText(found)} keep {promise}" if found is not None else ""
     if findRate["ended_by"] == "first":
         failed = sum(last["failures"].values())
         if failed:
-            return f"at {asked}, the first rate tried, {failed:,} connections failed already"
+            return f"at {asked}, the first rate tried, {counted(failed, 'connection')} failed"
         return f"not even {asked}, the first rate tried, keep {promise}"
     if findRate["ended_by"] == "client":
-        lag = durationText(last["send_lag_ns"]["p99"] or 0)
+        # The lowest of those that were not kept.
+        broken = min(
+            (step for step in findRate["steps"] if not step["kept"]),
+            key=lambda step: float(step["asked"]),
+        )
+        lag = durationText(broken["send_lag_ns"]["p99"] or 0)
+        asked = rateText(broken["asked"])
         limit = f"at {asked} the client is the limit: its send lag is {lag} at p99"
         return f"{kept}; {limit}" if kept else limit
     if findRate["ended_by"] == "found":
@@ -150,12 +145,13 @@ def searchText(findRate: Mapping[str, Any]) -> str:
 def _searchRows(findRate: Mapping[str, Any] | None) -> list[tuple[str, str]]:
     if findRate is None:
         return []
-    tried = len(findRate["steps"])
+    tried = counted(len(findRate["steps"]), "rate")
+    were = "was" if len(findRate["steps"]) == 1 else "were"
     return [
         (
             "search",
-            f"{searchText(findRate)}; {tried} rates were tried, and what follows is of"
-            " the best of them, its latencies without its first second",
+            f"{searchText(findRate)}; {tried} {were} tried. What follows is of the"
+            " best of them; its latencies leave out its first second",
         )
     ]
 
@@ -171,11 +167,7 @@ def summary(results: Results) -> list[tuple[str, str]]:
             f" {results.completed:,} completed, {results.failed:,} failed;"
             f" {results.peakOpen:,} open at once",
         ),
-        (
-            "messages",
-            f"{results.sent:,} sent, {results.verified:,} verified,"
-            f" {results.mismatched:,} mismatched, {results.unanswered:,} unanswered",
-        ),
+        ("messages", _messagesText(results)),
         (
             "bytes",
             f"{sizeText(results.bytesSent)} sent, {sizeText(results.bytesReceived)} received",
@@ -187,6 +179,7 @@ def summary(results: Results) -> list[tuple[str, str]]:
             ("failures" if index == 0 else "", _failureText(results, kind))
             for index, kind in enumerate(sorted(results.failures))
         ),
+        *(("warning", sentence) for sentence in results.warnings),
         ("verdict", _verdictText(results)),
     ]
 

@@ -1,0 +1,62 @@
+"""
+Numbers as people read them: each with its unit, and no more digits than it has.
+"""
+
+from math import floor, log10
+
+_SIZES = ("B", "KiB", "MiB", "GiB", "TiB")
+_MS_NS = 1_000_000
+_S_NS = 1_000_000_000
+
+
+def sizeText(size: float) -> str:
+    """Write a number of bytes: C{64 B}, C{1.5 KiB}."""
+    unit = 0
+    while size >= 1024 and unit < len(_SIZES) - 1:
+        size /= 1024
+        unit += 1
+    return f"{size:,.1f} {_SIZES[unit]}" if unit else f"{size:,.0f} B"
+
+
+def durationText(ns: float) -> str:
+    """Write a number of nanoseconds: C{250 us}, C{1.50 ms}, C{2.00 s}."""
+    if ns < 9_950:
+        return f"{ns / 1000:.1f} us"
+    if ns < 999_500:
+        return f"{ns / 1000:.0f} us"
+    if ns < 999_995_000:
+        return f"{ns / _MS_NS:.2f} ms"
+    return f"{ns / _S_NS:.2f} s"
+
+
+def _small(number: float) -> str:
+    """Write a number under 10 with three significant digits: C{9.5}, C{0.0833}."""
+    decimals = 2 - floor(log10(number))
+    return f"{number:.{decimals}f}".rstrip("0").rstrip(".")
+
+
+def numberText(number: float) -> str:
+    """Write a number of things in some time: C{1,234}, and under 10 C{0.0833}."""
+    return _small(number) if 0 < number < 9.995 else f"{number:,.0f}"
+
+
+def rateText(perSecond: float) -> str:
+    """Write a rate in messages: C{1,234 messages/s}."""
+    return f"{numberText(perSecond)} messages/s"
+
+
+def sizeRateText(perSecond: float) -> str:
+    """Write a rate in bytes: C{1.5 KiB/s}, and under 10 C{0.5 B/s}."""
+    size = f"{_small(perSecond)} B" if 0 < perSecond < 9.995 else sizeText(perSecond)
+    return f"{size}/s"
+
+
+def percentText(share: float) -> str:
+    """Write a share: C{99.5%}, and under 10 % C{0.0417%}."""
+    percent = 100 * share
+    return f"{_small(percent) if 0 < percent < 9.995 else f'{percent:,.1f}'}%"
+
+
+def counted(count: int, thing: str) -> str:
+    """Write a number of things, of which the plural ends in s: C{1 rate}, C{1,000 rates}."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
