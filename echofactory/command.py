@@ -17,6 +17,7 @@ from echofactory.counts import Together
 from echofactory.descriptors import raiseDescriptorLimit
 from echofactory.faulty import FaultyEchoFactory
 from echofactory.listening import EndpointError, ListenError
+from echofactory.monotonic import useMonotonicTime
 from echofactory.options import ServerOptions, StatusOptions
 from echofactory.server import EchoFactory, Limits
 from echofactory.service import EchoService, InTurn
@@ -130,6 +131,7 @@ def makeService(options: ServerOptions) -> IService:
     from twisted.internet import reactor as chosen
 
     reactor: Any = chosen
+    useMonotonicTime(reactor)
     raiseDescriptorLimit()
     serving: EchoService | Workers
     beside: list[EchoService] = []

@@ -2,11 +2,11 @@
 C{twistd multiecho-client}: a synthetic monitor.
 """
 
-from typing import Any
+from typing import Any, cast
 
 from twisted.application.service import IService, Service
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.logger import Logger
 
 from echofactory.client.factory import Patience
@@ -15,6 +15,7 @@ from echofactory.client.target import IProbeReactor, Target
 from echofactory.command import Command, statusService
 from echofactory.descriptors import raiseDescriptorLimit
 from echofactory.listening import EndpointError
+from echofactory.monotonic import useMonotonicTime
 from echofactory.options import MonitorOptions
 from echofactory.results import Results
 from echofactory.trace import Trace
@@ -105,6 +106,7 @@ def makeService(options: MonitorOptions) -> IService:
     """
     from twisted.internet import reactor
 
+    useMonotonicTime(cast(IReactorTime, reactor))
     raiseDescriptorLimit()
     try:
         probing = ProbeService(

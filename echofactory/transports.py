@@ -27,6 +27,7 @@ from typing import Any
 
 from twisted.internet import tcp
 from twisted.internet.address import IPv6Address
+from twisted.internet.error import getConnectError
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -279,6 +280,17 @@ class TCPClient(_Connection, tcp.Client):
         with suppress(OSError):
             created.setsockopt(socket.IPPROTO_IP, _BIND_ADDRESS_NO_PORT, 1)
         return created
+
+    def connectionLost(self, reason: Failure) -> None:
+        """
+        See L{tcp.BaseClient}. An ICMP error may end an attempt in an event without data
+        to read, for which Twisted does not ask what the error was.
+        """
+        if not self.connected and hasattr(self, "socket"):
+            number = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if number:
+                self.failIfNotConnected(getConnectError((number, os.strerror(number))))
+        super().connectionLost(reason)
 
 
 class TCPPort(tcp.Port):

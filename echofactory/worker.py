@@ -26,6 +26,7 @@ from zope.interface import implementer
 from echofactory.command import makeFactory
 from echofactory.descriptors import raiseDescriptorLimit
 from echofactory.listening import serverEndpoint
+from echofactory.monotonic import useMonotonicTime
 from echofactory.options import ServerOptions
 from echofactory.reuseport import ReusePortReactor
 from echofactory.server import Limits
@@ -178,6 +179,7 @@ def main() -> None:
     from twisted.internet import reactor as chosen
 
     reactor: Any = chosen
+    useMonotonicTime(reactor)
     options = ServerOptions()
     options.parseOptions(start["words"])
     raiseDescriptorLimit()

@@ -44,6 +44,7 @@ from twisted.internet.error import (
 )
 from twisted.internet.task import deferLater
 from twisted.logger import capturedLogs, formatEvent
+from twisted.python.failure import Failure
 
 from echofactory import (
     Echo,
@@ -318,6 +319,20 @@ async def test_a_socket_file_that_is_not_there(reactor: Any, folder: Path) -> No
 
 
 @ensureDeferred
+@pytest.mark.parametrize("prefix", ["", "express:"])
+async def test_a_path_that_is_too_long(reactor: Any, folder: Path, prefix: str) -> None:
+    """It is told at once, and not by a traceback: 107 bytes are the most."""
+    path = str(folder / ("x" * 108))[:108]
+    results = await probe(reactor, f"{prefix}unix:{path}", Workload(), 3)
+    assert results.failures == {FailureKind.UNREACHABLE: 3}
+    assert results.examples[FailureKind.UNREACHABLE].detail == (
+        "the path has 108 bytes, and a UNIX socket's has 107 at most"
+    )
+    fits = await probe(reactor, f"{prefix}unix:{path[:107]}", Workload(), 1)
+    assert "No such file" in fits.examples[FailureKind.UNREACHABLE].detail
+
+
+@ensureDeferred
 async def test_a_full_queue(reactor: Any, folder: Path) -> None:
     """
     A UNIX socket refuses what its listener cannot queue. Twisted's asyncio
@@ -551,6 +566,7 @@ async def test_client_trace_of_a_failure(reactor: Any) -> None:
         (VerificationError(errors=[]), "tls"),
         (ConnectionDone(), "closed-early"),
         (ConnectionLost(), "reset"),
+        (ConnectError(string=Failure(ConnectionLost())), "unreachable"),
         (RuntimeError("what?"), "unreachable"),
     ],
 )
@@ -559,6 +575,13 @@ def test_kinds(reason: Exception, kind: str) -> None:
     found, detail = classify(reason)
     assert found == kind
     assert detail
+
+
+def test_an_attempt_that_twisted_loses() -> None:
+    """Over a UNIX socket it is the full queue, and over TCP an ICMP error."""
+    lost = ConnectError(string=Failure(ConnectionLost()))
+    assert classify(lost, overUNIX=True)[0] == "refused"
+    assert classify(lost) == ("unreachable", "the network rejected the connection (ICMP)")
 
 
 @pytest.mark.parametrize(

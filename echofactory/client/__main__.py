@@ -31,6 +31,7 @@ from echofactory.client.target import IProbeReactor, Target
 from echofactory.descriptors import connectionsThatFit, raiseDescriptorLimit
 from echofactory.hdrlog import HdrLog
 from echofactory.listening import EndpointError
+from echofactory.monotonic import useMonotonicTime
 from echofactory.options import ClientOptions
 from echofactory.outputs import (
     Pictures,
@@ -200,6 +201,7 @@ def main() -> NoReturn:
     # Late, for it chooses the reactor.
     from twisted.internet import reactor as chosen
 
+    useMonotonicTime(cast(IClientReactor, chosen))
     reactor = cast(IClientReactor, options.connectionReactor(chosen))
     target = None
     if options.target is not None:

@@ -72,7 +72,7 @@ class Connection(ABC):
 
     def notConnected(self, reason: Failure) -> None:
         """The attempt to connect has failed, or was cancelled."""
-        self._fail(*classify(reason.value))
+        self._fail(*classify(reason.value, self.factory.overUNIX))
         self.factory.connectionOver(self)
 
     def messageDue(self, dueAt: int) -> None:
@@ -88,30 +88,39 @@ class Connection(ABC):
             self._send()
 
     def finish(self) -> None:
-        """No other message will be due: close when all are back."""
-        if self._final or self.settled:
-            return
+        """No other message will be due: close when all are back (L{proceed})."""
         self._final = True
-        if self.established:
-            self._send()
 
     def stopSending(self) -> None:
-        """Begin no other message, due or not, and close when all that are out are back."""
+        """
+        Begin no other message, due or not, and close when all that are out are back
+        (L{proceed}).
+        """
         if not self._final and not self.settled:
             message, offset = self._script.place(self._next)
             self._end = self._script.end(message) if offset else self._next
         self.finish()
+
+    def proceed(self) -> None:
+        """Do what L{finish} or L{stopSending} left to be done."""
+        if self.established and not self.settled:
+            self._send()
 
     @abstractmethod
     def _send(self) -> None:
         """Send what there is room for; close, if all is sent and back."""
 
     @abstractmethod
-    def sweep(self, now: int) -> None:
+    def sweep(self, connectBefore: int, replyBefore: int) -> bool:
         """
         Give up what has taken too long.
 
-        @param now: C{perf_counter_ns}.
+        @param connectBefore: a connection that was asked for before this, and is not
+            up, has; C{perf_counter_ns}.
+        @param replyBefore: a reply that was waited for before this, and is not here,
+            has.
+        @return: whether time still runs for this connection. If not, it says so when
+            it does (L{EchoClientFactory.awaitReply}).
         """
 
     def _complete(self) -> None:
@@ -128,6 +137,9 @@ class Connection(ABC):
         self._held = None
         self._settle()
         self._results.completed += 1
+        self.factory.closeConnection(self._closeDone)
+
+    def _closeDone(self) -> None:
         self.factory.traceClosing(self.number)
         self._close()
 

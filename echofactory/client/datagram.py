@@ -375,24 +375,19 @@ class DatagramClient(Connection, DatagramProtocol):
         """The system says that there is no way there."""
         self._fail(FailureKind.UNREACHABLE, str(error))
 
-    def sweep(self, now: int) -> None:
-        """
-        Take for lost what has not been answered for too long.
-
-        @param now: C{perf_counter_ns}.
-        """
+    def sweep(self, connectBefore: int, replyBefore: int) -> bool:
+        """See L{Connection.sweep}. Time runs for a message, and so at any time."""
         if self.settled or not self.established:
-            return
-        patience = self.factory.patience.reply
-        lost = self._verifier.giveUp(now - int(patience * 1e9))
-        if not lost:
-            return
-        self._results.unanswered += len(lost)
-        self._datagrams.lost += len(lost)
-        if not self._lost:
-            self._firstLost = lost[0]
-        self._lost += len(lost)
-        self._send()
+            return True
+        lost = self._verifier.giveUp(replyBefore)
+        if lost:
+            self._results.unanswered += len(lost)
+            self._datagrams.lost += len(lost)
+            if not self._lost:
+                self._firstLost = lost[0]
+            self._lost += len(lost)
+            self._send()
+        return True
 
     def _outcome(self) -> tuple[FailureKind, str] | None:
         """Return what is wrong, the worst kind first; C{None}: nothing."""

@@ -20,6 +20,8 @@ from echofactory.client.datagram import DatagramClient, refuseUnfit
 from echofactory.client.kernel import kernelView
 from echofactory.client.pacer import Pacer
 from echofactory.client.protocol import EchoClient
+from echofactory.client.rotation import Rotation
+from echofactory.client.slices import Slices
 from echofactory.client.target import IProbeReactor, Target
 from echofactory.latency import rankOf
 from echofactory.results import ConnectionFailure, Datagrams, FailureKind, Results
@@ -33,6 +35,9 @@ C = TypeVar("C", bound=Connection)
 _LAST_MOMENT_S = 0.1
 """Seconds after the duration in which a message that was due before may be sent."""
 
+_LOOKS = 10
+"""Times that a connection is looked at within the time that a reply may take."""
+
 _OPENED_AT_ONCE = 32
 """Connections asked for before the reactor has its turn: while it waits for
 one, it notices of no other that it is connected."""
@@ -41,9 +46,10 @@ one, it notices of no other that it is connected."""
 @dataclass(frozen=True, kw_only=True)
 class Patience:
     """
-    How long to wait, in seconds; what takes longer has failed. It is looked
-    after ten times in the shorter of the two, so what fails may be a tenth
-    late.
+    How long to wait, in seconds; what takes longer has failed. The connections are
+    looked at ten times in the shorter of the two, so that a timeout can fire up to 10 %
+    late. If this process did not run for some time, it first reads what has come
+    meanwhile: a failure is never its own standstill.
 
     @raise ValueError: from the constructor, naming the field and the value.
     """
@@ -86,6 +92,7 @@ class EchoClientFactory(ClientFactory):
 
     @ivar reactor: what it was given.
     @ivar results: the books, true at any time during the run.
+    @ivar overUNIX: whether the target is known to be a UNIX socket.
     @ivar watchers: called at the end of each interval.
     """
 
@@ -136,9 +143,15 @@ class EchoClientFactory(ClientFactory):
         self._interval = interval
         self._settling = settling
         self._settled: IDelayedCall | None = None
+        self.overUNIX = False
         self.watchers: list[Callable[[Results], None]] = []
         self._kind: type[Connection] = EchoClient
         self._clients: set[Connection] = set()
+        # Those of them for which time runs, and when they were looked at.
+        self._awaited: set[Connection] = set()
+        self._looks: deque[int] = deque(maxlen=_LOOKS)
+        # What closing many connections has to do.
+        self._slices = Slices(reactor)
         self._begun = False
         # Connections to ask for, those asked for, and those of them that are
         # neither up nor have failed.
@@ -154,8 +167,7 @@ class EchoClientFactory(ClientFactory):
         self._sendingAt = 0
         # The connections that the schedule's messages go to in turn; and those
         # messages that wait for a connection of their own (churn).
-        self._ready: list[Connection] = []
-        self._turn = 0
+        self._ready: Rotation[Connection] = Rotation()
         self._due: deque[int] = deque()
         self._resolving: Deferred[None] | None = None
         self._givenUp = False
@@ -173,6 +185,7 @@ class EchoClientFactory(ClientFactory):
             self.results.requested += 1
         client = kind(self, self._asked)
         self._clients.add(client)
+        self._awaited.add(client)
         return client
 
     async def run(self, endpoint: str | IStreamClientEndpoint) -> Results:
@@ -199,6 +212,7 @@ class EchoClientFactory(ClientFactory):
         self._text = self.results.target = repr(endpoint)
         if isinstance(endpoint, Target):
             self._text, self.results.target = endpoint.text, endpoint.description
+            self.overUNIX = endpoint.overUNIX
             if endpoint.datagrams:
                 refuseUnfit(self.workload)
                 self._kind = DatagramClient
@@ -206,7 +220,7 @@ class EchoClientFactory(ClientFactory):
 
         self.results.beganAt = self.clock()
         sweeper = self._every(
-            self._sweep, min(self.patience.connect, self.patience.reply, 10.0) / 10
+            self._sweep, min(self.patience.connect, self.patience.reply, 10.0) / _LOOKS
         )
         self._ticker = self._every(self._closeInterval, self._interval)
         try:
@@ -356,8 +370,7 @@ class EchoClientFactory(ClientFactory):
             if len(self._clients) + self._toOpen < self._connections:
                 self._openAnother()
         elif self._ready:
-            self._turn = (self._turn + 1) % len(self._ready)
-            self._ready[self._turn].messageDue(dueAt)
+            self._ready.next().messageDue(dueAt)
 
     def _allHandedOut(self) -> None:
         """The schedule has no other message."""
@@ -382,11 +395,13 @@ class EchoClientFactory(ClientFactory):
         bounded = self.workload.duration is not None
         self._stopSending()
         if not self.workload.churn:
-            for client in list(self._clients):
+            # No connection begins another message; what that has to do comes after.
+            for client in self._clients:
                 if bounded:
                     client.stopSending()
                 else:
                     client.finish()
+                self._slices.add(client.proceed)
         elif bounded:
             # Those that were still to be opened would be for nothing.
             self._toOpen = 0
@@ -396,9 +411,27 @@ class EchoClientFactory(ClientFactory):
     # Ending
 
     def _sweep(self) -> None:
+        """
+        Look for what takes too long, among the connections for which time runs.
+
+        A time counts only if it has been looked at as often as it has to be: while
+        this process stood still, nothing that came was read, and nobody is to blame.
+        """
         now = self.clock()
-        for client in list(self._clients):
-            client.sweep(now)
+        if len(self._looks) == _LOOKS:
+            begun = self._looks[0]
+            connect, reply = (
+                min(begun, now - int(seconds * 1e9))
+                for seconds in (self.patience.connect, self.patience.reply)
+            )
+            for client in list(self._awaited):
+                if not client.sweep(connect, reply):
+                    self._awaited.discard(client)
+        self._looks.append(now)
+
+    def awaitReply(self, client: Connection) -> None:
+        """A L{Connection} tells that time runs for it."""
+        self._awaited.add(client)
 
     def _closeSchedule(self) -> None:
         """Tell what of the schedule was due, and how far the client kept to it."""
@@ -451,6 +484,7 @@ class EchoClientFactory(ClientFactory):
         self._givenUp = True
         self._toOpen = 0
         self._due.clear()
+        self._slices.clear()
         self._stopSending()
         if self._openLater is not None:
             self._openLater.cancel()
@@ -499,7 +533,7 @@ class EchoClientFactory(ClientFactory):
         if self._schedule is None and not self.results.firstAt:
             self.results.firstAt = self.clock()
         if not self.workload.churn:
-            self._ready.append(client)
+            self._ready.add(client)
             self._oneIsDecided()
 
     def connectionSettled(self, client: Connection) -> None:
@@ -507,12 +541,22 @@ class EchoClientFactory(ClientFactory):
         view = kernelView(client.transport)
         if view is not None:
             self.results.kernel.add(*view)
-        if client in self._ready:
-            self._ready.remove(client)
+        self._ready.discard(client)
+
+    def closeConnection(self, close: Callable[[], None]) -> None:
+        """
+        A L{Connection} tells that it has done its job, and how to close it. With churn,
+        that is what is measured, and done at once.
+        """
+        if self.workload.churn:
+            close()
+        else:
+            self._slices.add(close)
 
     def connectionOver(self, client: Connection) -> None:
         """A L{Connection} tells that its transport is gone, or never came."""
         self._clients.discard(client)
+        self._awaited.discard(client)
         if client.established:
             self.results.open -= 1
         elif not self.workload.churn:

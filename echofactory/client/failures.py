@@ -28,11 +28,21 @@ _BY_ERRNO = {
     errno.ENFILE: FailureKind.TOO_MANY_FILES,
 }
 
+_LOST_WHILE_CONNECTING = {
+    # Over TCP, Twisted does not ask for the error that ICMP has brought.
+    False: (FailureKind.UNREACHABLE, "the network rejected the connection (ICMP)"),
+    # A UNIX socket's answer to a connection it cannot queue is EAGAIN, which Twisted
+    # takes for a connection in progress, and then loses.
+    True: (FailureKind.REFUSED, "not accepted; the listener's queue may be full"),
+}
 
-def classify(reason: BaseException | None) -> tuple[FailureKind, str]:
+
+def classify(reason: BaseException | None, overUNIX: bool = False) -> tuple[FailureKind, str]:
     """
     Return the kind of a failure to connect, or of the loss of a connection
     that had not done its job, and a text for a person.
+
+    @param overUNIX: whether it was a UNIX socket that was to be connected.
     """
     match reason:
         case DNSLookupError():
@@ -42,9 +52,7 @@ def classify(reason: BaseException | None) -> tuple[FailureKind, str]:
         case TCPTimedOutError() | TimeoutError():
             kind = FailureKind.CONNECT_TIMEOUT
         case ConnectError(args=(Failure(),)):
-            # A UNIX socket's answer to a connection it cannot queue is EAGAIN,
-            # which Twisted takes for a connection in progress, and then loses.
-            return FailureKind.REFUSED, "not accepted; the listener's queue may be full"
+            return _LOST_WHILE_CONNECTING[overUNIX]
         case ConnectError():
             kind = _BY_ERRNO.get(reason.osError, FailureKind.UNREACHABLE)
         case ConnectionDone():

@@ -49,6 +49,8 @@ class EchoClient(Connection, Protocol):
         self._sentAt: deque[int] = deque()
         self._paused = False
         self.progressAt = self.askedAt
+        # Whether the factory looks at it now and then.
+        self._awaited = True
 
     def connectionMade(self) -> None:
         turnOffNagle(self.transport)
@@ -102,8 +104,8 @@ class EchoClient(Connection, Protocol):
             self._allOut = True
             self.transport.unregisterProducer()
             if self._halfClose:
-                # From now on the end of the stream is waited for.
-                self.progressAt = self._clock()
+                # The end of the stream is waited for.
+                self._await()
                 self.transport.loseWriteConnection()
         if not self._sentAt and not self._halfClose:
             self._complete()
@@ -143,6 +145,8 @@ class EchoClient(Connection, Protocol):
         if not self._sentAt:
             # Nobody waited for anything until now.
             self.progressAt = now
+            if not self._awaited:
+                self._await()
         if started == 1:
             self._sentAt.append(now)
             self._results.lastSentAt = now
@@ -206,31 +210,37 @@ class EchoClient(Connection, Protocol):
             self._fail(kind, detail)
         self.factory.connectionOver(self)
 
-    def sweep(self, now: int) -> None:
-        """
-        Give up what has taken too long.
-
-        @param now: C{perf_counter_ns}.
-        """
-        patience = self.factory.patience
+    def sweep(self, connectBefore: int, replyBefore: int) -> bool:
+        """See L{Connection.sweep}."""
         if not self.established:
-            if now - self.askedAt > patience.connect * 1e9:
+            if self.askedAt < connectBefore:
                 self._failToConnect()
-        elif now - self.progressAt > patience.reply * 1e9:
+            return True
+        ending = self._halfClose and self._allOut
+        self._awaited = bool(self._sentAt) or ending or self.settled
+        if self._awaited and self.progressAt < replyBefore:
             if self.settled:
                 # The peer does not let go, as some do with TLS's closing alert.
                 self.transport.abortConnection()
-                return
-            if not self._sentAt and not (self._halfClose and self._allOut):
-                return
-            missing = (
-                f"{len(self._sentAt)} messages outstanding"
-                if self._sentAt
-                else "every message is back, but not the end of the stream"
-            )
-            self._fail(
-                FailureKind.REPLY_TIMEOUT, f"nothing came for {patience.reply:g} s; {missing}"
-            )
+            else:
+                self._failToReply()
+        return self._awaited
+
+    def _failToReply(self) -> None:
+        missing = (
+            f"{len(self._sentAt)} messages outstanding"
+            if self._sentAt
+            else "every message is back, but not the end of the stream"
+        )
+        patience = self.factory.patience.reply
+        self._fail(FailureKind.REPLY_TIMEOUT, f"nothing came for {patience:g} s; {missing}")
+
+    def _await(self) -> None:
+        """From now on, time runs for what is to come."""
+        self.progressAt = self._clock()
+        if not self._awaited:
+            self._awaited = True
+            self.factory.awaitReply(self)
 
     def _failToConnect(self) -> None:
         detail = f"not connected after {self.factory.patience.connect:g} s"
@@ -243,7 +253,7 @@ class EchoClient(Connection, Protocol):
 
     def _settle(self) -> None:
         super()._settle()
-        self.progressAt = self._clock()
+        self._await()
         if self.transport is not None:
             self.transport.unregisterProducer()
 

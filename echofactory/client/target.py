@@ -3,6 +3,7 @@ Where the connections go: a client endpoint string whose host name is looked up
 once, not once per connection.
 """
 
+import os
 import re
 from collections import deque
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from ipaddress import ip_address
 from math import ceil
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.endpoints import clientFromString
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.interfaces import (
@@ -35,6 +36,8 @@ class IProbeReactor(IReactorPluggableNameResolver, IReactorTime):
 
 
 _TO_HOSTS = ("tcp", "ssl", "tls", "udp")
+_LONGEST_PATH = 107
+"""Bytes, without the null byte at the end: of C{sun_path}, in C{sys/un.h}."""
 _UDP_OPTIONS = {"host", "port", "bindAddress"}
 # With its zone, if it has one: [fe80::1%eth0].
 _BRACKETED = re.compile(r"\[([0-9a-fA-F:.]*(?:%[^\]]*)?)\]")
@@ -54,6 +57,7 @@ class Target:
     @ivar description: the string.
     @ivar text: the target for a person: C{('127.0.0.1', 7)} for plain TCP.
     @ivar datagrams: whether it is of UDP.
+    @ivar overUNIX: whether it is a UNIX socket.
     """
 
     def __init__(
@@ -81,10 +85,13 @@ class Target:
         self._sources = tuple(sources) or (None,)
         self._turn = 0
         self._works = 0
+        # Why nothing can be connected to, if that is known before.
+        self._unreachable: str | None = None
         # For each source, the addresses to try.
         self._endpoints: list[list[IStreamClientEndpoint]] = []
         kind, *arguments = SEPARATOR.split(description)
         self.datagrams = kind.lower() == "udp"
+        self.overUNIX = kind.lower() == "unix"
         try:
             if not self.datagrams:
                 self._endpoints = [[clientFromString(reactor, description)]]
@@ -96,6 +103,8 @@ class Target:
                 _, *arguments = SEPARATOR.split(plain)
             if kind.lower() in _TO_HOSTS:
                 self._readHost(kind.lower(), arguments)
+            elif self.overUNIX:
+                self._readPath(arguments)
             if sources and self._host is None:
                 raise ValueError("nothing is known of its source address")
         except Exception as reason:
@@ -125,6 +134,15 @@ class Target:
         elif kind == "udp":
             self.text = f"udp {(self._host, port)!r}"
 
+    def _readPath(self, arguments: list[str]) -> None:
+        """Find out whether a UNIX socket can be there at all: Twisted raises too late."""
+        path = arguments[0].removeprefix("path=")
+        size = len(os.fsencode(_ESCAPE.sub(r"\1", path)))
+        if size > _LONGEST_PATH:
+            self._unreachable = (
+                f"the path has {size} bytes, and a UNIX socket's has {_LONGEST_PATH} at most"
+            )
+
     def _refuseMalformed(self) -> None:
         """
         @raise ValueError: if the options are not those of datagrams, saying what they
@@ -151,8 +169,11 @@ class Target:
             addresses = [str(ip_address(self._host))]
         except ValueError:
             addresses = await lookUp(self._reactor, self._host)
-        # Or the first one that does not answer would use up all the time.
+        # Of several, the first one that does not answer must not use up all the time.
+        # For one, the caller looks after the time; it knows whether it was held up.
         timeout = ceil(self._connectTimeout / len(addresses))
+        if len(addresses) == 1:
+            timeout *= 10
         self._endpoints = [
             [
                 self._endpoint(address, timeout, source)
@@ -193,6 +214,8 @@ class Target:
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
         """See L{IStreamClientEndpoint}."""
+        if self._unreachable is not None:
+            return fail(ConnectError(string=self._unreachable))
         endpoints = self._endpoints[self._turn]
         self._turn = (self._turn + 1) % len(self._endpoints)
         if len(endpoints) == 1:

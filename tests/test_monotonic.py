@@ -1,0 +1,81 @@
+"""
+Timers when the wall clock is set.
+"""
+
+import json
+import socket
+import sys
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import pytest
+from programs import multiecho, running
+from schema import validate
+from twisted.internet.base import ReactorBase
+
+from echofactory.monotonic import useMonotonicTime
+
+
+class _Reactor(ReactorBase):
+    """Runs its timers, and nothing else."""
+
+    def installWaker(self) -> None:
+        """There is nothing to wake."""
+
+
+def test_timers_that_wait_keep_their_time() -> None:
+    """A minute is still a minute away, and those that come are by the new clock."""
+    reactor: Any = _Reactor()
+    before = reactor.callLater(60, lambda: None)
+    useMonotonicTime(reactor)
+    after = reactor.callLater(60, lambda: None)
+    useMonotonicTime(reactor)
+    for call in (before, after):
+        assert call.getTime() == pytest.approx(monotonic() + 60, abs=30)
+    before.reset(5)
+    assert before.getTime() == pytest.approx(monotonic() + 5, abs=4)
+    assert reactor.timeout() > 0
+
+
+@pytest.mark.parametrize("seconds", ["-3600", "3600"])
+@pytest.mark.parametrize("load", [["--duration", "2s"], ["--rate", "20", "--duration", "2s"]])
+def test_a_run_during_which_the_clock_is_set(seconds: str, load: list[str]) -> None:
+    """It lasts as long as it should; no connection is held for too slow, nor forgotten."""
+    stepping = [sys.executable, str(Path(__file__).parent / "stepping.py")]
+    with (
+        multiecho("--trace", "none", "127.0.0.1", "0") as (_, port),
+        running(
+            [*stepping, seconds, "1", "echofactory.client", "127.0.0.1", str(port), "5",
+             "--size", "64", *load, "--hold", "100ms", "--json", "-", "--quiet"]
+        ) as program,
+    ):  # fmt: skip
+        assert program.finish() == 0, program.err
+    results = validate(json.loads("\n".join(program.out)))
+    assert results["elapsed_s"] >= 2.0
+    assert results["connections"]["completed"] == 5
+
+
+@pytest.mark.parametrize("seconds", ["-3600", "3600"])
+def test_a_server_whose_clock_is_set(seconds: str) -> None:
+    """It cuts what is idle, neither an hour later nor at once."""
+    stepping = [sys.executable, str(Path(__file__).parent / "stepping.py")]
+    with running(
+        [
+            *stepping,
+            seconds,
+            "3",
+            "twisted",
+            "multiecho",
+            "--idle-timeout",
+            "6s",
+            "127.0.0.1",
+            "0",
+        ]
+    ) as program:
+        port = program.waitFor(r"127\.0\.0\.1\\?', (\d+)\)")[1]
+        with socket.create_connection(("127.0.0.1", int(port)), timeout=60) as peer:
+            before = monotonic()
+            with pytest.raises(ConnectionResetError):
+                peer.recv(1)
+            assert monotonic() - before > 5.5
