@@ -4,6 +4,7 @@ What is kept of a latency, against the library's own recording.
 
 import base64
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from time import perf_counter
@@ -40,6 +41,15 @@ def test_as_the_library_records(readings: list[int]) -> None:
     assert ours.histogram().counts[:] == theirs
     # It is numbered as the library's steps are.
     assert ours._recent == theirs[: len(ours._recent)]
+
+
+@settings(deadline=None)
+@given(READINGS, READINGS)
+def test_counts_that_are_added_up(some: list[int], others: list[int]) -> None:
+    """They are those of all the readings."""
+    counts = Counter(of(some).counts())
+    counts.update(of(others).counts())
+    assert Latency.fromCounts(counts).asJSON() == of(some + others).asJSON()
 
 
 @settings(deadline=None)
