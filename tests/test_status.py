@@ -25,6 +25,8 @@ from pytest_twisted import ensureDeferred
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import capturedLogs
 
 from echofactory.counts import Counts, PeerCounts, WorkerState
 from echofactory.hosts import namesLoopback
@@ -376,6 +378,33 @@ async def test_it_is_sampled_while_it_runs_and_only_then(reactor: Any) -> None:
     service.privilegedStartService()
     service.startService()
     assert service.address is not None
+    await service.stopService()
+
+
+@ensureDeferred
+async def test_a_sample_that_fails_is_a_gap() -> None:
+    """Sampling goes on, or the page would show the same figures for ever."""
+
+    class Broken(Source):
+        taken = 0
+
+        def counts(self) -> Counts:
+            self.taken += 1
+            if self.taken == 3:
+                raise RuntimeError("a secret")
+            return self.now
+
+    clock: Any = MemoryReactorClock()
+    status = ServerStatus(Broken(), clock=clock.seconds)
+    service = StatusService(clock, LOOPBACK, status)
+    with capturedLogs() as events:
+        service.startService()
+        for _ in range(3):
+            clock.advance(1)
+    (failure,) = [event["log_failure"] for event in events if "log_failure" in event]
+    assert str(failure.value) == "a secret"
+    facts, _ = await told(status)
+    assert facts["history"]["t_s"] == [-1.0, 0.0]
     await service.stopService()
 
 
