@@ -44,15 +44,6 @@ def test_as_the_library_records(readings: list[int]) -> None:
 
 
 @settings(deadline=None)
-@given(READINGS, READINGS)
-def test_counts_that_are_added_up(some: list[int], others: list[int]) -> None:
-    """They are those of all the readings."""
-    counts = Counter(of(some).counts())
-    counts.update(of(others).counts())
-    assert Latency.fromCounts(counts).asJSON() == of(some + others).asJSON()
-
-
-@settings(deadline=None)
 @given(READINGS.filter(bool), st.lists(st.floats(0.001, 100), max_size=5))
 def test_percentiles_are_the_librarys(readings: list[int], percents: list[float]) -> None:
     """Its steps' upper ends; the least and the most too."""
@@ -146,6 +137,15 @@ def test_json() -> None:
 def test_written_and_read_back(readings: list[int]) -> None:
     """Nothing is lost."""
     assert Latency.decoded(of(readings).encoded()).asJSON() == of(readings).asJSON()
+
+
+@settings(deadline=None)
+@given(READINGS, READINGS)
+def test_counts_that_are_added_up(some: list[int], others: list[int]) -> None:
+    """They are those of all the readings."""
+    counts = Counter(of(some).counts())
+    counts.update(of(others).counts())
+    assert Latency.fromCounts(counts).asJSON() == of(some + others).asJSON()
 
 
 @settings(deadline=None, max_examples=30)
