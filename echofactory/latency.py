@@ -186,6 +186,17 @@ class Latency:
             latency._recent[step] += item.count_added_in_this_iter_step
         return latency
 
+    def counts(self) -> dict[int, int]:
+        """Return how many readings each step has; a step without readings is left out."""
+        return dict(self._counts())
+
+    @classmethod
+    def fromCounts(cls, counts: dict[int, int]) -> "Latency":
+        """Return the readings that L{counts} told."""
+        latency = cls()
+        latency._earlier.update(counts)
+        return latency
+
     def distribution(self) -> tuple[list[float], list[int]]:
         """
         Return the shares of the readings, from more than 0 up to 1, and for each

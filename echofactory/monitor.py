@@ -2,6 +2,8 @@
 C{twistd multiecho-client}: a synthetic monitor.
 """
 
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, cast
 
 from twisted.application.service import IService, Service
@@ -17,7 +19,7 @@ from echofactory.descriptors import raiseDescriptorLimit
 from echofactory.listening import EndpointError
 from echofactory.monotonic import useMonotonicTime
 from echofactory.options import MonitorOptions
-from echofactory.results import Results
+from echofactory.results import FailureKind, Results
 from echofactory.trace import Trace
 
 _log = Logger()
@@ -31,6 +33,7 @@ class ProbeService(Service):
     @ivar results: what came of it since it was started last.
     @ivar leftOut: messages that were not sent since then, for they would have been over
         a second late: this process was stopped, or its machine.
+    @ivar latestAt: when the latest failure of each kind was, since then.
     @ivar connections: how many it keeps.
     """
 
@@ -75,6 +78,11 @@ class ProbeService(Service):
     def leftOut(self) -> int:
         """See the class."""
         return self._keeper.leftOut
+
+    @property
+    def latestAt(self) -> Mapping[FailureKind, datetime]:
+        """See the class."""
+        return self._keeper.latestAt
 
     def startService(self) -> None:
         """Start opening the connections."""

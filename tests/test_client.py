@@ -325,9 +325,8 @@ async def test_a_path_that_is_too_long(reactor: Any, folder: Path, prefix: str) 
     path = str(folder / ("x" * 108))[:108]
     results = await probe(reactor, f"{prefix}unix:{path}", Workload(), 3)
     assert results.failures == {FailureKind.UNREACHABLE: 3}
-    assert results.examples[FailureKind.UNREACHABLE].detail == (
-        "the path has 108 bytes, and a UNIX socket's has 107 at most"
-    )
+    detail = results.examples[FailureKind.UNREACHABLE].detail
+    assert "the path has 108 bytes, and a UNIX socket's has 107 at most" in detail
     fits = await probe(reactor, f"{prefix}unix:{path[:107]}", Workload(), 1)
     assert "No such file" in fits.examples[FailureKind.UNREACHABLE].detail
 

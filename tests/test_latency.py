@@ -4,6 +4,7 @@ What is kept of a latency, against the library's own recording.
 
 import base64
 import zlib
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from decimal import Decimal
@@ -192,6 +193,15 @@ def test_json() -> None:
 def test_written_and_read_back(readings: list[int]) -> None:
     """Nothing is lost."""
     assert Latency.decoded(of(readings).encoded()).asJSON() == of(readings).asJSON()
+
+
+@settings(deadline=None)
+@given(READINGS, READINGS)
+def test_counts_that_are_added_up(some: list[int], others: list[int]) -> None:
+    """They are those of all the readings."""
+    counts = Counter(of(some).counts())
+    counts.update(of(others).counts())
+    assert Latency.fromCounts(counts).asJSON() == of(some + others).asJSON()
 
 
 @settings(deadline=None, max_examples=30)

@@ -28,7 +28,8 @@ from echofactory import EchoFactory, EchoService, FailureKind, ProbeService
 from echofactory.client.factory import Patience
 from echofactory.client.keeper import Keeper
 from echofactory.listening import EndpointError
-from echofactory.status import ProbeStatus
+from echofactory.results import Results
+from echofactory.status import ProbeStatus, View
 
 CLIENT = (*TWISTD, "multiecho-client")
 
@@ -238,15 +239,15 @@ def test_its_status() -> None:
         told = json.loads(get(port, "/status.json").body)
         assert told["facts"]["target"] == f"tcp:127.0.0.1:{echo}"
         assert told["facts"]["response_ns"]["p50"] > 0
-        assert told["view"]["state"] == "all up"
+        assert (told["view"]["state"], told["view"]["condition"]) == ("all up", "well")
         server.end()
         until(lambda: get(port, "/healthz").status == 503)
         until(lambda: probeMetrics(port)['failures_total{kind="refused"}'] >= 1)
         told = json.loads(get(port, "/status.json").body)
         assert told["view"]["state"] == "0 of 3 up"
-        assert told["view"]["well"] is False
+        assert told["view"]["condition"] == "down"
         (failures, _) = told["view"]["tables"]
-        assert "connection" in failures["rows"][0][2]
+        assert re.match(r"[-\d]{10} [:\d]{8} UTC, connection \d to ", failures["rows"][0][2])
         assert monitor.end() == -15
 
 
@@ -258,22 +259,158 @@ async def test_one_latency_is_shown(reactor: Any) -> None:
     status.begin()
     probing.results.response.record(40_000_000)
     probing.results.service.record(1_000_000)
-    probing.results.recent = probing.results.response.rotate()
     status.sample()
     facts = await status.facts()
     view = status.view(facts)
     assert facts["response_ns"]["p50"] == pytest.approx(40e6, rel=0.001)
     assert facts["history"]["p50"] == [pytest.approx(40, rel=0.001)]
-    (chart,) = (each for each in view["charts"] if each["unit"] == "ms")
-    assert chart["title"] == "Response time, p50"
-    (tile,) = (each for each in view["tiles"] if each["name"] == "Response, p50")
+    charts = [each for each in view["charts"] if each["unit"] == "ms"]
+    assert [each["title"] for each in charts] == ["Response time, p50", "Response time, p99"]
+    tiles = [each for each in view["tiles"] if each["unit"] == "ms"]
+    assert [each["name"] for each in tiles] == [
+        "Response p50, last minute",
+        "Response p99, last minute",
+    ]
     (row,) = (row for row in view["tables"][1]["rows"] if row[0] == "p50")
-    for value in (chart["points"][-1][1], tile["value"], row[1]):
+    drawn = [each["points"][-1][1] for each in charts]
+    for value in (*drawn, *(each["value"] for each in tiles), row[1]):
         assert value == pytest.approx(40, rel=0.001)
     registry = CollectorRegistry()
     registry.register(cast(Collector, status))
     total = registry.get_sample_value("echofactory_probe_response_seconds_sum")
     assert total == pytest.approx(0.04, rel=0.001)
+
+
+class Sampled:
+    """A monitor whose results a test writes, and its status, which is sampled."""
+
+    def __init__(self, reactor: Any, connections: int = 1) -> None:
+        self._clock = Clock()
+        self.probing = ProbeService(reactor, "tcp:127.0.0.1:7", connections)
+        self.status = ProbeStatus(self.probing, "there", clock=self._clock.seconds)
+        self.status.begin()
+
+    @property
+    def results(self) -> Results:
+        return self.probing.results
+
+    def answered(self, milliseconds: int, messages: int = 1) -> None:
+        self.results.verified += messages
+        for _ in range(messages):
+            self.results.response.record(milliseconds * 1_000_000)
+
+    def sample(self, seconds: int = 1) -> None:
+        for _ in range(seconds):
+            self._clock.advance(1)
+            self.status.sample()
+
+    async def told(self) -> tuple[dict[str, Any], View]:
+        facts: dict[str, Any] = json.loads(json.dumps(await self.status.facts()))
+        return facts, self.status.view(facts)
+
+    async def tiles(self) -> dict[str, Any]:
+        _, view = await self.told()
+        return {
+            tile["name"].removesuffix(", last minute"): tile["value"] for tile in view["tiles"]
+        }
+
+
+@ensureDeferred
+async def test_a_second_in_which_nothing_came_back(reactor: Any) -> None:
+    """It has no percentiles, and does not repeat those of the second before."""
+    monitor = Sampled(reactor)
+    monitor.answered(10)
+    monitor.sample()
+    monitor.sample(2)
+    monitor.answered(20)
+    monitor.sample()
+    facts, view = await monitor.told()
+    for name in ("p50", "p99"):
+        first, *between, last = facts["history"][name]
+        assert (first, last) == (pytest.approx(10, rel=1e-3), pytest.approx(20, rel=1e-3))
+        assert between == [None, None]
+    assert [value for _, value in view["charts"][2]["points"]][1:3] == [None, None]
+    assert facts["history"]["up"] == [0, 0, 0, 0]
+
+
+@ensureDeferred
+async def test_tiles_are_of_the_last_minute(reactor: Any) -> None:
+    """What came before is in the tables alone, which say since when."""
+    monitor = Sampled(reactor)
+    monitor.answered(500, 100)
+    monitor.results.failures[FailureKind.REFUSED] = 5
+    monitor.sample(59)
+    assert (await monitor.tiles())["Messages verified"] == 100
+    monitor.answered(10, 8)
+    monitor.results.failures[FailureKind.REFUSED] = 6
+    monitor.sample(2)
+    tiles = await monitor.tiles()
+    assert (tiles["Messages verified"], tiles["Failures"]) == (8, 1)
+    assert tiles["Response p50"] == tiles["Response p99"] == pytest.approx(10, rel=1e-3)
+    monitor.sample(60)
+    tiles = await monitor.tiles()
+    assert (tiles["Messages verified"], tiles["Failures"]) == (0, 0)
+    assert tiles["Response p50"] is tiles["Response p99"] is None
+    facts, view = await monitor.told()
+    failures, responses = view["tables"]
+    assert [tuple(row)[:2] for row in failures["rows"]] == [("refused", 6)]
+    assert {row[0]: row[1] for row in responses["rows"]}["p50"] == pytest.approx(500, rel=1e-3)
+    assert failures["since"] == responses["since"]
+    assert failures["since"] == facts["since"][:19].replace("T", " ") + " UTC"
+
+
+@ensureDeferred
+async def test_the_last_minute_of_a_monitor_that_was_started_again(reactor: Any) -> None:
+    """Its results begin at 0, and so does what the status compares them with."""
+    monitor = Sampled(reactor)
+    monitor.answered(10, 5)
+    monitor.sample()
+    await monitor.probing.stopService()
+    monitor.probing.startService()
+    monitor.answered(10, 7)
+    monitor.sample()
+    assert (await monitor.tiles())["Messages verified"] == 12
+    facts, _ = await monitor.told()
+    assert facts["last_minute"]["response_ns"]["count"] == 12
+    assert facts["history"]["messages"] == [5, 7]
+    await monitor.probing.stopService()
+
+
+@pytest.mark.parametrize(
+    ("up", "state", "condition"),
+    [(3, "all up", "well"), (1, "1 of 3 up", "impaired"), (0, "0 of 3 up", "down")],
+)
+@ensureDeferred
+async def test_conditions(reactor: Any, up: int, state: str, condition: str) -> None:
+    """Some connections are fewer than all, and more than none."""
+    monitor = Sampled(reactor, 3)
+    monitor.results.open = up
+    _, view = await monitor.told()
+    assert (view["state"], view["condition"]) == (state, condition)
+    assert monitor.status.health == ("ok" if up else "no connection is up")
+
+
+def test_an_outage_has_no_response_times() -> None:
+    """Over real sockets: from the server's end on, until it is back."""
+    with (
+        multiecho("--trace", "none", "127.0.0.1", "0") as (server, echo),
+        running(
+            [*CLIENT, "127.0.0.1", str(echo), "3", "--rate", "60", "--status", "0"]
+        ) as monitor,
+    ):
+        port = int(monitor.waitFor(r"status page on \('127.0.0.1', (\d+)\)")[1])
+
+        def latest() -> tuple[float, float | None, float | None]:
+            history = json.loads(get(port, "/status.json").body)["facts"]["history"]
+            found = [history[name][-1:] or [0] for name in ("up", "p50", "p99")]
+            ((up,), (p50,), (p99,)) = found
+            return up, p50, p99
+
+        until(lambda: all(latest()))
+        server.process.kill()
+        until(lambda: latest() == (0, None, None))
+        with multiecho("--trace", "none", "127.0.0.1", str(echo)):
+            until(lambda: all(latest()))
 
 
 def test_wrong_bytes() -> None:

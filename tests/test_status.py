@@ -25,12 +25,15 @@ from pytest_twisted import ensureDeferred
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import capturedLogs
 
 from echofactory.counts import Counts, PeerCounts, WorkerState
 from echofactory.hosts import namesLoopback
 from echofactory.listening import EndpointError, ListenError
 from echofactory.service import InTurn
 from echofactory.status import History, ServerStatus, StatusService, View
+from echofactory.status.history import LastMinute
 
 LOOPBACK = "tcp:0:interface=127.0.0.1"
 
@@ -123,15 +126,111 @@ async def test_facts_and_view() -> None:
         "chunks_per_s": [10.0],
         "bytes_per_s": [2000.0],
     }
+    assert facts["last_minute"] == {
+        "accepted": 0,
+        "refused": 2,
+        "bytes_in": 4000,
+        "bytes_out": 0,
+    }
     assert facts["peers"][0] == {"host": "192.0.2.1", "open": 2, "bytes_in": 4096}
     assert json.loads(json.dumps([facts, view]))
     assert [table["caption"] for table in view["tables"]] == [
         "Connections refused",
         "Connections ended",
         "Busiest peers",
+        "Totals",
     ]
     assert view["tables"][2]["rows"] == [("192.0.2.1", 2, 4096), ("UNIX socket", 1, 12)]
-    assert (view["state"], view["well"]) == ("serving", True)
+    assert (view["state"], view["condition"]) == ("serving", "well")
+
+
+@ensureDeferred
+async def test_totals_stand_in_tables_that_say_since_when() -> None:
+    """Figures of now do not."""
+    status = ServerStatus(Source(Counts(accepted=7, chunks=8, bytesIn=9, bytesOut=10)))
+    facts, view = await told(status)
+    since = {table["caption"]: table["since"] for table in view["tables"]}
+    began = facts["started"][:19].replace("T", " ") + " UTC"
+    assert since == {
+        "Connections refused": began,
+        "Connections ended": began,
+        "Busiest peers": "",
+        "Totals": began,
+    }
+    assert view["tables"][-1]["rows"] == [(7, 8, 9, 10)]
+
+
+@ensureDeferred
+async def test_tiles_are_of_now_or_of_the_last_minute() -> None:
+    """What came before is in the totals alone."""
+    clock = Clock()
+    source = Source(Counts(accepted=100, open=2, bytesIn=1000, refused={"host": 9}))
+    status = ServerStatus(source, clock=clock.seconds)
+    status.begin()
+    for second in range(61):
+        clock.advance(1)
+        if second == 0:
+            source.now = replace(source.now, accepted=150, bytesIn=2000, refused={"host": 19})
+        if second == 30:
+            source.now = replace(source.now, accepted=153, bytesIn=2500, bytesOut=7)
+        status.sample()
+    _, view = await told(status)
+    assert {tile["name"]: tile["value"] for tile in view["tiles"]} == {
+        "Open now": 2,
+        "Accepted, last minute": 3,
+        "Refused, last minute": 0,
+        "Received, last minute": 500,
+        "Sent, last minute": 7,
+        "Up for": 61.0,
+    }
+
+
+def test_a_level_that_was_not_measured() -> None:
+    """It is C{None}; the level before it is not repeated."""
+    history = History()
+    history.begin(0.0, {})
+    history.record(1.0, {"p50": 0.6591}, {})
+    history.record(2.0, {"p50": None}, {})
+    assert history.points("p50") == [(-1.0, 0.659), (0.0, None)]
+
+
+def test_the_last_minute_is_of_sixty_samples() -> None:
+    """Each late or early by some of a second; what did not grow is not kept."""
+    minute = LastMinute[str]()
+    minute.begin({"a": 1000, "b": 1})
+    for second in range(1, 100):
+        late = 0.4 if second % 2 else 0.0
+        grown = minute.record(second + late, {"a": 1000 + second, "b": 1})
+        assert grown == {"a": 1}
+    assert minute.total() == {"a": 60}
+
+
+def test_the_last_minute_after_a_stop() -> None:
+    """What was counted before is older than a minute then."""
+    minute = LastMinute[str]()
+    minute.begin({})
+    minute.record(1.0, {"a": 5})
+    minute.record(61.0, {"a": 7})
+    assert minute.total() == {"a": 2}
+
+
+def test_the_last_minute_after_a_pause() -> None:
+    """What was counted in the pause may be of any time."""
+    minute = LastMinute[str]()
+    minute.begin({"a": 1})
+    minute.record(1.0, {"a": 2})
+    minute.begin({"a": 50})
+    minute.record(2.0, {"a": 51})
+    assert minute.total() == {"a": 2}
+
+
+def test_counts_that_shrink_do_not_count_for_less_than_nothing() -> None:
+    """Those of several processes do, when one of them is gone."""
+    minute = LastMinute[str]()
+    minute.begin({"a": 10})
+    minute.record(1.0, {"a": 4})
+    minute.record(2.0, {"a": 5})
+    assert minute.total() == {"a": 1}
 
 
 def test_the_history_is_of_five_minutes() -> None:
@@ -195,7 +294,7 @@ async def test_workers_are_shown() -> None:
         ("2", "down", None, 3, 0),
         ("3", "starting", "4713", 1, 0),
     ]
-    assert (view["state"], view["well"]) == ("serving", True)
+    assert (view["state"], view["condition"]) == ("serving", "well")
     registry = CollectorRegistry()
     registry.register(status)
 
@@ -216,9 +315,11 @@ async def test_no_worker_is_up() -> None:
     status = ServerStatus(source)
     assert status.health == "no worker is up"
     _, view = await told(status)
-    assert (view["state"], view["well"]) == ("no worker is up", False)
+    assert (view["state"], view["condition"]) == ("no worker is up", "down")
     source.draining = True
     assert status.health == "draining"
+    _, view = await told(status)
+    assert (view["state"], view["condition"]) == ("draining", "impaired")
     source.draining = False
     source.processes[0] = WorkerState(1, 4711, 0, 0, True)
     assert status.health == "ok"
@@ -277,6 +378,33 @@ async def test_it_is_sampled_while_it_runs_and_only_then(reactor: Any) -> None:
     service.privilegedStartService()
     service.startService()
     assert service.address is not None
+    await service.stopService()
+
+
+@ensureDeferred
+async def test_a_sample_that_fails_is_a_gap() -> None:
+    """Sampling goes on, or the page would show the same figures for ever."""
+
+    class Broken(Source):
+        taken = 0
+
+        def counts(self) -> Counts:
+            self.taken += 1
+            if self.taken == 3:
+                raise RuntimeError("a secret")
+            return self.now
+
+    clock: Any = MemoryReactorClock()
+    status = ServerStatus(Broken(), clock=clock.seconds)
+    service = StatusService(clock, LOOPBACK, status)
+    with capturedLogs() as events:
+        service.startService()
+        for _ in range(3):
+            clock.advance(1)
+    (failure,) = [event["log_failure"] for event in events if "log_failure" in event]
+    assert str(failure.value) == "a secret"
+    facts, _ = await told(status)
+    assert facts["history"]["t_s"] == [-1.0, 0.0]
     await service.stopService()
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
-from programs import CLIENT, client, running, withStatus
+from programs import CLIENT, TWISTD, client, multiecho, running, withStatus
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
@@ -67,10 +67,16 @@ class Page:
     def table(self, caption: str) -> list[list[str]]:
         """Return the rows of a table."""
         tables: list[list[Any]] = self.script(
-            "return [...document.querySelectorAll('table')].map(t => [t.caption.innerText,"
+            "return [...document.querySelectorAll('table')].map(t => ["
+            "t.caption.querySelector('b').innerText,"
             " [...t.tBodies[0].rows].map(r => [...r.cells].map(c => c.innerText))])"
         )
         return next((rows for name, rows in tables if name == caption), [])
+
+    def totals(self) -> dict[str, str]:
+        """Return what was counted since the server was started."""
+        (row,) = self.table("Totals")
+        return dict(zip(("accepted", "chunks", "received", "sent"), row, strict=True))
 
     def gone(self) -> bool:
         return bool(self.script("return !document.getElementById('banner').hidden"))
@@ -149,7 +155,9 @@ def test_it_shows_a_load(page: Page) -> None:
         load = ["--size", "1k", "--rate", "2k", "--duration", "60s", "--quiet"]
         with running([*CLIENT, "127.0.0.1", str(echo), "25", *load]):
             page.until(lambda: page.tile("Open now") == "25")
-            page.until(lambda: re.fullmatch(r"[1-9]\.\d MiB", page.tile("Received")))
+            page.until(
+                lambda: re.fullmatch(r"[1-9]\.\d MiB", page.tile("Received, last minute"))
+            )
             page.until(lambda: page.text("figure:nth-child(2) .level").startswith("2,0"))
             said = [
                 element.get_attribute("aria-label") or ""
@@ -177,11 +185,17 @@ def test_it_says_when_the_server_is_gone_and_when_it_is_back(page: Page) -> None
         page.until(page.gone)
         assert time.monotonic() - killed < 2
         assert page.text("#banner").startswith("No answer since ")
+        # What stands still is not called now.
+        assert re.fullmatch(r"At \d\d:\d\d:\d\d", page.text("#now"))
+        assert page.text("#lately") == "The five minutes before"
+        assert page.text("svg text:last-of-type") == page.text("#now").removeprefix("At ")
+        assert colour(page) == "down"
         assert page.text("#state") == "no answer"
         assert page.browser.title == "no answer: multiecho"
     with withStatus(status=f"{port}") as (server, _, _):
         page.until(lambda: not page.gone())
         assert page.text("#state") == "serving"
+        assert page.text("#now") == "Now"
         server.process.send_signal(signal.SIGSTOP)
         stopped = time.monotonic()
         page.until(page.gone)
@@ -277,6 +291,97 @@ def test_figures_that_are_small(page: Page) -> None:
             assert found == expected
 
 
+@pytest.mark.parametrize(
+    ("points", "pieces", "dots", "level"),
+    [
+        ([[-2, 1], [-1, 2], [0, 3]], 1, 0, "3 ms"),
+        ([[-4, 1], [-3, 2], [-2, None], [-1, 3], [0, 4]], 2, 0, "4 ms"),
+        ([[-40, 1], [-39, 2], [-1, 3], [0, 4]], 2, 0, "4 ms"),
+        ([[-3, 1], [-2, 2], [-1, 3], [0, None]], 1, 0, "\N{EN DASH}"),
+        ([[-2, 5], [-1, None], [0, 6]], 0, 2, "6 ms"),
+        ([[-2, None], [-1, None], [0, None]], 0, 0, "\N{EN DASH}"),
+        ([], 0, 0, "\N{EN DASH}"),
+    ],
+)
+def test_nothing_is_drawn_where_nothing_was_measured(
+    page: Page, points: list[list[float | None]], pieces: int, dots: int, level: str
+) -> None:
+    """Nor where samples are missing; a sample alone is a dot."""
+    with strange() as port:
+        page.open(port)
+        found = page.script(
+            "let figure = document.querySelector('figure');"
+            " drawChart(figure, {title: 'Time', unit: 'ms', points: arguments[0]});"
+            " let pieces = each => (figure.querySelector(each)?.getAttribute('d')"
+            " .split('M').length ?? 1) - 1;"
+            " return [pieces('.line'), pieces('.area'), figure.querySelectorAll('.dot').length,"
+            " figure.querySelector('.level').innerText,"
+            " figure.querySelector('svg').getAttribute('aria-label'), figure.innerHTML]",
+            points,
+        )
+        assert found[:3] == [pieces, pieces, dots]
+        assert found[3].replace("\N{NO-BREAK SPACE}", " ") == level
+        measured = any(value is not None for _, value in points)
+        assert ("nothing in the last five minutes" in found[4]) is not measured
+        assert not re.search("NaN|null|Infinity", found[5])
+
+
+def test_an_outage(page: Page) -> None:
+    """It is red, not amber, its response times have no level, and it ends."""
+    with multiecho("--trace", "none", "127.0.0.1", "0") as (server, echo):
+        connections = ("127.0.0.1", str(echo), "3", "--rate", "60", "--status", "0")
+        with running([*TWISTD, "multiecho-client", *connections]) as monitor:
+            page.open(int(monitor.waitFor(r"status page on \('127.0.0.1', (\d+)\)")[1]))
+            titles = [page.text(f"figure:nth-child({number}) h3") for number in range(1, 5)]
+            assert titles[2:] == ["Response time, p50", "Response time, p99"]
+
+            def levels() -> list[str]:
+                return [page.text(f"figure:nth-child({number}) .level") for number in (1, 3, 4)]
+
+            page.until(lambda: page.text("#state") == "all up" and levels()[0] == "3")
+            assert colour(page) == "well"
+            assert re.fullmatch(r"[\d.,]+ ms", page.tile("Response p99, last minute"))
+            server.process.kill()
+            page.until(lambda: page.text("#state") == "0 of 3 up")
+            assert colour(page) == "down"
+            page.until(lambda: levels() == ["0", "\N{EN DASH}", "\N{EN DASH}"])
+            narrow(page)
+            with multiecho("--trace", "none", "127.0.0.1", str(echo)):
+                page.until(lambda: page.text("#state") == "all up")
+                page.until(lambda: levels()[1] != "\N{EN DASH}")
+            assert page.complaints() == []
+
+
+def colour(page: Page) -> str:
+    """Return what the colour of the state stands for."""
+    found: str = page.script(
+        "let hue = text => { let probe = document.createElement('i'); probe.style.color = text;"
+        " document.body.append(probe); let found = getComputedStyle(probe).color;"
+        " probe.remove(); return found; };"
+        " let shown = getComputedStyle(document.getElementById('state')).color;"
+        " return ['well', 'impaired', 'down'].find(each => hue(`var(--${each})`) === shown)"
+    )
+    return found
+
+
+def test_four_charts_are_two_rows_of_two(page: Page) -> None:
+    """None is left over in a row of its own; the times of all are above each other."""
+    with strange() as port:
+        page.open(port)
+        placed = page.script(
+            "let one = {title: 'x', unit: '', points: [[-1, 1], [0, 2]]};"
+            " paused = true; draw({...drawn, charts: [one, one, {...one, unit: 'ms'}, one]});"
+            " return [...document.querySelectorAll('figure')].map(f => ["
+            " f.getBoundingClientRect().left, f.getBoundingClientRect().top,"
+            " f.querySelector('.grid').getAttribute('x1')])"
+        )
+        (left, top, first), (right, *_), (_, below, _), _ = placed
+        assert [each[:2] for each in placed] == [
+            [left, top], [right, top], [left, below], [right, below],
+        ]  # fmt: skip
+        assert {each[2] for each in placed} == {first}
+
+
 def test_it_says_that_the_server_drains(page: Page) -> None:
     """Not that it serves."""
     with withStatus("--drain", "60s") as (server, echo, port):
@@ -286,6 +391,7 @@ def test_it_says_that_the_server_drains(page: Page) -> None:
             assert held.recv(1) == b"x"
             server.process.send_signal(signal.SIGTERM)
             page.until(lambda: page.text("#state") == "draining")
+            assert colour(page) == "impaired"
             assert not page.gone()
         page.until(page.gone)
 
@@ -297,15 +403,15 @@ def test_a_worker_that_is_killed_and_comes_back(page: Page) -> None:
         page.until(lambda: [row[1] for row in page.table("Workers")] == ["up", "up"])
         load = ["32", "--size", "64", "--count", "3", "--quiet"]
         assert client("127.0.0.1", str(echo), *load).process.returncode == 0
-        page.until(lambda: page.tile("Accepted") == "32")
+        page.until(lambda: page.totals()["accepted"] == "32")
         pid = page.table("Workers")[0][2]
         os.kill(int(pid), signal.SIGKILL)
         page.until(lambda: page.table("Workers")[0][3] == "1")
         page.until(lambda: page.table("Workers")[0][1] == "up")
         assert page.table("Workers")[0][2] != pid
-        assert page.tile("Accepted") == "32"
+        assert page.totals()["accepted"] == "32"
         assert client("127.0.0.1", str(echo), *load).process.returncode == 0
-        page.until(lambda: page.tile("Accepted") == "64")
+        page.until(lambda: page.totals()["accepted"] == "64")
 
 
 def test_workers_and_names_that_peers_chose(page: Page) -> None:
@@ -318,8 +424,8 @@ def test_workers_and_names_that_peers_chose(page: Page) -> None:
             ["2", "down", "\N{EN DASH}", "3", "0"],
             ["3", "starting", "4713", "1", "0"],
         ]
-        assert page.tile("Accepted") == "12,345,678"
-        assert page.tile("Received") == "3 TiB"
+        assert page.totals()["accepted"] == "12,345,678"
+        assert page.totals()["received"] == "3\N{NO-BREAK SPACE}TiB"
         assert page.table("Connections refused")[-1] == ["rain", "", "7"]
         hosts = [row[0] for row in page.table("Busiest peers")]
         assert hosts[0].startswith("<img src=x onerror=")
@@ -398,6 +504,7 @@ def test_pause(page: Page) -> None:
         page.open(port)
         page.browser.find_element(By.ID, "pause").send_keys(Keys.ENTER)
         assert page.text("#pause") == "Resume"
+        assert re.fullmatch(r"At \d\d:\d\d:\d\d", page.text("#now"))
         before = page.tile("Up for")
         asked = "return performance.getEntriesByType('resource').length"
         count = page.script(asked)
@@ -405,5 +512,6 @@ def test_pause(page: Page) -> None:
         assert page.tile("Up for") == before
         page.browser.find_element(By.ID, "pause").send_keys(Keys.ENTER)
         page.until(lambda: page.tile("Up for") != before)
+        assert page.text("#now") == "Now"
         server.process.kill()
         page.until(page.gone)

@@ -3,6 +3,7 @@ A run without an end: N connections that are kept up.
 """
 
 from collections import Counter
+from datetime import UTC, datetime
 from time import perf_counter_ns
 from typing import Any
 
@@ -43,9 +44,10 @@ class Keeper(EchoClientFactory):
     with each failure; its messages go to those that are up, in turn.
 
     Its results go on counting: requested are the attempts, and the first failure of
-    each kind gives way to the latest. Their intervals stay empty.
+    each kind gives way to the latest. Their intervals stay empty, and so does C{recent}.
 
     @ivar connections: how many it keeps.
+    @ivar latestAt: when the latest failure of each kind was.
     @ivar leftOut: messages that were not sent, for they would have been over a second
         late.
     """
@@ -68,6 +70,7 @@ class Keeper(EchoClientFactory):
         super().__init__(reactor, workload, connections, patience, trace)
         self.connections = connections
         self.results.requested = 0
+        self.latestAt: dict[FailureKind, datetime] = {}
         self._failed: Counter[int] = Counter()
         self._upAt: dict[int, int] = {}
         self._again: dict[int, IDelayedCall] = {}
@@ -150,6 +153,7 @@ class Keeper(EchoClientFactory):
     ) -> None:
         """See L{EchoClientFactory.connectionFailed}."""
         self.results.examples.pop(kind, None)
+        self.latestAt[kind] = datetime.now(UTC)
         super().connectionFailed(number, peer, kind, detail)
         # Connected is not served: only one that lasted begins anew.
         lasted = self.clock() - self._upAt.pop(number, self.clock()) > _LASTING_NS
@@ -167,7 +171,6 @@ class Keeper(EchoClientFactory):
     def _closeInterval(self) -> None:
         """Once a second: what is new, in a line or two."""
         results = self.results
-        results.recent = results.response.rotate()
         if self._untold:
             *_, latest = self._untold
             example: ConnectionFailure = results.examples[latest]

@@ -4,6 +4,7 @@ the page.
 """
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from time import perf_counter
@@ -20,8 +21,8 @@ from echofactory import __version__
 from echofactory.latency import PERCENTILES, Latency
 from echofactory.monitor import ProbeService
 from echofactory.results import FailureKind
-from echofactory.status.history import History
-from echofactory.status.server import byLabel, chart, columns, withAll
+from echofactory.status.history import History, LastMinute
+from echofactory.status.server import byLabel, chart, columns, timeText, withAll
 from echofactory.status.view import Table, View
 
 BUCKETS_S = (
@@ -43,7 +44,7 @@ def _histogram(name: str, text: str, latency: Latency) -> HistogramMetricFamily:
 class ProbeStatus:
     """
     The L{Status<echofactory.status.Status>} of a
-    L{ProbeService<echofactory.monitor.ProbeService>}. It is well as long as one
+    L{ProbeService<echofactory.monitor.ProbeService>}. Its health is C{ok} as long as one
     connection is up.
 
     What it calls response time is counted from when a message was due, everywhere: a
@@ -64,7 +65,12 @@ class ProbeStatus:
         self._beganS = clock()
         self._started = datetime.now(UTC)
         self._history = History()
-        self._p50Ms = self._p99Ms = 0.0
+        self._results = probing.results
+        self._counted = LastMinute[str]()
+        # Over all starts of the service, each of which counts anew.
+        self._totals = Counter(messages=0, failures=0)
+        # Counts by step of the histogram, because sixty Latency objects take 11 MB.
+        self._responses = LastMinute[int]()
 
     @property
     def health(self) -> str:
@@ -73,20 +79,28 @@ class ProbeStatus:
 
     def begin(self) -> None:
         """See L{Status<echofactory.status.Status>}."""
-        self._history.begin(self._clock(), self._totals())
+        self._results = self._probing.results
+        self._counted.begin(self._counts())
+        self._responses.begin(self._results.response.counts())
+        self._history.begin(self._clock(), dict(self._totals))
 
     def sample(self) -> None:
         """See L{Status<echofactory.status.Status>}."""
-        p50, p99 = self._probing.results.recent.percentiles(50.0, 99.0)
-        if p50 is not None and p99 is not None:
-            # A second in which nothing came back leaves them as they are.
-            self._p50Ms, self._p99Ms = p50 / _MS_NS, p99 / _MS_NS
-        levels = {"up": self._probing.results.open, "p50": self._p50Ms, "p99": self._p99Ms}
-        self._history.record(self._clock(), levels, self._totals())
+        if self._results is not self._probing.results:
+            # The service was started again, and its results begin anew.
+            self._results = self._probing.results
+            self._counted.begin({})
+            self._responses.begin({})
+        atS = self._clock()
+        self._totals.update(self._counted.record(atS, self._counts()))
+        # The results' own last interval ends at another time than this sample does.
+        came = self._responses.record(atS, self._results.response.counts())
+        p50, p99 = Latency.fromCounts(came).percentiles(50.0, 99.0)
+        levels = {"up": self._results.open, "p50": _ms(p50), "p99": _ms(p99)}
+        self._history.record(atS, levels, dict(self._totals))
 
-    def _totals(self) -> dict[str, float]:
-        results = self._probing.results
-        return {"messages": results.verified, "failures": results.failed}
+    def _counts(self) -> dict[str, int]:
+        return {"messages": self._results.verified, "failures": self._results.failed}
 
     def collect(self) -> Iterable[Metric]:
         """See L{Status<echofactory.status.Status>}."""
@@ -165,8 +179,17 @@ class ProbeStatus:
                 "unanswered": results.unanswered,
             },
             "failures": self._failures(),
+            "since": results.started.isoformat(timespec="milliseconds"),
+            "last_minute": {
+                **withAll(self._totals, self._counted.total()),
+                "response_ns": Latency.fromCounts(self._responses.total()).asJSON(),
+            },
             "latest": {
-                str(kind): example.asJSON() for kind, example in results.examples.items()
+                str(kind): {
+                    "at": self._probing.latestAt[kind].isoformat(timespec="milliseconds"),
+                    **example.asJSON(),
+                }
+                for kind, example in results.examples.items()
             },
             "response_ns": results.response.asJSON(),
             "connect_ns": results.connect.asJSON(),
@@ -182,10 +205,12 @@ class ProbeStatus:
     def view(self, facts: dict[str, Any]) -> View:
         """See L{Status<echofactory.status.Status>}."""
         up, wanted = facts["connections"]["up"], facts["connections"]["wanted"]
-        response, history = facts["response_ns"], facts["history"]
-        verified = facts["messages"]["verified"]
+        lastMinute, history = facts["last_minute"], facts["history"]
+        response, recent = facts["response_ns"], lastMinute["response_ns"]
+        since = timeText(facts["since"])
         failures: Table = {
             "caption": "Failures",
+            "since": since,
             "columns": columns(("kind", ""), ("count", ""), ("the latest", "")),
             "rows": [
                 (kind, count, _latest(facts["latest"].get(kind)))
@@ -195,6 +220,7 @@ class ProbeStatus:
         }
         ladder: Table = {
             "caption": "Response times",
+            "since": since,
             "columns": columns(("share", ""), ("within", "ms")),
             "rows": [
                 (field.replace("_", "."), _ms(response[field]))
@@ -205,19 +231,36 @@ class ProbeStatus:
         return {
             "title": f"multiecho-client: {facts['target']}",
             "state": "all up" if up == wanted else f"{up} of {wanted} up",
-            "well": up == wanted,
+            "condition": "well" if up == wanted else "impaired" if up else "down",
             "tiles": [
                 {"name": "Connections up", "value": up, "unit": f"of {wanted}"},
-                {"name": "Messages verified", "value": verified, "unit": ""},
-                {"name": "Failures", "value": sum(facts["failures"].values()), "unit": ""},
-                {"name": "Response, p50", "value": _ms(response["p50"]), "unit": "ms"},
-                {"name": "Response, p99", "value": _ms(response["p99"]), "unit": "ms"},
+                {
+                    "name": "Messages verified, last minute",
+                    "value": lastMinute["messages"],
+                    "unit": "",
+                },
+                {
+                    "name": "Failures, last minute",
+                    "value": lastMinute["failures"],
+                    "unit": "",
+                },
+                {
+                    "name": "Response p50, last minute",
+                    "value": _ms(recent["p50"]),
+                    "unit": "ms",
+                },
+                {
+                    "name": "Response p99, last minute",
+                    "value": _ms(recent["p99"]),
+                    "unit": "ms",
+                },
                 {"name": "Up for", "value": facts["uptime_s"], "unit": "s"},
             ],
             "charts": [
                 chart("Connections up", "", history, "up"),
-                chart("Response time, p50", "ms", history, "p50"),
                 chart("Failures", "/s", history, "failures"),
+                chart("Response time, p50", "ms", history, "p50"),
+                chart("Response time, p99", "ms", history, "p99"),
             ],
             "tables": [failures, ladder],
             "footer": f"echofactory {facts['version']}, process {facts['pid']}",
@@ -231,4 +274,5 @@ def _ms(ns: int | None) -> float | None:
 def _latest(example: dict[str, Any] | None) -> str:
     if example is None:
         return ""
-    return f"connection {example['connection']} to {example['peer']}: {example['detail']}"
+    at = timeText(example["at"])
+    return f"{at}, connection {example['connection']} to {example['peer']}: {example['detail']}"

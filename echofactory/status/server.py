@@ -15,8 +15,11 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from echofactory import __version__
 from echofactory.counts import LOSSES, REFUSALS, Counts, CountsSource, WorkerState
 from echofactory.datagram import UNANSWERED
-from echofactory.status.history import History
-from echofactory.status.view import Chart, Column, Table, View
+from echofactory.status.history import History, LastMinute
+from echofactory.status.view import Chart, Column, Condition, Table, View
+
+_CONDITIONS: Mapping[str, Condition] = {"ok": "well", "draining": "impaired"}
+"""Of the page, by health; any other health is C{down}."""
 
 
 def withAll(kinds: Iterable[str], counted: Mapping[str, int]) -> dict[str, int]:
@@ -124,6 +127,7 @@ class ServerStatus:
         self._started = datetime.now(UTC)
         self._counts = source.counts()
         self._history = History()
+        self._lastMinute = LastMinute[str]()
 
     @property
     def health(self) -> str:
@@ -138,12 +142,24 @@ class ServerStatus:
     def begin(self) -> None:
         """See L{Status<echofactory.status.Status>}."""
         self._counts = self._source.counts()
+        self._lastMinute.begin(self._tiled())
         self._history.begin(self._clock(), self._totals())
 
     def sample(self) -> None:
         """See L{Status<echofactory.status.Status>}."""
         self._counts = self._source.counts()
-        self._history.record(self._clock(), {"open": self._counts.open}, self._totals())
+        atS = self._clock()
+        self._lastMinute.record(atS, self._tiled())
+        self._history.record(atS, {"open": self._counts.open}, self._totals())
+
+    def _tiled(self) -> dict[str, int]:
+        """Return the counts whose last minute the page shows."""
+        return {
+            "accepted": self._counts.accepted,
+            "refused": sum(self._counts.refused.values()),
+            "bytes_in": self._counts.bytesIn,
+            "bytes_out": self._counts.bytesOut,
+        }
 
     def _totals(self) -> dict[str, float]:
         return {"chunks": self._counts.chunks, "bytes": self._counts.bytesIn}
@@ -189,6 +205,7 @@ class ServerStatus:
             "draining": self._source.draining,
             "health": self.health,
             "counts": counts,
+            "last_minute": withAll(self._tiled(), self._lastMinute.total()),
             "peers": [
                 {"host": peer.host, "open": peer.open, "bytes_in": peer.bytesIn}
                 for peer in peers
@@ -204,12 +221,14 @@ class ServerStatus:
 
     def view(self, facts: dict[str, Any]) -> View:
         """See L{Status<echofactory.status.Status>}."""
-        counts = facts["counts"]
+        counts, lastMinute = facts["counts"], facts["last_minute"]
+        since = timeText(facts["started"])
         tables: list[Table] = [
-            _byKind("Connections refused", "limit", REFUSALS, counts["refused"]),
-            _byKind("Connections ended", "how", LOSSES, counts["lost"]),
+            _byKind("Connections refused", since, "limit", REFUSALS, counts["refused"]),
+            _byKind("Connections ended", since, "how", LOSSES, counts["lost"]),
             {
                 "caption": "Busiest peers",
+                "since": "",
                 "columns": columns(("host", ""), ("open", ""), ("received", "B")),
                 "rows": [
                     (peer["host"] or "UNIX socket", peer["open"], peer["bytes_in"])
@@ -217,21 +236,34 @@ class ServerStatus:
                 ],
                 "empty": "No connection is open.",
             },
+            {
+                "caption": "Totals",
+                "since": since,
+                "columns": columns(
+                    ("accepted", ""), ("chunks", ""), ("received", "B"), ("sent", "B")
+                ),
+                "rows": [
+                    tuple(
+                        counts[each] for each in ("accepted", "chunks", "bytes_in", "bytes_out")
+                    )
+                ],
+                "empty": "",
+            },
         ]
         if counts["datagrams"] or counts["unanswered"]:
-            tables.append(_datagramsTable(counts))
+            tables.append(_datagramsTable(since, counts))
         if facts["workers"]:
             tables.append(_workersTable(facts["workers"]))
         return {
             "title": self._title,
             "state": "serving" if facts["health"] == "ok" else facts["health"],
-            "well": facts["health"] == "ok",
+            "condition": _CONDITIONS.get(facts["health"], "down"),
             "tiles": [
                 {"name": "Open now", "value": counts["open"], "unit": ""},
-                {"name": "Accepted", "value": counts["accepted"], "unit": ""},
-                {"name": "Refused", "value": sum(counts["refused"].values()), "unit": ""},
-                {"name": "Received", "value": counts["bytes_in"], "unit": "B"},
-                {"name": "Sent", "value": counts["bytes_out"], "unit": "B"},
+                {"name": "Accepted, last minute", "value": lastMinute["accepted"], "unit": ""},
+                {"name": "Refused, last minute", "value": lastMinute["refused"], "unit": ""},
+                {"name": "Received, last minute", "value": lastMinute["bytes_in"], "unit": "B"},
+                {"name": "Sent, last minute", "value": lastMinute["bytes_out"], "unit": "B"},
                 {"name": "Up for", "value": facts["uptime_s"], "unit": "s"},
             ],
             "charts": [
@@ -244,7 +276,12 @@ class ServerStatus:
         }
 
 
-def chart(title: str, unit: str, history: dict[str, list[float]], name: str) -> Chart:
+def timeText(iso: str) -> str:
+    """Return a time, which is given in ISO 8601, as the page writes it."""
+    return f"{datetime.fromisoformat(iso):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def chart(title: str, unit: str, history: dict[str, list[Any]], name: str) -> Chart:
     points = list(zip(history["t_s"], history[name], strict=True))
     return {"title": title, "unit": unit, "points": points}
 
@@ -254,19 +291,21 @@ def columns(*columns: tuple[str, str]) -> list[Column]:
 
 
 def _byKind(
-    caption: str, label: str, kinds: Mapping[str, str], counted: Mapping[str, int]
+    caption: str, since: str, label: str, kinds: Mapping[str, str], counted: Mapping[str, int]
 ) -> Table:
     return {
         "caption": caption,
+        "since": since,
         "columns": columns((label, ""), ("which is", ""), ("count", "")),
         "rows": [(kind, kinds.get(kind, ""), count) for kind, count in counted.items()],
         "empty": "",
     }
 
 
-def _datagramsTable(counts: Mapping[str, Any]) -> Table:
+def _datagramsTable(since: str, counts: Mapping[str, Any]) -> Table:
     return {
         "caption": "Datagrams",
+        "since": since,
         "columns": columns(("over UDP", ""), ("count", "")),
         "rows": [
             ("answered", counts["datagrams"]),
@@ -289,6 +328,7 @@ def _workersTable(workers: Sequence[dict[str, Any]]) -> Table:
     names = ("worker", "state", "process", "restarts", "open")
     return {
         "caption": "Workers",
+        "since": "",
         "columns": columns(*((name, "") for name in names)),
         "rows": [
             (

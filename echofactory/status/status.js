@@ -8,15 +8,26 @@ const PATIENCE_MS = 700;
 const LINE_PATIENCE_MS = 5000;
 
 const HISTORY_S = 300;
+// The least width of the labels beside a chart: charts in one column have one time axis.
+const LABELS_WIDTH = 64;
+// Samples come once a second: between two that are further apart, some are missing.
+const GAP_S = 2.5;
 const CHART_HEIGHT = 150;
 const SVG = "http://www.w3.org/2000/svg";
 const SPACE = "\u00a0";
+const NOTHING = "–";
 
 const byId = (id) => document.getElementById(id);
 
 let paused = false;
+let gone = false;
 let heardAt = null;
 let drawn = null;
+let drawnAt = null;
+
+const clockTime = (date) => date.toLocaleTimeString("en-GB");
+// Whether the figures stand still: they are not those of now.
+const still = () => (paused || gone) && drawnAt !== null;
 
 // Numbers, with units.
 
@@ -48,7 +59,7 @@ function duration(seconds) {
 
 // Returns a value as the number and its unit.
 function parts(value, unit) {
-  if (value === null || value === undefined) return ["–", ""];
+  if (value === null || value === undefined) return [NOTHING, ""];
   if (typeof value === "string") return [value, ""];
   if (unit === "B") return binary(value);
   if (unit === "B/s") {
@@ -141,22 +152,39 @@ function makeChart() {
   return figure;
 }
 
+// Returns the points in pieces without a gap: nothing is drawn where nothing was measured.
+function pieces(points) {
+  const found = [];
+  let before = -Infinity;
+  for (const [t, value] of points) {
+    if (value === null) {
+      before = -Infinity;
+      continue;
+    }
+    if (t - before > GAP_S) found.push([]);
+    found.at(-1).push([t, value]);
+    before = t;
+  }
+  return found;
+}
+
 function drawChart(figure, {title, unit, points}) {
   const svg = figure.querySelector("svg");
-  const values = points.map(([, value]) => value);
+  const values = points.map(([, value]) => value).filter((value) => value !== null);
   const highest = values.reduce((a, b) => Math.max(a, b), 0);
   const lowest = values.reduce((a, b) => Math.min(a, b), Infinity);
-  const now = values.length ? text(values.at(-1), unit) : "–";
+  const now = text(points.at(-1)?.[1], unit);
   say(figure.querySelector("h3"), title);
   say(figure.querySelector(".level"), now);
   svg.setAttribute("aria-label", values.length
-    ? `${title}: now ${now}; in the last five minutes from ${text(lowest, unit)} to ${text(highest, unit)}`
-    : `${title}: nothing yet`);
+    ? `${title}: ${still() ? "then" : "now"} ${now === NOTHING ? "nothing" : now};`
+      + ` in the last five minutes from ${text(lowest, unit)} to ${text(highest, unit)}`
+    : `${title}: nothing in the last five minutes`);
 
   const lines = scale(highest, unit, values.every(Number.isInteger));
   const labels = labelled(lines, unit);
   const width = figure.clientWidth;
-  const left = 8 + 7 * Math.max(...labels.map((label) => label.length));
+  const left = Math.max(LABELS_WIDTH, 8 + 7 * Math.max(...labels.map((label) => label.length)));
   const [top, bottom, right] = [8, CHART_HEIGHT - 20, width - 1];
   const x = (t) => left + (1 + Math.max(t, -HISTORY_S) / HISTORY_S) * (right - left);
   const y = (value) => bottom - value / lines.at(-1) * (bottom - top);
@@ -168,23 +196,35 @@ function drawChart(figure, {title, unit, points}) {
     label.textContent = labels[index];
     children.push(label);
   });
-  for (const [t, words, anchor] of [[-HISTORY_S, "5 min ago", "start"], [0, "now", "end"]]) {
+  const ends = still() ? ["5 min before", clockTime(drawnAt)] : ["5 min ago", "now"];
+  for (const [t, words, anchor] of [[-HISTORY_S, ends[0], "start"], [0, ends[1], "end"]]) {
     const label = makeSVG("text", {x: x(t), y: CHART_HEIGHT - 4, "text-anchor": anchor});
     label.textContent = words;
     children.push(label);
   }
-  if (points.length) {
-    const path = points.map(([t, value]) => `${x(t).toFixed(1)},${y(value).toFixed(1)}`).join("L");
-    const [from, to] = [x(points[0][0]), x(points.at(-1)[0])].map((at) => at.toFixed(1));
-    children.push(makeSVG("path", {class: "area", d: `M${path}L${to},${bottom}L${from},${bottom}Z`}));
-    children.push(makeSVG("path", {class: "line", d: `M${path}`}));
+  const [areas, strokes, dots] = [[], [], []];
+  for (const piece of pieces(points)) {
+    const places = piece.map(([t, value]) => [x(t).toFixed(1), y(value).toFixed(1)]);
+    if (places.length === 1) {
+      dots.push(makeSVG("circle", {class: "dot", cx: places[0][0], cy: places[0][1], r: 1.5}));
+      continue;
+    }
+    const path = places.join("L");
+    areas.push(`M${path}L${places.at(-1)[0]},${bottom}L${places[0][0]},${bottom}Z`);
+    strokes.push(`M${path}`);
   }
+  if (strokes.length) {
+    children.push(makeSVG("path", {class: "area", d: areas.join("")}));
+    children.push(makeSVG("path", {class: "line", d: strokes.join("")}));
+  }
+  children.push(...dots);
   svg.setAttribute("viewBox", `0 0 ${width} ${CHART_HEIGHT}`);
   svg.replaceChildren(...children);
 }
 
-function drawTable(table, {caption, columns, rows, empty}) {
-  say(table.querySelector("caption"), caption);
+function drawTable(table, {caption, since, columns, rows, empty}) {
+  say(table.querySelector("caption b"), caption);
+  say(table.querySelector("caption span"), since && `since ${since}`);
   // Numbers stand right, and so do the names of their columns.
   const numeric = columns.map((_, index) =>
     index > 0 && rows.some((row) => typeof row[index] === "number"));
@@ -226,14 +266,22 @@ function drawTable(table, {caption, columns, rows, empty}) {
 
 function draw(view) {
   say(byId("title"), view.title);
+  say(byId("now"), still() ? `At ${clockTime(drawnAt)}` : "Now");
+  say(byId("lately"), still() ? "The five minutes before" : "The last five minutes");
   drawTiles(view.tiles);
+  // Four charts are two rows of two, not a row of three and one left over.
+  byId("charts").classList.toggle("even", view.charts.length === 4);
   fit(byId("charts"), view.charts.length, makeChart)
     .forEach((figure, index) => drawChart(figure, view.charts[index]));
   fit(byId("tables"), view.tables.length, () =>
-    make("table", make("caption"), make("thead", make("tr")), make("tbody")))
+    make("table", make("caption", make("b"), make("span")), make("thead", make("tr")), make("tbody")))
     .forEach((table, index) => drawTable(table, view.tables[index]));
   say(byId("footer"), view.footer);
-  drawn = view;
+}
+
+// Draws what was drawn last again: the page has another width, or the figures stand still.
+function drawAgain() {
+  if (drawn) draw(drawn);
 }
 
 // Whether it is there.
@@ -247,14 +295,23 @@ function tell(state, words) {
 }
 
 function heard(view) {
-  if (!paused) draw(view);
-  tell(view.well ? "well" : "unwell", view.state);
+  gone = false;
+  if (paused) {
+    drawAgain();
+  } else {
+    draw(view);
+    drawn = view;
+    drawnAt = new Date();
+  }
+  tell(view.condition, view.state);
   heardAt = new Date();
 }
 
 function missed() {
+  gone = true;
+  drawAgain();
   say(byId("banner"), heardAt
-    ? `No answer since ${heardAt.toLocaleTimeString("en-GB")}. What stands here is from then; this page goes on asking.`
+    ? `No answer since ${clockTime(heardAt)}. This page goes on asking.`
     : "No answer. This page goes on asking.");
   tell("gone", "no answer");
 }
@@ -288,6 +345,7 @@ async function watch() {
 byId("pause").addEventListener("click", () => {
   paused = !paused;
   say(byId("pause"), paused ? "Resume" : "Pause");
+  drawAgain();
 });
-addEventListener("resize", () => { if (drawn) draw(drawn); });
+addEventListener("resize", drawAgain);
 watch();

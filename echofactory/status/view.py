@@ -3,12 +3,15 @@ What the page draws, and who tells it: the shape of C{/view.json}.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol, TypedDict
+from typing import Any, Literal, Protocol, TypedDict
 
 from prometheus_client import Metric
 
 Cell = str | float | None
 """A number is written with its unit, C{None} as a dash, and text as it is."""
+
+Condition = Literal["well", "impaired", "down"]
+"""How the page colours the state: green, amber or red."""
 
 
 class Tile(TypedDict):
@@ -28,12 +31,13 @@ class Chart(TypedDict):
     """
     One figure over time.
 
-    @ivar points: seconds before now, from -300 to 0, and the figure.
+    @ivar points: seconds before now, from -300 to 0, and the figure. C{None}: nothing was
+        measured. The line has a gap there, and where samples are missing.
     """
 
     title: str
     unit: str
-    points: Sequence[tuple[float, float]]
+    points: Sequence[tuple[float, float | None]]
 
 
 class Column(TypedDict):
@@ -49,10 +53,12 @@ class Column(TypedDict):
 
 class Table(TypedDict):
     """
+    @ivar since: when its totals began to count; empty if its figures are those of now.
     @ivar empty: what stands there when there are no rows.
     """
 
     caption: str
+    since: str
     columns: Sequence[Column]
     rows: Sequence[Sequence[Cell]]
     empty: str
@@ -63,13 +69,13 @@ class View(TypedDict):
     A page, as far as the script needs to know what it is about.
 
     @ivar state: a few words: C{serving}, C{draining}.
-    @ivar well: whether that is as it should be.
+    @ivar condition: C{well} if all works, C{down} if nothing does, C{impaired} between.
     @ivar footer: a line below it all.
     """
 
     title: str
     state: str
-    well: bool
+    condition: Condition
     tiles: Sequence[Tile]
     charts: Sequence[Chart]
     tables: Sequence[Table]

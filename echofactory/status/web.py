@@ -117,8 +117,13 @@ class _Answers:
         }
 
     def sample(self) -> None:
-        self._status.sample()
+        # Even if the sample fails, the answer before it is a second old.
         self._samples += 1
+        try:
+            self._status.sample()
+        except Exception:
+            # An error that leaves here ends sampling: the page would show old figures.
+            _log.failure("while a sample was taken")
 
     async def to(self, method: str, path: str, hosts: Iterable[str]) -> _Answer:
         """
@@ -357,9 +362,7 @@ class StatusService(Service):
             self._listen()
         super().startService()
         self._status.begin()
-        self._sampling.start(_EVERY_S, now=False).addErrback(
-            lambda reason: _log.failure("sampling has ended", reason)
-        )
+        self._sampling.start(_EVERY_S, now=False)
 
     def _listen(self) -> None:
         errors: list[ListenError] = []
