@@ -3,20 +3,49 @@ An echo server for many connections, and the client that opens N of them,
 checks that every byte comes back, and measures.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from echofactory.client.factory import EchoClientFactory, Patience, probe
+    from echofactory.client.protocol import EchoClient
+    from echofactory.counts import Counts
+    from echofactory.echo import Echo
+    from echofactory.express import ExpressReactor
+    from echofactory.faults import Faults
+    from echofactory.faulty import FaultyEcho, FaultyEchoFactory
+    from echofactory.monitor import ProbeService
+    from echofactory.results import FailureKind, Results
+    from echofactory.schedule import Rate
+    from echofactory.server import EchoFactory, Limits
+    from echofactory.service import EchoService
+    from echofactory.trace import Trace
+    from echofactory.workload import Workload
+
 __version__ = "0.1.0"
 
-from echofactory.client import EchoClient, EchoClientFactory, Patience, probe
-from echofactory.counts import Counts
-from echofactory.echo import Echo
-from echofactory.express import ExpressReactor
-from echofactory.faults import Faults
-from echofactory.faulty import FaultyEcho, FaultyEchoFactory
-from echofactory.monitor import ProbeService
-from echofactory.results import FailureKind, Results
-from echofactory.server import EchoFactory, Limits
-from echofactory.service import EchoService
-from echofactory.trace import Trace
-from echofactory.workload import Workload
+# Loaded when they are asked for: a program needs few of them, and starts sooner.
+_MODULES = {
+    "Counts": "counts",
+    "Echo": "echo",
+    "EchoClient": "client.protocol",
+    "EchoClientFactory": "client.factory",
+    "EchoFactory": "server",
+    "EchoService": "service",
+    "ExpressReactor": "express",
+    "FailureKind": "results",
+    "Faults": "faults",
+    "FaultyEcho": "faulty",
+    "FaultyEchoFactory": "faulty",
+    "Limits": "server",
+    "Patience": "client.factory",
+    "ProbeService": "monitor",
+    "Rate": "schedule",
+    "Results": "results",
+    "Trace": "trace",
+    "Workload": "workload",
+    "probe": "client.factory",
+}
 
 __all__ = [
     "Counts",
@@ -33,8 +62,15 @@ __all__ = [
     "Limits",
     "Patience",
     "ProbeService",
+    "Rate",
     "Results",
     "Trace",
     "Workload",
     "probe",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

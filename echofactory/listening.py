@@ -21,6 +21,17 @@ SEPARATOR = re.compile(r"(?<!\\):")
 """What stands between the parts of an endpoint string."""
 
 
+_BRACKETED = re.compile(r"\[([0-9a-fA-F:.]*(?:%[^\]]*)?)\]")
+
+
+def unbracketed(description: str) -> str:
+    """
+    Return an endpoint string with its IPv6 addresses as Twisted takes them: not
+    C{[fe80::1%eth0]}, as in a URL, but with each colon escaped.
+    """
+    return _BRACKETED.sub(lambda match: match[1].replace(":", r"\:"), description)
+
+
 _OF_ITS_STRING = (
     (r".* missing 1 required positional argument: (.*)", r"\1 is missing"),
     (r".* missing \d+ required positional arguments: (.*)", r"\1 are missing"),
@@ -68,6 +79,10 @@ def reasonText(reason: BaseException | None) -> str:
     """Return what an exception says, in one line; its name where it says nothing."""
     if isinstance(reason, KeyError | IndexError):
         return repr(reason)
+    match reason:
+        case Exception(args=([(_, _, str()), *_] as queue,)):
+            # OpenSSL's queue of errors: library, function, reason. Some have no reason.
+            return "; ".join(entry[-1] or "unknown error" for entry in queue)
     if isinstance(reason, OSError) and reason.filename2 is not None:
         # Both are the internals of who failed: a UNIX socket's lock.
         return f"[Errno {reason.errno}] {reason.strerror}"
@@ -114,7 +129,9 @@ def serverEndpoint(reactor: object, description: str) -> IStreamServerEndpoint:
         reason = ValueError("standard input is nothing to listen on")
         raise EndpointError(description, reason)
     try:
-        endpoint: IStreamServerEndpoint = serverFromString(reactor, withBacklog(description))
+        endpoint: IStreamServerEndpoint = serverFromString(
+            reactor, withBacklog(unbracketed(description))
+        )
     except Exception as reason:
         # Whatever a plugin or OpenSSL raises, the string is what has to change.
         raise EndpointError(description, reason) from reason

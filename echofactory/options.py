@@ -42,6 +42,7 @@ from echofactory.parsers import (
     parseWorkers,
 )
 from echofactory.server import Limits
+from echofactory.streams import complain
 from echofactory.trace import dataText
 from echofactory.workload import DEFAULT_MESSAGES, Workload
 
@@ -60,6 +61,7 @@ class CommandOptions(usage.Options):
 
     program: ClassVar[str]
     examples: ClassVar[str]
+    optParameters: ClassVar[list[list[object]]]
 
     def parseOptions(self, options: list[str] | None = None) -> None:
         """
@@ -73,10 +75,25 @@ class CommandOptions(usage.Options):
                 found, arguments = getopt.gnu_getopt(words, self.shortOpt, self.longOpt)
             except getopt.GetoptError as error:
                 raise usage.UsageError(str(error)) from None
+            self._refuseTwice([option for option, _ in found])
             ordered = [word for pair in found for word in self._words(*pair)]
             super().parseOptions([*ordered, "--", *arguments])
         except usage.UsageError as error:
             self._exit(str(error))
+
+    def _refuseTwice(self, given: list[str]) -> None:
+        """
+        The first of two values would be lost without a word. An option that may be
+        repeated has a method of its own, which keeps them all.
+        """
+        values: dict[str, str] = {}
+        for parameter in self.optParameters:
+            long, short = f"--{parameter[0]}", parameter[1]
+            values |= {long: long, f"-{short}": long}
+        named = [values[option] for option in given if option in values]
+        for option in named:
+            if named.count(option) > 1:
+                raise usage.UsageError(f"{option}: given twice")
 
     def _words(self, option: str, value: str) -> list[str]:
         """Return what getopt took apart as it can be taken apart again."""
@@ -101,7 +118,7 @@ class CommandOptions(usage.Options):
         self._exit(f"--{option}: {text}")
 
     def _exit(self, text: str) -> NoReturn:
-        print(f"{self.program}: {text}", file=sys.stderr)
+        complain(f"{self.program}: {text}")
         raise SystemExit(2)
 
     def read(self, option: str, parse: Callable[[str], T]) -> T:

@@ -8,7 +8,9 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from fcntl import LOCK_EX, LOCK_NB, flock
 from io import BytesIO
+from stat import S_ISREG
 from typing import IO, Any
 
 from echofactory import __version__
@@ -17,6 +19,7 @@ from echofactory.report.compare import Run
 from echofactory.report.page import page
 from echofactory.report.plot import SUFFIXES, draw, missing
 from echofactory.results import Results
+from echofactory.streams import complain
 
 
 def refuseSameFile(options: CommandOptions) -> None:
@@ -37,8 +40,9 @@ def refuseSameFile(options: CommandOptions) -> None:
 
 def openOutput(options: CommandOptions, name: str, binary: bool = False) -> IO[Any] | None:
     """
-    Open the file that an option names; C{-} is stdout. What it holds stays there
-    until there is something to write, lest a mistake in another option cost it.
+    Open the file that an option names; C{-} is stdout. What it holds stays there, lest a
+    mistake in another option cost it, until the caller empties it (L{emptied}). It is
+    this process's alone as long as it is open.
 
     @return: C{None} if the option was not given.
     @raise SystemExit: with status 2 and one line, if it cannot be opened.
@@ -48,12 +52,20 @@ def openOutput(options: CommandOptions, name: str, binary: bool = False) -> IO[A
         return None
     if path == "-":
         return sys.stdout
+    kind = ("ab",) if binary else ("a", -1, "utf-8", "backslashreplace")
     try:
-        if binary:
-            return open(path, "ab")
-        return open(path, "a", encoding="utf-8", errors="backslashreplace")
+        file: IO[Any] = open(path, *kind)  # noqa: SIM115
     except OSError as error:
         options.refuse(name, f"{path!r}: {error.strerror}")
+    if S_ISREG(os.fstat(file.fileno()).st_mode):
+        try:
+            flock(file, LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            options.refuse(name, f"{path!r}: another run is writing this file")
+        except OSError:
+            # A file system without locks.
+            pass
+    return file
 
 
 def emptied(file: IO[Any]) -> IO[Any]:
@@ -70,7 +82,7 @@ def writeOutput(options: CommandOptions, name: str, file: IO[Any], content: str 
         emptied(file).write(content)
         file.flush()
     except OSError as error:
-        print(f"{options.program}: {name}: {error.strerror}", file=sys.stderr)
+        complain(f"{options.program}: {name}: {error.strerror}")
         # What is left in the buffer shall not fail again as the process ends.
         with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
@@ -106,6 +118,12 @@ class Pictures:
                 options.refuse(name, lacking)
         self._plot = openOutput(options, "plot", binary=True)
         self._html = openOutput(options, "html")
+
+    def begin(self) -> None:
+        """What the files held is no longer true."""
+        for file in (self._plot, self._html):
+            if file is not None:
+                emptied(file)
 
     def write(
         self, runs: Sequence[Run], command: str = "", used: Sequence[tuple[str, str]] = ()

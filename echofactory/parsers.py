@@ -7,8 +7,9 @@ Each parser raises L{ValueError}, which says what is accepted.
 import os
 import re
 from collections.abc import Callable
-from ipaddress import ip_address
-from socket import AF_INET, AF_INET6, socket
+from errno import EADDRINUSE
+from ipaddress import IPv6Address, ip_address
+from socket import SOCK_STREAM, getaddrinfo, socket
 
 from echofactory.faults import Stall
 from echofactory.findrate import NAMES, Goal
@@ -166,7 +167,7 @@ def parseGoals(text: str) -> tuple[Goal, ...]:
 
 def parseAddress(text: str) -> str:
     """
-    Read an address of this machine's.
+    Read an address of this machine's; a link-local one with its zone, C{fe80::1%eth0}.
 
     @raise ValueError: saying what is accepted.
     """
@@ -174,10 +175,15 @@ def parseAddress(text: str) -> str:
         address = ip_address(text)
     except ValueError:
         raise ValueError("not an IPv4 or IPv6 address") from None
-    with socket(AF_INET if address.version == 4 else AF_INET6) as probe:
-        try:
-            probe.bind((str(address), 0))
-        except OSError:
+    if isinstance(address, IPv6Address) and address.is_link_local and not address.scope_id:
+        raise ValueError("a link-local address without its interface, such as fe80::1%eth0")
+    try:
+        family, kind, _, _, place = getaddrinfo(text, 0, type=SOCK_STREAM)[0]
+        with socket(family, kind) as probe:
+            probe.bind(place)
+    except OSError as error:
+        # The address is there, though each of its ports is taken.
+        if error.errno != EADDRINUSE:
             raise ValueError("not an address of this machine") from None
     return str(address)
 
@@ -326,6 +332,22 @@ _FAULTS: dict[str, Callable[[str], object]] = {
 }
 
 
+_VALUES = {
+    "delay": "20ms",
+    "jitter": "5ms",
+    "throttle": "1M",
+    "dribble": "3",
+    "corrupt": "1e-6",
+    "drop": "1e-6",
+    "repeat": "1e-6",
+    "truncate": "64k",
+    "reset": "0.01",
+    "stall": "1s/10s",
+    "refuse": "0.1",
+}
+"""An example of each fault's value."""
+
+
 def parseFault(text: str) -> tuple[str, object]:
     """
     Read one fault, such as C{delay=20ms}.
@@ -334,7 +356,9 @@ def parseFault(text: str) -> tuple[str, object]:
         value.
     @raise ValueError: saying what is accepted.
     """
-    name, _, value = text.partition("=")
+    name, equals, value = text.partition("=")
+    if name in _FAULTS and not equals:
+        raise ValueError(f"a fault without its value: {name}={_VALUES[name]}")
     if name not in _FAULTS:
         raise ValueError(f"not a fault such as delay=20ms; they are {', '.join(_FAULTS)}")
     return name, _FAULTS[name](value)

@@ -40,6 +40,10 @@ class _Lines:
         if not before or interval.lengthNs > before[-1].lengthNs / 2:
             print(line(results, interval), file=self._stream, flush=True)
 
+    def say(self, text: str) -> None:
+        """Write something else."""
+        print(text, end="", file=self._stream, flush=True)
+
     def close(self) -> None:
         """Nothing is left to be done."""
 
@@ -59,6 +63,12 @@ class _Live:
 
     def __call__(self, results: Results) -> None:
         self._live.update(self._drawn(results), refresh=True)
+
+    def say(self, text: str) -> None:
+        """Write something else, above the view."""
+        from rich.text import Text
+
+        self._live.console.print(Text(text))
 
     def close(self) -> None:
         """Leave the terminal as it was."""

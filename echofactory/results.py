@@ -265,6 +265,7 @@ class Results:
     @ivar intervalNs: how long an interval is that nothing cut off, in nanoseconds; 0:
         not known.
     @ivar interrupted: whether it was stopped before its end.
+    @ivar underWay: whether it goes on.
     @ivar forgotten: messages verified whose latencies do not count (L{forgetLatencies}).
     @ivar endedEarly: whether it was ended because its outcome was certain (a search).
     @ivar warnings: sentences that say why a figure of the run is not to be believed.
@@ -306,6 +307,7 @@ class Results:
     lastAt: int = 0
     intervalNs: int = 0
     interrupted: bool = False
+    underWay: bool = False
     forgotten: int = 0
     endedEarly: bool = False
     warnings: list[str] = field(default_factory=list)

@@ -14,7 +14,10 @@ trap 'exit 130' INT TERM
 
 tries=0
 until told=$(grep -o "listening on ('127.0.0.1', [0-9]*)" "$log"); do
-    kill -0 $server 2>/dev/null || exit 1
+    kill -0 $server 2>/dev/null || {
+        echo "demo: the server has ended; if port $port is taken: make demo DEMO_PORT=0" >&2
+        exit 1
+    }
     tries=$((tries + 1))
     [ $tries -lt 300 ] || { echo "demo: the server does not come up" >&2; exit 1; }
     sleep 0.1

@@ -549,7 +549,7 @@ class DatagramEndpoint:
         except OSError as error:
             if error.errno in {errno.EAGAIN, errno.EADDRINUSE}:
                 # What Linux says when every port is taken.
-                error = OSError(errno.EADDRNOTAVAIL, error.strerror)
+                error = OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
             raise getConnectError(error) from error
         protocol = protocolFactory.buildProtocol(address)
         _ConnectedPort(

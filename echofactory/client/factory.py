@@ -4,7 +4,7 @@ The client's factory: it opens the N connections and keeps the run's books.
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter_ns
 from typing import TypeVar
 
@@ -262,6 +262,11 @@ class EchoClientFactory(ClientFactory):
     def _cut(self) -> None:
         self._giveUp()
         self._checkOver()
+
+    def soFar(self) -> Results:
+        """Return the books as they stand, for a report while the run goes on."""
+        elapsedNs = self.clock() - self.results.beganAt
+        return replace(self.results, elapsedNs=elapsedNs, underWay=True)
 
     def remaining(self) -> float | None:
         """Return the seconds that are left to send; C{None} if replies decide."""

@@ -22,6 +22,8 @@ from echofactory.results import FailureKind
 
 _BY_ERRNO = {
     errno.EADDRNOTAVAIL: FailureKind.NO_LOCAL_PORT,
+    # Of a source address of which every port is taken.
+    errno.EADDRINUSE: FailureKind.NO_LOCAL_PORT,
     # Connected, and cut before this side turned to it.
     errno.ECONNRESET: FailureKind.RESET,
     errno.EMFILE: FailureKind.TOO_MANY_FILES,
@@ -59,9 +61,6 @@ def classify(reason: BaseException | None, overUNIX: bool = False) -> tuple[Fail
             return FailureKind.CLOSED_EARLY, "the peer closed before every byte was back"
         case ConnectionLost():
             return FailureKind.RESET, "the connection was reset"
-        case TLSError(args=([*queue],)) if queue:
-            # OpenSSL's queue of errors: library, function, reason.
-            return FailureKind.TLS, "; ".join(str(entry[-1]) for entry in queue)
         case VerificationError():
             return FailureKind.TLS, f"the certificate is not the host's: {reason.errors}"
         case TLSError():

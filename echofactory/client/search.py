@@ -98,6 +98,10 @@ class Search:
         if self._factory is not None:
             self._factory.interrupt()
 
+    def soFar(self) -> Results | None:
+        """Return the books of the step that is under way; C{None}: none is yet."""
+        return None if self._factory is None else self._factory.soFar()
+
     def _stepText(self, step: Step) -> str:
         reached = ", ".join(
             f"{goal.name} {_reached(step.response[goal.field])}" for goal in self.goals

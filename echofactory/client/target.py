@@ -28,7 +28,7 @@ from zope.interface import implementer
 
 from echofactory.client.datagram import DatagramEndpoint
 from echofactory.express import laneOf, reactorBehind
-from echofactory.listening import SEPARATOR, EndpointError, joined
+from echofactory.listening import SEPARATOR, EndpointError, joined, unbracketed
 
 
 class IProbeReactor(IReactorPluggableNameResolver, IReactorTime):
@@ -39,8 +39,6 @@ _TO_HOSTS = ("tcp", "ssl", "tls", "udp")
 _LONGEST_PATH = 107
 """Bytes, without the null byte at the end: of C{sun_path}, in C{sys/un.h}."""
 _UDP_OPTIONS = {"host", "port", "bindAddress"}
-# With its zone, if it has one: [fe80::1%eth0].
-_BRACKETED = re.compile(r"\[([0-9a-fA-F:.]*(?:%[^\]]*)?)\]")
 _ESCAPE = re.compile(r"\\(.)")
 
 
@@ -89,18 +87,15 @@ class Target:
         self._unreachable: str | None = None
         # For each source, the addresses to try.
         self._endpoints: list[list[IStreamClientEndpoint]] = []
-        kind, *arguments = SEPARATOR.split(description)
+        plain = unbracketed(description)
+        kind, *arguments = SEPARATOR.split(plain)
         self.datagrams = kind.lower() == "udp"
         self.overUNIX = kind.lower() == "unix"
         try:
             if not self.datagrams:
-                self._endpoints = [[clientFromString(reactor, description)]]
+                self._endpoints = [[clientFromString(reactor, plain)]]
             elif description is not self.description:
                 raise ValueError("the fast lane carries no datagrams")
-            else:
-                # As the server takes it, and URLs: [::1].
-                plain = _BRACKETED.sub(lambda match: match[1].replace(":", r"\:"), description)
-                _, *arguments = SEPARATOR.split(plain)
             if kind.lower() in _TO_HOSTS:
                 self._readHost(kind.lower(), arguments)
             elif self.overUNIX:

@@ -2,113 +2,12 @@
 C{python -m echofactory.report}: the results of runs, from their JSON.
 """
 
-import json
-import os
-import sys
-from pathlib import Path
-from typing import ClassVar, NoReturn
-
-from twisted.python import usage
-
-from echofactory.options import PICTURES, CommandOptions
-from echofactory.outputs import Pictures, jsonText, openOutput, refuseSameFile, writeOutput
-from echofactory.report.compare import Run, comparisonText
-from echofactory.report.text import report
-from echofactory.results import Results, merged
-
-
-def _noNumber(text: str) -> float:
-    raise ValueError(f"{text} is no number")
-
-
-class ReportOptions(CommandOptions):
-    """
-    The command line.
-
-    @ivar runs: those that were named.
-    """
-
-    program = "echofactory.report"
-    synopsis = "Usage: python -m echofactory.report [options] FILE..."
-    longdesc = (
-        "Show what python -m echofactory.client wrote with --json: one run as it reports it,"
-        " or several beside each other, with how far each is from the first."
-    )
-    examples = """\
-python -m echofactory.report before.json after.json
-    both in one table
-python -m echofactory.report before.json after.json --plot both.svg
-    the same, and drawn
-python -m echofactory.report --merge client1.json client2.json
-    two clients that ran side by side, as one run
-"""
-    optParameters: ClassVar[list[list[object]]] = [
-        *PICTURES,
-        ["json", None, None, "With --merge, write the one run to this file; - is stdout."],
-    ]
-    optFlags: ClassVar[list[list[object]]] = [
-        ["merge", None, "Take the runs, which went on side by side, as one."],
-    ]
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.paths: tuple[str, ...] = ()
-        self.runs: list[Run] = []
-
-    def parseArgs(self, *paths: str) -> None:
-        if not paths:
-            raise usage.UsageError("give the JSON file of a run, or several; - is stdin")
-        self.paths = paths
-
-    def postOptions(self) -> None:
-        if self["json"] and not self["merge"]:
-            raise usage.UsageError("--json: it is what --merge writes")
-        self.runs = [Run.named(path, self._read(path)) for path in self.paths]
-        if self["merge"]:
-            if len({os.path.realpath(path) for path in self.paths}) < len(self.paths):
-                raise usage.UsageError("--merge: a run is given twice")
-            try:
-                whole = merged([run.results for run in self.runs])
-            except ValueError as error:
-                raise usage.UsageError(f"--merge: {error}") from None
-            self.runs = [Run(" + ".join(run.name for run in self.runs), whole)]
-
-    def _read(self, path: str) -> Results:
-        try:
-            content = Path("/dev/stdin" if path == "-" else path).read_bytes()
-            written = json.loads(content, parse_constant=_noNumber)
-        except RecursionError:
-            raise usage.UsageError(f"{path!r}: nested too deeply") from None
-        except OSError as error:
-            raise usage.UsageError(f"{path!r}: {error.strerror}") from None
-        except ValueError as error:
-            raise usage.UsageError(f"{path!r}: not JSON: {error}") from None
-        try:
-            return Results.fromJSON(written)
-        except ValueError as error:
-            raise usage.UsageError(f"{path!r}: {error}") from None
-
-
-def main() -> NoReturn:
-    """
-    Do what the command line says.
-
-    @raise SystemExit: always.
-    """
-    options = ReportOptions()
-    options.parseOptions()
-    refuseSameFile(options)
-    jsonFile = openOutput(options, "json")
-    pictures = Pictures(options)
-    runs = options.runs
-    text = comparisonText(runs) if len(runs) > 1 else report(runs[0].results)
-    told = sys.stderr if jsonFile is sys.stdout else sys.stdout
-    status = writeOutput(options, "report", told, text)
-    if jsonFile is not None:
-        written = jsonText(runs[0].results)
-        status = writeOutput(options, "--json", jsonFile, written) or status
-    sys.exit(pictures.write(runs) or status)
-
+from signal import SIG_DFL, SIGINT, default_int_handler, getsignal, signal
 
 if __name__ == "__main__":
+    # Until there is something to report, Ctrl-C ends the process without a traceback.
+    if getsignal(SIGINT) is default_int_handler:
+        signal(SIGINT, SIG_DFL)
+    from echofactory.report.program import main
+
     main()

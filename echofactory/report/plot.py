@@ -25,7 +25,7 @@ _NINES = (0.0, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999)
 def missing() -> str | None:
     """Say what has to be installed before anything can be drawn; C{None}: nothing."""
     if find_spec("matplotlib") is None:
-        return "matplotlib is missing: install echofactory[plot] to draw plots"
+        return "matplotlib is missing, which draws the plots: pip install matplotlib"
     return None
 
 

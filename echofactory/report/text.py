@@ -73,15 +73,20 @@ def _pathText(results: Results) -> tuple[str, str]:
 
 
 def _verdictText(results: Results) -> str:
+    if results.underWay:
+        return f"under way: {counted(results.unfinished, 'connection')} not done yet"
     if results.verdict == "ok":
         return "ok: every byte came back"
-    if results.verdict == "failed" and not results.failed:
-        return "failed: no rate was found that keeps the promise"
     if results.verdict == "failed":
-        return f"failed: {results.failed:,} of {results.requested:,} connections"
-    if results.findRate is not None:
-        return "interrupted: the search was not done; this is the best rate until then"
-    return f"interrupted: {results.unfinished:,} connections were not done"
+        if not results.failed:
+            return "failed: no rate was found that keeps the promise"
+        return f"failed: {results.failed:,} of {counted(results.requested, 'connection')}"
+    if results.findRate is None:
+        return f"interrupted: {counted(results.unfinished, 'connection')} not done"
+    found = (
+        "no rate was found" if results.findRate["found"] is None else "this is the best rate"
+    )
+    return f"interrupted: the search was not done; {found} until then"
 
 
 def _rateText(results: Results) -> str:
@@ -197,7 +202,7 @@ def report(results: Results) -> str:
 def failureLines(results: Results) -> list[str]:
     """Return a line for each kind of failure, with its first example."""
     return [
-        f"{kind}: {results.failures[kind]:,} of {results.requested:,} connections;"
+        f"{kind}: {results.failures[kind]:,} of {counted(results.requested, 'connection')};"
         f" first connection {example.connection} to {example.peer}: {example.detail}"
         for kind, example in sorted(results.examples.items())
     ]

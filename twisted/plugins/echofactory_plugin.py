@@ -78,6 +78,12 @@ class _ReusePort:
         from echofactory.listening import joined
         from echofactory.reuseport import ReusePortReactor
 
+        port = str(kwargs.get("port", args[0] if args else ""))
+        if not port.isdecimal():
+            raise ValueError(
+                f"{port!r} is no port: reuseport: takes the arguments of tcp:, such as"
+                " reuseport:8080, and express: stands before it, express:reuseport:8080"
+            )
         description = joined(["tcp", *args], kwargs)
         endpoint: IStreamServerEndpoint = serverFromString(
             ReusePortReactor(reactor), description

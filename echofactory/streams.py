@@ -1,0 +1,35 @@
+"""
+The standard streams of a program, as a user may leave them: closed, on a full disk, or in
+an encoding that lacks a letter.
+"""
+
+import os
+import sys
+from contextlib import suppress
+from io import TextIOWrapper
+
+
+def prepareStreams() -> None:
+    """
+    Have stdin, stdout and stderr be there, whatever is done with what is written. What
+    their encoding has no letter for is written as an escape, such as C{\\xfc}.
+    """
+    # A closed one would otherwise be the number of the next file or socket.
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    if sys.stdin is None:
+        sys.stdin = open(0, closefd=False, encoding="utf-8")  # noqa: SIM115
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        stream = getattr(sys, name)
+        if stream is None:
+            stream = open(number, "w", closefd=False, encoding="utf-8")  # noqa: SIM115
+            setattr(sys, name, stream)
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def complain(line: str) -> None:
+    """Write a line to stderr. If nobody can read it, the program goes on all the same."""
+    with suppress(OSError, ValueError):
+        print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,107 @@
+"""
+Mistakes on the command lines: one line that says what to change.
+"""
+
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from echofactory.listening import EndpointError, serverEndpoint
+from echofactory.options import ClientOptions, ServerOptions
+from echofactory.parsers import parseAddress
+
+Refusal = Callable[..., str]
+
+
+@pytest.fixture
+def refusal(capsys: pytest.CaptureFixture[str]) -> Refusal:
+    """Returns the line with which a command line is refused."""
+
+    def parse(options: type[ClientOptions] | type[ServerOptions], *arguments: str) -> str:
+        with pytest.raises(SystemExit) as refused:
+            options().parseOptions(list(arguments))
+        assert refused.value.code == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        return line
+
+    return parse
+
+
+@pytest.mark.parametrize(
+    ("options", "arguments", "said"),
+    [
+        (ClientOptions, ["--message-file", "a", "--message-file", "b"], "--message-file"),
+        (ClientOptions, ["--json", "a", "--json=b"], "--json"),
+        (ClientOptions, ["-n", "3", "--connections", "4"], "--connections"),
+        (ClientOptions, ["--rate", "3", "--rate", "3", "--count", "1"], "--rate"),
+        (ServerOptions, ["--drain", "1s", "--drain", "2s"], "--drain"),
+    ],
+)
+def test_a_second_value_does_not_replace_the_first(
+    refusal: Refusal,
+    options: type[ClientOptions] | type[ServerOptions],
+    arguments: list[str],
+    said: str,
+) -> None:
+    """An option that may be repeated keeps them all."""
+    line = refusal(options, "127.0.0.1", "7", *arguments)
+    assert line == f"{options.program}: {said}: given twice"
+
+
+def test_options_that_may_be_repeated() -> None:
+    """They are kept in order."""
+    client = ClientOptions()
+    client.parseOptions(["127.0.0.1", "7", "--message", "a", "--message", "b"])
+    assert client.messages == [b"a", b"b"]
+    server = ServerOptions()
+    server.parseOptions(["--fault", "delay=1s", "--fault", "drop=0.1", "--listen", "tcp:7"])
+    assert server.endpoints == ["tcp:7"]
+
+
+@pytest.mark.parametrize("name", ["delay", "stall", "corrupt", "throttle"])
+def test_a_fault_without_its_value(refusal: Refusal, name: str) -> None:
+    """The line has an example, which is accepted."""
+    line = refusal(ServerOptions, "--fault", name)
+    start = f"multiecho: --fault: {name!r} is a fault without its value: "
+    assert line.startswith(start)
+    ServerOptions().parseOptions(["--fault", line.removeprefix(start)])
+
+
+@pytest.mark.parametrize(
+    "description", ["reuseport:express:0", "reuseport:ssl:0", "reuseport:"]
+)
+def test_what_shares_no_port(reactor: Any, description: str) -> None:
+    """The prefix takes the arguments of tcp:, and says so."""
+    with pytest.raises(
+        EndpointError, match=r"is no port: reuseport: takes the arguments of tcp:"
+    ):
+        serverEndpoint(reactor, description)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("nowhere", "not an IPv4 or IPv6 address"),
+        ("192.0.2.1", "not an address of this machine"),
+        ("fe80::1", "a link-local address without its interface, such as fe80::1%eth0"),
+        ("fe80::1%nosuch", "not an address of this machine"),
+    ],
+)
+def test_source_addresses_that_are_refused(text: str, said: str) -> None:
+    """By why."""
+    with pytest.raises(ValueError, match=said):
+        parseAddress(text)
+
+
+def test_a_link_local_source_address() -> None:
+    """With its interface, it is taken."""
+    told = subprocess.run(
+        ["ip", "-6", "-o", "addr", "show", "scope", "link"],
+        capture_output=True, text=True, check=False,
+    ).stdout.split()  # fmt: skip
+    if not told:
+        pytest.skip("this machine has no link-local address")
+    address = f"{told[3].partition('/')[0]}%{told[1]}"
+    assert parseAddress(address) == address
