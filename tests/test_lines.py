@@ -2,7 +2,7 @@
 A stream as lines of bounded length.
 """
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from echofactory.lines import LONGEST, Lines
@@ -21,6 +21,7 @@ def test_a_line_that_is_too_long() -> None:
         assert lines.feed(b"\n") == [b"last"]
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=10).map(lambda data: data + b"\n")), st.integers(1, 20))
 def test_pieces_do_not_matter(parts: list[bytes], step: int) -> None:
     """The lines are those of the stream, wherever it is cut."""

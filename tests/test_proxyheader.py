@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address, IPv6Address
 
@@ -156,6 +156,7 @@ STREAMS = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(STREAMS, st.lists(st.integers(0, 1 << 16), max_size=20))
 def test_segments_do_not_matter(data: bytes, places: list[int]) -> None:
     """Whole, cut anywhere, or a byte at a time: the result is the same."""
@@ -164,6 +165,7 @@ def test_segments_do_not_matter(data: bytes, places: list[int]) -> None:
     assert parsedInSegments(cut(data, range(len(data)))) == whole
 
 
+@settings(deadline=None)
 @given(STREAMS)
 def test_whatever_comes_is_bounded(data: bytes) -> None:
     """
@@ -185,6 +187,7 @@ def test_whatever_comes_is_bounded(data: bytes) -> None:
         assert len(result) < 100
 
 
+@settings(deadline=None)
 @given(st.binary(min_size=LONGEST_V1, max_size=2 * LONGEST_V1))
 def test_version_1_is_decided_within_its_longest_line(rest: bytes) -> None:
     """No more bytes are waited for."""
