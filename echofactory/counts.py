@@ -13,8 +13,10 @@ REFUSALS: Mapping[str, str] = {
     "connections": "too many are open",
     "host": "too many of its host are open",
     "fault": "chance had it so",
+    "header": "without a valid PROXY header",
 }
-"""Why connections are refused: a limit, or a fault that was asked for."""
+"""Why connections are refused: a limit, a fault that was asked for, or a header that a
+proxy should have sent."""
 
 LOSSES: Mapping[str, str] = {
     "done": "both sides closed in order",

@@ -2,6 +2,7 @@
 The echo itself (RFC 862).
 """
 
+from contextlib import suppress
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
@@ -31,11 +32,13 @@ def turnOffNagle(transport: IEchoTransport) -> None:
     to 40 ms.
     """
     if isinstance(transport.getPeer(), IPv4Address | IPv6Address):
-        transport.setTcpNoDelay(True)
+        # A proxy may name such a peer over a UNIX socket, which has no Nagle's algorithm.
+        with suppress(OSError):
+            transport.setTcpNoDelay(True)
 
 
 def lowestTransport(transport: IEchoTransport) -> Any:
-    """Return the transport below TLS and haproxy:, which have one; or itself."""
+    """Return the transport below TLS, which has one; or itself."""
     lowest: Any = transport
     while (below := getattr(lowest, "transport", None)) is not None:
         lowest = below
@@ -64,19 +67,22 @@ class Echo(Protocol):
     @ivar chunks: pieces received.
     @ivar bytesIn: bytes received.
     @ivar host: the peer's, for the factory to keep.
+    @ivar countedHost: the host whose limit the connection counts for, for the factory
+        to keep; only if there is such a limit.
     @ivar ended: whether the peer has ended its stream.
     @ivar cut: why this side has aborted the connection; empty: it has not.
     """
 
     # Apart from the instance's dictionary, of which five attributes share the keys: a
     # sixth would give each connection a dictionary of its own.
-    __slots__ = ("bytesIn", "chunks", "host")
+    __slots__ = ("bytesIn", "chunks", "countedHost", "host")
 
     factory: "EchoFactory"
     transport: IEchoTransport
     chunks: int
     bytesIn: int
     host: str | None
+    countedHost: str | None
     ended = False
     cut = ""
 

@@ -1,6 +1,10 @@
 """
 Endpoint strings: how they are taken apart and put together, and servers' with a
 backlog fit for many connections that arrive at once.
+
+Of Twisted's endpoint types, C{haproxy:} and C{systemd:} are made here: Twisted's own
+close connections of real proxies (L{echofactory.proxied}), and do not take sockets
+without a name (L{echofactory.passed}).
 """
 
 import re
@@ -8,6 +12,10 @@ from collections.abc import Iterable, Mapping
 
 from twisted.internet.endpoints import quoteStringArgument, serverFromString
 from twisted.internet.interfaces import IStreamServerEndpoint
+
+from echofactory.express import laneOf
+from echofactory.passed import passedEndpoint
+from echofactory.proxied import HeaderReactor, Refused
 
 BACKLOG = 4096
 """Connections. Twisted's default is 50: of 80 clients that connect to a busy
@@ -19,6 +27,9 @@ _WRAPPERS = ("express", "haproxy")
 
 SEPARATOR = re.compile(r"(?<!\\):")
 """What stands between the parts of an endpoint string."""
+
+_EQUALS = re.compile(r"(?<!\\)=")
+_ESCAPED = re.compile(r"\\(.)")
 
 
 _BRACKETED = re.compile(r"\[([0-9a-fA-F:.]*(?:%[^\]]*)?)\]")
@@ -37,6 +48,7 @@ _OF_ITS_STRING = (
     (r".* missing \d+ required positional arguments: (.*)", r"\1 are missing"),
     (r".* got an unexpected keyword argument ('.*')", r"there is no argument \1"),
     (r".* takes .* positional arguments? but \d+ (was|were) given", "too many arguments"),
+    (r".* got multiple values for argument ('.*')", r"\1 is given twice"),
     (r"invalid literal for int\(\) with base 10: ('.*')", r"\1 is not a number"),
     (r"Unknown endpoint type: ('.*')", r"\1 is not a type of endpoint, as 'tcp' is"),
 )
@@ -99,14 +111,39 @@ def joined(positional: Iterable[object], named: Mapping[str, object]) -> str:
     )
 
 
+def unwrapped(description: str) -> tuple[list[str], str]:
+    """
+    Return the prefixes of an endpoint string that only say how another endpoint is
+    listened on, C{express} and C{haproxy}, and the string of that one.
+    """
+    wrappers = []
+    kind, _, rest = description.partition(":")
+    while kind.lower() in _WRAPPERS:
+        wrappers.append(kind.lower())
+        description = rest
+        kind, _, rest = rest.partition(":")
+    return wrappers, description
+
+
+def argumentsOf(description: str) -> tuple[list[str], dict[str, str]]:
+    """Return an endpoint string's positional arguments, its type first, and its named ones."""
+    positional = []
+    named = {}
+    for part in SEPARATOR.split(description):
+        name, *value = (_ESCAPED.sub(r"\1", each) for each in _EQUALS.split(part, maxsplit=1))
+        if value:
+            (named[name],) = value
+        else:
+            positional.append(name)
+    return positional, named
+
+
 def withBacklog(description: str) -> str:
     """
     Return the endpoint string with C{backlog=}L{BACKLOG}, if its type takes a
     backlog and it names none.
     """
     kind, *arguments = SEPARATOR.split(description)
-    if kind in _WRAPPERS and arguments:
-        return f"{kind}:{withBacklog(description[len(kind) + 1 :])}"
     position = _BACKLOG_POSITIONS.get(kind)
     positional = [argument for argument in arguments if "=" not in argument]
     if (
@@ -118,21 +155,36 @@ def withBacklog(description: str) -> str:
     return f"{description}:backlog={BACKLOG}"
 
 
-def serverEndpoint(reactor: object, description: str) -> IStreamServerEndpoint:
+def serverEndpoint(
+    reactor: object, description: str, refused: Refused = lambda peer, why: None
+) -> IStreamServerEndpoint:
     """
     Make the endpoint that a server endpoint string describes.
 
     @param reactor: provides what the endpoint's type asks for.
+    @param refused: receives each connection to C{haproxy:} without a valid header.
     @raise EndpointError: if it describes none.
     """
-    if description.split(":", maxsplit=1)[0] == "stdio":
-        reason = ValueError("standard input is nothing to listen on")
-        raise EndpointError(description, reason)
+    wrappers, inner = unwrapped(unbracketed(description))
+    if "express" in wrappers:
+        reactor = laneOf(reactor)
+    for _ in range(wrappers.count("haproxy")):
+        reactor = HeaderReactor(reactor, refused)
     try:
-        endpoint: IStreamServerEndpoint = serverFromString(
-            reactor, withBacklog(unbracketed(description))
-        )
+        return _endpoint(reactor, inner)
     except Exception as reason:
         # Whatever a plugin or OpenSSL raises, the string is what has to change.
         raise EndpointError(description, reason) from reason
+
+
+def _endpoint(reactor: object, description: str) -> IStreamServerEndpoint:
+    positional, named = argumentsOf(description)
+    if not positional:
+        raise ValueError("there is no type of endpoint, as 'tcp' is")
+    kind, *positional = positional
+    if kind.lower() == "stdio":
+        raise ValueError("standard input is nothing to listen on")
+    if kind.lower() == "systemd":
+        return passedEndpoint(reactor, *positional, **named)
+    endpoint: IStreamServerEndpoint = serverFromString(reactor, withBacklog(description))
     return endpoint

@@ -267,7 +267,7 @@ twistd -n multiecho --trace data 127.0.0.1 65432
             None,
             "The same, of one host: an IPv4 address, or all of an IPv6 /64; with workers,"
             " in each of them."
-            " Not with haproxy:, where the proxy is the only host. [default: no limit]",
+            " Behind haproxy: it is the host of the proxy's client. [default: no limit]",
         ],
         [
             "idle-timeout",
@@ -306,7 +306,7 @@ twistd -n multiecho --trace data 127.0.0.1 65432
     def opt_listen(self, endpoint: str) -> None:
         """
         A Twisted server endpoint to listen on; may be repeated. tcp:, unix:,
-        ssl:, tls:, systemd: and haproxy: are known to work. TLS and haproxy:
+        ssl:, tls:, systemd: and haproxy: are known to work. TLS
         cannot half-close: a client there must count the bytes that come back,
         for those still on their way when it closes its side are lost.
         [default: tcp:65432:interface=127.0.0.1]
@@ -360,12 +360,6 @@ twistd -n multiecho --trace data 127.0.0.1 65432
         places = self.limits.connections
         if self.workers is not None and places is not None and places < self.workers:
             raise usage.UsageError("--max-connections: fewer than there are --workers")
-        if self.limits.perHost is not None and any(
-            "haproxy" in endpoint.lower().split(":")[:2] for endpoint in self.endpoints
-        ):
-            raise usage.UsageError(
-                "--max-per-host and haproxy: every connection comes from the proxy's host"
-            )
         self.datagramRate = self.readIfGiven("udp-rate", parseDatagramRate) or RATE
         if self["udp-rate"] is not None and not self.datagrams:
             raise usage.UsageError("--udp-rate: there is no --udp that it could be of")
@@ -571,8 +565,7 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
             "half-close",
             None,
             "Close the sending side after the last message: every byte and then the end of"
-            " the stream must come back. Not over TLS, which has no half-close, nor"
-            " to a server that listens on haproxy:, which loses what is on its way then.",
+            " the stream must come back. Not over TLS, which has no half-close.",
         ],
         _NO_EXPRESS,
         ["quiet", None, "No report; failures are still told on stderr."],

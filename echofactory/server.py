@@ -10,22 +10,20 @@ from typing import cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, ITransport
+from twisted.internet.interfaces import IAddress, IReactorTime, ITransport
 from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from echofactory.counts import REFUSALS, Counts, PeerCounts
-from echofactory.echo import Echo, lowestTransport, turnOffNagle
+from echofactory.echo import Echo, turnOffNagle
 from echofactory.hosts import hostOf
 from echofactory.idle import LOOKS, IdleSweep
+from echofactory.tally import Tally
 from echofactory.trace import Trace, addressText, dataText
 
 _log = Logger()
-
-_TOLD_EVERY = 1.0
-"""Seconds between two lines about refusals."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,12 +68,10 @@ def _howLost(echo: Echo, reason: Failure) -> str:
     return "done" if echo.ended and queue == b"" else "lost"
 
 
-def _hostNow(echo: Echo) -> str:
-    """Return the peer's host; it is kept, once it is sure to be the last word."""
+def _keepHost(echo: Echo) -> str:
+    """Return the peer's host, and keep it: it is asked for once a second."""
     host: str = getattr(echo.transport.getPeer(), "host", "")
-    # Behind haproxy: it is the proxy's until the header has come, and bytes come after.
-    if echo.bytesIn or lowestTransport(echo.transport) is echo.transport:
-        echo.host = host
+    echo.host = host
     return host
 
 
@@ -123,12 +119,9 @@ class EchoFactory(ServerFactory):
             self.protocol = TracedEcho
         self.connections: set[Echo] = set()
         self._accepted = 0
-        self._reactor = reactor
         self._perHost: Counter[str | None] = Counter()
         self._refused: Counter[str] = Counter()
-        self._untold: Counter[str] = Counter()
-        self._firstUntold = ""
-        self._telling: IDelayedCall | None = None
+        self._refusals = None if reactor is None else Tally(reactor, self._tellRefusals)
         self._sweeper: LoopingCall | None = None
         if self.limits.idle is not None:
             self._idle = IdleSweep()
@@ -162,33 +155,31 @@ class EchoFactory(ServerFactory):
         """Return what is to serve another connection; C{None} refuses it."""
         return self.protocol()
 
-    def refuse(self, why: str, addr: IAddress | None) -> Protocol:
+    def refuse(self, why: str, addr: IAddress | None, detail: str = "") -> Protocol:
         """
         Answer a connection that is not to be served.
 
         @param why: what it is counted under.
+        @param detail: what the log says of it besides, if it is the first of a second.
         """
         self._refused[why] += 1
-        if self._reactor is not None:
-            self._untold[why] += 1
-            if self._telling is None:
-                self._firstUntold = addressText(addr)
-                self._telling = self._reactor.callLater(_TOLD_EVERY, self._tellRefusals)
+        if self._refusals is not None:
+            peer = addressText(addr)
+            self._refusals.add(why, f"{peer} ({detail})" if detail else peer)
         return Refusal()
 
-    def _tellRefusals(self) -> None:
-        """Tell of those of a second in one line."""
-        self._telling = None
+    def refuseHeader(self, addr: IAddress, why: str) -> None:
+        """Learn of a connection through a proxy that had no valid header."""
+        self.refuse("header", addr, why)
+
+    def _tellRefusals(self, counts: Counter[str], first: str) -> None:
         _log.warn(
             "refused {count} connections ({why}), the first from {peer}; {open} are open",
-            count=self._untold.total(),
-            why=", ".join(
-                f"{REFUSALS[why]}: {count}" for why, count in sorted(self._untold.items())
-            ),
-            peer=self._firstUntold,
+            count=counts.total(),
+            why=", ".join(f"{REFUSALS[why]}: {count}" for why, count in sorted(counts.items())),
+            peer=first,
             open=len(self.connections),
         )
-        self._untold.clear()
 
     def _sweep(self) -> None:
         for echo in self._idle.sweep(self.connections):
@@ -197,17 +188,17 @@ class EchoFactory(ServerFactory):
     def doStop(self) -> None:
         """Listened on no more: see L{Factory<twisted.internet.protocol.Factory>}."""
         super().doStop()
-        if not self.numPorts and self._telling is not None:
-            # What is left to be told, now.
-            self._telling.cancel()
-            self._tellRefusals()
+        if not self.numPorts and self._refusals is not None:
+            self._refusals.close()
 
     def connectionOpened(self, echo: Echo) -> None:
         """An L{Echo} tells that it has its transport."""
         self._accepted += 1
         self.connections.add(echo)
         if self.limits.perHost is not None:
-            self._perHost[hostOf(echo.transport.getPeer())] += 1
+            # Kept: what stands between may name another peer when the connection closes.
+            echo.countedHost = hostOf(echo.transport.getPeer())
+            self._perHost[echo.countedHost] += 1
         if self._sweeper is not None and not self._sweeper.running:
             assert self.limits.idle is not None
             self._sweeper.start(self.limits.idle / LOOKS, now=False)
@@ -220,10 +211,9 @@ class EchoFactory(ServerFactory):
         """An L{Echo} tells that its transport is gone."""
         self.connections.discard(echo)
         if self.limits.perHost is not None:
-            host = hostOf(echo.transport.getPeer())
-            self._perHost[host] -= 1
-            if not self._perHost[host]:
-                del self._perHost[host]
+            self._perHost[echo.countedHost] -= 1
+            if not self._perHost[echo.countedHost]:
+                del self._perHost[echo.countedHost]
         if self._sweeper is not None and self._sweeper.running and not self.connections:
             self._sweeper.stop()
             self._idle.forget()
@@ -271,7 +261,7 @@ class EchoFactory(ServerFactory):
         """Return the busiest of the hosts that are connected, by bytes received."""
         found: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
         for echo in self.connections:
-            counted = found[echo.host if echo.host is not None else _hostNow(echo)]
+            counted = found[echo.host if echo.host is not None else _keepHost(echo)]
             counted[0] += 1
             counted[1] += echo.bytesIn
         busiest = nlargest(most, found.items(), key=lambda item: item[1][1])

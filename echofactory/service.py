@@ -84,7 +84,12 @@ class EchoService(Service):
         self._reactor = reactor
         self._drain = drain
         self._endpoints = [
-            (each, serverEndpoint(reactor, each) if isinstance(each, str) else each)
+            (
+                each,
+                serverEndpoint(reactor, each, factory.refuseHeader)
+                if isinstance(each, str)
+                else each,
+            )
             for each in endpoints
         ]
         self._datagrams = tuple(datagrams)

@@ -32,8 +32,9 @@ from echofactory.reuseport import ReusePortReactor
 from echofactory.server import Limits
 from echofactory.service import EchoService
 
-_LONGEST_LINE = 8192
-"""Characters of a line of the log that are told."""
+_LONGEST_TEXT = 5000
+"""Characters of a line of the log that are told. Each is at most 12 bytes of JSON: the
+line that tells them is shorter than L{LONGEST<echofactory.lines.LONGEST>}."""
 
 _OUT = 3
 """The descriptor on which it tells."""
@@ -42,7 +43,7 @@ _PR_SET_PDEATHSIG = 1
 """See Linux's prctl(2)."""
 
 
-class _Channel(LineReceiver):
+class Channel(LineReceiver):
     """
     What the process that looks after this one says, and is told.
 
@@ -85,7 +86,7 @@ class _Channel(LineReceiver):
         if self._paused:
             self._untold += 1
         else:
-            self.say(log=[level, text[:_LONGEST_LINE]])
+            self.say(log=[level, text[:_LONGEST_TEXT]])
 
     def say(self, **what: object) -> None:
         """Tell it."""
@@ -124,7 +125,7 @@ class _Channel(LineReceiver):
 class _Teller:
     """Tells what is logged; a failure with its traceback."""
 
-    def __init__(self, channel: _Channel) -> None:
+    def __init__(self, channel: Channel) -> None:
         self._channel = channel
 
     def __call__(self, event: LogEvent) -> None:
@@ -185,13 +186,13 @@ def main() -> None:
     raiseDescriptorLimit()
     transports = options.connectionReactor(reactor)
     limits = share(options.limits, start["number"], start["of"])
+    factory = makeFactory(options, limits, reactor)
     endpoints = [
-        serverEndpoint(ReusePortReactor(transports, port), text)
+        serverEndpoint(ReusePortReactor(transports, port), text, factory.refuseHeader)
         for text, port in zip(start["endpoints"], start["ports"], strict=True)
     ]
-    factory = makeFactory(options, limits, reactor)
     service = EchoService(reactor, endpoints, factory, options.drain)
-    channel = _Channel(reactor, service)
+    channel = Channel(reactor, service)
     # mypy takes it for that of another platform.
     cast(Any, StandardIO)(channel, stdin=0, stdout=_OUT, reactor=reactor)
     globalLogBeginner.beginLoggingTo([_Teller(channel)], redirectStandardIO=False)

@@ -23,7 +23,6 @@ from typing import Any
 from twisted.application.internet import backoffPolicy
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, TimeoutError, gatherResults
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import ProcessExitedAlready
 from twisted.internet.interfaces import (
     IAddress,
@@ -35,11 +34,11 @@ from twisted.internet.interfaces import (
 from twisted.internet.protocol import Factory, ProcessProtocol
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger, LogLevel
-from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 
 from echofactory.counts import Counts, PeerCounts, WorkerState, busiest
-from echofactory.listening import EndpointError, ListenError, withBacklog
+from echofactory.lines import LONGEST, Lines
+from echofactory.listening import EndpointError, ListenError, serverEndpoint, unwrapped
 from echofactory.reuseport import ReservingReactor
 from echofactory.trace import addressText
 
@@ -71,42 +70,18 @@ def shareable(description: str) -> str:
 
     @raise EndpointError: if it is none that processes can share.
     """
-    kind, _, rest = description.partition(":")
-    if kind.lower() == "express":
-        return shareable(rest)
+    wrappers, inner = unwrapped(description)
+    kind, _, rest = inner.partition(":")
     if kind.lower() == "reuseport":
-        return f"tcp:{rest}"
-    inner = rest.partition(":")[0] if kind.lower() == "haproxy" else kind
-    if inner.lower() not in _KINDS:
+        inner = f"tcp:{rest}"
+    elif kind.lower() not in _KINDS:
         reason = ValueError("workers cannot share it, only TCP ports")
         raise EndpointError(description, reason)
-    return description
+    return "haproxy:" * wrappers.count("haproxy") + inner
 
 
 class IWorkersReactor(IReactorProcess, IReactorTime):
     """What looking after workers asks of a reactor."""
-
-
-class _Lines(LineReceiver):
-    """Takes apart what a worker tells."""
-
-    delimiter = b"\n"
-    # A trace has a bounded part of what came, as text.
-    MAX_LENGTH = 1 << 16
-
-    def __init__(self, tell: "_Worker") -> None:
-        self._tell = tell
-
-    def lineReceived(self, line: bytes) -> None:
-        try:
-            self._tell.told(json.loads(line))
-        except Exception:
-            # Another version of this program, perhaps: what it tells next may do.
-            _log.failure("while a worker told something")
-
-    def lineLengthExceeded(self, line: bytes) -> None:
-        """What is too long to be one of a worker's is left out."""
-        self.clearLineBuffer()
 
 
 class _Worker(ProcessProtocol):
@@ -162,7 +137,7 @@ class _Worker(ProcessProtocol):
         self._again = None
         self._silent = 0
         self._startedAt = service.reactor.seconds()
-        self._lines = _Lines(self)
+        self._lines = Lines()
         try:
             self._process = service.reactor.spawnProcess(
                 self,
@@ -188,7 +163,27 @@ class _Worker(ProcessProtocol):
                 self._process.writeToChild(0, json.dumps(what).encode() + b"\n")
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
-        self._lines.dataReceived(data)
+        before = self._lines.leftOut
+        for line in self._lines.feed(data):
+            try:
+                self.told(json.loads(line))
+            except Exception:
+                # Another version of this program, perhaps: what it tells next may do.
+                _log.failure("while a worker told something")
+                self._missed()
+        if self._lines.leftOut > before:
+            self._missed()
+            if not before:
+                _log.warn(
+                    "worker {number} told a line of more than {longest:,} bytes,"
+                    " which is left out, as all such lines",
+                    number=self.number,
+                    longest=LONGEST,
+                )
+
+    def _missed(self) -> None:
+        """What it told is lost. If that was its peers, it has to be asked again."""
+        self._asked = False
 
     def told(self, what: dict[str, Any]) -> None:
         """The process has told something."""
@@ -337,13 +332,7 @@ class Workers(Service):
         self._drain = drain
         self._words = list(words)
         self._texts = [shareable(text) for text in endpoints]
-        self._reserving = []
-        for text in self._texts:
-            try:
-                self._reserving.append(serverFromString(ReservingReactor(), withBacklog(text)))
-            except Exception as reason:
-                # Whatever a plugin or OpenSSL raises, the string is what has to change.
-                raise EndpointError(text, reason) from reason
+        self._reserving = [serverEndpoint(ReservingReactor(), text) for text in self._texts]
         self._ports: list[IListeningPort] = []
         self._told = False
         self._killing: IDelayedCall | None = None

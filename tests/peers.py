@@ -18,15 +18,31 @@ from uuid import uuid4
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import clientFromString
-from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.interfaces import (
+    IAddress,
+    IHalfCloseableProtocol,
+    IStreamClientEndpoint,
+)
+from twisted.internet.protocol import ClientFactory, Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from echofactory import EchoFactory, EchoService
 
+Target = str | IStreamClientEndpoint
+"""What a client connects to."""
+
 LIMIT = 20.0
 """Seconds that any wait of a test may take."""
+
+V1 = b"PROXY TCP4 192.0.2.1 192.0.2.2 4711 7\r\n"
+V2 = (
+    b"\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c"
+    + socket.inet_aton("192.0.2.1")
+    + socket.inet_aton("192.0.2.2")
+    + struct.pack("!HH", 4711, 7)
+)
+"""PROXY headers of a client that is ('192.0.2.1', 4711)."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +64,14 @@ class Transport:
     @ivar listen: for the server; takes the certificates and a directory.
     @ivar connect: for a client; takes the certificates and the server's address.
     @ivar halfCloses: whether one side can end its stream and go on reading.
+    @ivar header: what a proxy sends before the client's own bytes.
     """
 
     name: str
     listen: Callable[[Certificates, Path], str]
     connect: Callable[[Certificates, IAddress], str]
     halfCloses: bool
+    header: bytes = b""
 
     def __str__(self) -> str:
         return self.name
@@ -65,7 +83,48 @@ class Transport:
             lambda certificates, folder: f"express:{self.listen(certificates, folder)}",
             lambda certificates, address: f"express:{self.connect(certificates, address)}",
             self.halfCloses,
+            self.header,
         )
+
+    def target(self, certificates: Certificates, address: IAddress) -> Target:
+        """Return the client endpoint of a server at an address."""
+        description = self.connect(certificates, address)
+        return ThroughProxy(description, self.header) if self.header else description
+
+
+@implementer(IStreamClientEndpoint)
+class ThroughProxy:
+    """A client endpoint whose connections begin with the header of a proxy."""
+
+    def __init__(self, description: str, header: bytes) -> None:
+        self._description = description
+        self._header = header
+
+    def connect(self, protocolFactory: Any) -> Any:
+        """See L{IStreamClientEndpoint}."""
+        from twisted.internet import reactor
+
+        endpoint = clientFromString(reactor, self._description)
+        return endpoint.connect(_HeaderWriter(protocolFactory, self._header))
+
+
+class _HeaderWriter(ClientFactory):
+    """Has each protocol's connection begin with a header."""
+
+    def __init__(self, factory: Any, header: bytes) -> None:
+        self._factory = factory
+        self._header = header
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        protocol = self._factory.buildProtocol(addr)
+        makeConnection = protocol.makeConnection
+
+        def writeFirst(transport: Any) -> None:
+            transport.write(self._header)
+            makeConnection(transport)
+
+        protocol.makeConnection = writeFirst
+        return protocol
 
 
 def portOf(address: IAddress) -> int:
@@ -113,6 +172,20 @@ _PLAIN = (
             f"tls:localhost:{portOf(address)}:trustRoots={certificates.trust}"
         ),
         halfCloses=False,
+    ),
+    Transport(
+        "haproxy",
+        lambda _, __: "haproxy:tcp:0:interface=127.0.0.1",
+        lambda _, address: f"tcp:127.0.0.1:{portOf(address)}",
+        halfCloses=True,
+        header=V2,
+    ),
+    Transport(
+        "haproxy-unix",
+        lambda _, folder: f"haproxy:unix:{folder}/{uuid4().hex[:8]}.sock",
+        lambda _, address: f"unix:{_pathOf(address)}",
+        halfCloses=True,
+        header=V1,
     ),
 )
 
@@ -201,8 +274,10 @@ class Connect:
         self._reactor = reactor
         self._peers: list[Peer] = []
 
-    async def __call__(self, description: str) -> Peer:
-        endpoint = clientFromString(self._reactor, description)
+    async def __call__(self, target: Target) -> Peer:
+        endpoint: Any = (
+            clientFromString(self._reactor, target) if isinstance(target, str) else target
+        )
         connecting = endpoint.connect(Factory.forProtocol(Peer))
         peer: Peer = await connecting.addTimeout(LIMIT, self._reactor)
         self._peers.append(peer)

@@ -12,6 +12,7 @@ from peers import (
     TRANSPORTS,
     Certificates,
     Connect,
+    Target,
     Transport,
     eventually,
     serving,
@@ -36,14 +37,14 @@ async def service(
 
 
 @pytest.fixture
-def target(service: EchoService, transport: Transport, certificates: Certificates) -> str:
+def target(service: EchoService, transport: Transport, certificates: Certificates) -> Target:
     """The client endpoint of the service."""
-    return transport.connect(certificates, service.addresses[0])
+    return transport.target(certificates, service.addresses[0])
 
 
 @ensureDeferred
 async def test_every_byte_comes_back_in_order(
-    reactor: Any, connect: Connect, target: str
+    reactor: Any, connect: Connect, target: Target
 ) -> None:
     """More than any buffer holds, written at once."""
     peer = await connect(target)
@@ -56,7 +57,7 @@ async def test_every_byte_comes_back_in_order(
 
 
 @ensureDeferred
-async def test_small_pieces(reactor: Any, connect: Connect, target: str) -> None:
+async def test_small_pieces(reactor: Any, connect: Connect, target: Target) -> None:
     """A byte at a time, each awaited."""
     peer = await connect(target)
     for size, byte in enumerate(b"echo", 1):
@@ -68,7 +69,7 @@ async def test_small_pieces(reactor: Any, connect: Connect, target: str) -> None
 
 @ensureDeferred
 async def test_counts(
-    reactor: Any, connect: Connect, target: str, service: EchoService
+    reactor: Any, connect: Connect, target: Target, service: EchoService
 ) -> None:
     """Accepted = open + lost; the bytes of open connections are counted too."""
     peers = [await connect(target) for _ in range(3)]
@@ -93,7 +94,7 @@ async def test_counts(
 
 @ensureDeferred
 async def test_one_stalled_reader_holds_up_nobody(
-    reactor: Any, connect: Connect, target: str, service: EchoService
+    reactor: Any, connect: Connect, target: Target, service: EchoService
 ) -> None:
     """
     A peer that does not read is not read from, the others are served, and it
@@ -125,7 +126,7 @@ halfClosing = pytest.mark.parametrize(
 @halfClosing
 @ensureDeferred
 async def test_half_close_loses_nothing(
-    reactor: Any, connect: Connect, target: str, service: EchoService
+    reactor: Any, connect: Connect, target: Target, service: EchoService
 ) -> None:
     """The end of input is not the end of output: the whole tail comes, then the end."""
     peer = await connect(target)
@@ -145,7 +146,7 @@ async def test_half_close_loses_nothing(
 @halfClosing
 @ensureDeferred
 async def test_half_close_at_once(
-    reactor: Any, connect: Connect, target: str, service: EchoService
+    reactor: Any, connect: Connect, target: Target, service: EchoService
 ) -> None:
     """A peer that sends nothing but the end of its stream gets just that."""
     peer = await connect(target)
@@ -167,7 +168,7 @@ async def test_half_close_at_once(
     ids=["default", "bytes", "large", "windowed"],
 )
 @ensureDeferred
-async def test_the_probe_verifies(reactor: Any, target: str, workload: Workload) -> None:
+async def test_the_probe_verifies(reactor: Any, target: Target, workload: Workload) -> None:
     """Our client, over the same transport, finds every byte back."""
     results = await probe(reactor, target, workload, connections=10)
     assert results.verdict == "ok", results.examples
@@ -182,7 +183,9 @@ async def test_the_probe_verifies(reactor: Any, target: str, workload: Workload)
 
 
 @ensureDeferred
-async def test_the_probe_half_closes(reactor: Any, target: str, transport: Transport) -> None:
+async def test_the_probe_half_closes(
+    reactor: Any, target: Target, transport: Transport
+) -> None:
     """Every byte and then the end of the stream; TLS, which has none, says so."""
     workload = Workload(size=300_000, count=2, halfClose=True)
     results = await probe(reactor, target, workload, connections=3)
@@ -196,7 +199,7 @@ async def test_the_probe_half_closes(reactor: Any, target: str, transport: Trans
 
 @ensureDeferred
 async def test_a_close_while_paused(
-    reactor: Any, connect: Connect, target: str, service: EchoService
+    reactor: Any, connect: Connect, target: Target, service: EchoService
 ) -> None:
     """
     A transport that is told to close while its queue is full closes when the
@@ -218,7 +221,7 @@ async def test_a_close_while_paused(
 
 @ensureDeferred
 async def test_a_stop_cuts_what_does_not_end(
-    reactor: Any, connect: Connect, target: str, service: EchoService
+    reactor: Any, connect: Connect, target: Target, service: EchoService
 ) -> None:
     """Even a peer that never reads is gone when stopService has fired."""
     peer = await connect(target)
@@ -245,7 +248,7 @@ async def test_the_limit_refuses_at_once(
     factory = EchoFactory(limits=Limits(connections=1))
     listen = transport.listen(certificates, folder)
     async with serving(reactor, listen, factory=factory) as limited:
-        target = transport.connect(certificates, limited.addresses[0])
+        target = transport.target(certificates, limited.addresses[0])
         first = await connect(target)
         await eventually(reactor, lambda: factory.connections)
         second = await connect(target)

@@ -532,7 +532,7 @@ async def test_truncated_in_order(
     async with serving(
         reactor, transport.listen(certificates, folder), factory=factory
     ) as service:
-        peer = await connect(transport.connect(certificates, service.addresses[0]))
+        peer = await connect(transport.target(certificates, service.addresses[0]))
         data = urandom(2 << 20)
         peer.transport.write(data)
         await peer.until(reactor, lambda: peer.ended)
@@ -569,7 +569,7 @@ async def test_truncated_for_a_slow_reader(
     async with serving(
         reactor, transport.listen(certificates, folder), factory=factory
     ) as service:
-        peer = await connect(transport.connect(certificates, service.addresses[0]))
+        peer = await connect(transport.target(certificates, service.addresses[0]))
         # Most of what it is owed waits on the other side.
         lowestTransport(peer.transport).socket.setsockopt(SOL_SOCKET, SO_RCVBUF, 1 << 15)
         peer.transport.write(bytes(size))
@@ -628,7 +628,7 @@ async def test_reset(
     async with serving(
         reactor, transport.listen(certificates, folder), factory=factory
     ) as service:
-        peer = await connect(transport.connect(certificates, service.addresses[0]))
+        peer = await connect(transport.target(certificates, service.addresses[0]))
         peer.transport.write(bytes(size))
         await peer.until(reactor, lambda: peer.ended)
         assert peer.received == b""

@@ -248,10 +248,6 @@ def test_refusals_are_told_at_the_end() -> None:
     [
         (["--max-per-host", "0"], "--max-per-host: '0' is not a whole number of 1 or more"),
         (["--idle-timeout", "0"], "--idle-timeout: '0' is not a duration of more than 0"),
-        (
-            ["--max-per-host", "5", "--listen", "haproxy:tcp:0"],
-            "--max-per-host and haproxy: every connection comes from the proxy's host",
-        ),
     ],
 )
 def test_what_makes_no_sense(arguments: list[str], said: str) -> None:

@@ -1,10 +1,10 @@
 """
-The backlog of endpoint strings.
+Endpoint strings: taken apart, and with a backlog.
 """
 
 import pytest
 
-from echofactory.listening import reasonText, withBacklog
+from echofactory.listening import argumentsOf, reasonText, unwrapped, withBacklog
 
 
 @pytest.mark.parametrize(
@@ -19,18 +19,42 @@ from echofactory.listening import reasonText, withBacklog
         (r"unix:/a\:backlog=1", r"unix:/a\:backlog=1:backlog=4096"),
         ("ssl:443:privateKey=k", "ssl:443:privateKey=k:backlog=4096"),
         ("tls:/pems:443", "tls:/pems:443:backlog=4096"),
-        ("haproxy:tcp:80", "haproxy:tcp:80:backlog=4096"),
-        ("haproxy:unix:/a:backlog=9", "haproxy:unix:/a:backlog=9"),
-        ("express:tcp:80", "express:tcp:80:backlog=4096"),
-        ("express:haproxy:tcp:80", "express:haproxy:tcp:80:backlog=4096"),
-        ("systemd:INET:index=0", "systemd:INET:index=0"),
-        ("haproxy", "haproxy"),
+        ("unix:/a:backlog=9", "unix:/a:backlog=9"),
         ("onion:80", "onion:80"),
     ],
 )
 def test_with_backlog(given: str, made: str) -> None:
     """Added where the type takes one and none is given, and nowhere else."""
     assert withBacklog(given) == made
+
+
+@pytest.mark.parametrize(
+    ("given", "wrappers", "inner"),
+    [
+        ("tcp:80", [], "tcp:80"),
+        ("haproxy:tcp:80", ["haproxy"], "tcp:80"),
+        ("express:HAProxy:unix:/a", ["express", "haproxy"], "unix:/a"),
+        ("haproxy:express:haproxy:tcp:80", ["haproxy", "express", "haproxy"], "tcp:80"),
+        ("haproxy", ["haproxy"], ""),
+        (r"tcp:80:interface=haproxy", [], "tcp:80:interface=haproxy"),
+    ],
+)
+def test_unwrapped(given: str, wrappers: list[str], inner: str) -> None:
+    """The prefixes, in order and in lower case, and what they stand before."""
+    assert unwrapped(given) == (wrappers, inner)
+
+
+@pytest.mark.parametrize(
+    ("given", "positional", "named"),
+    [
+        ("systemd:INET:index=0", ["systemd", "INET"], {"index": "0"}),
+        (r"a:b\:c:d=e=f:g\==h\\", ["a", "b:c"], {"d": "e=f", "g=": "h\\"}),
+        ("", [""], {}),
+    ],
+)
+def test_arguments(given: str, positional: list[str], named: dict[str, str]) -> None:
+    """As Twisted takes them apart: a backslash takes the meaning of the character after it."""
+    assert argumentsOf(given) == (positional, named)
 
 
 def test_reason_text_is_one_line() -> None:

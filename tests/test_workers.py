@@ -22,12 +22,14 @@ from test_status import get, until
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessDone
 from twisted.internet.task import Clock
-from twisted.internet.testing import MemoryReactor
+from twisted.internet.testing import MemoryReactor, StringTransport
+from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 
 from echofactory import Counts, Limits
 from echofactory.counts import PeerCounts
-from echofactory.worker import share
+from echofactory.lines import Lines
+from echofactory.worker import Channel, share
 from echofactory.workers import IWorkersReactor, Workers
 
 LIMIT = 20.0
@@ -515,6 +517,59 @@ def test_what_a_worker_says_amiss() -> None:
     assert service.counts().accepted == 3
     service.stopService()
     worker.processEnded(Failure(ProcessDone(0)))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b'{"peers": [["' + b"x" * (1 << 17) + b'", 1, 1]]}',
+        b'{"peers": [["a", 1]]}',
+    ],
+    ids=["too long", "amiss"],
+)
+def test_an_answer_that_is_lost(answer: bytes) -> None:
+    """The worker is asked again, and the next answer counts."""
+    reactor = _Processes()
+    service = looking(reactor, 1, drain=1.0)
+    service.startService()
+    (worker,) = reactor.started
+    found: list[Any] = []
+    Deferred.fromCoroutine(service.peers(2)).addCallback(found.append)
+    # As it comes: a pipe holds 64 KiB.
+    for begin in range(0, len(answer), 1 << 16):
+        worker.childDataReceived(3, answer[begin : begin + (1 << 16)])
+    worker.childDataReceived(3, b"\n")
+    reactor.advance(1.0)
+    Deferred.fromCoroutine(service.peers(2)).addCallback(found.append)
+    worker.childDataReceived(3, b'{"peers": [["a", 1, 10]]}\n')
+    assert found == [[], [PeerCounts("a", 1, 10)]]
+    assert reactor.written.count(b"peers") == 2
+    service.stopService()
+    worker.processEnded(Failure(ProcessDone(0)))
+
+
+def test_a_line_that_is_too_long_is_told_once() -> None:
+    """However many a worker tells."""
+    reactor = _Processes()
+    service = looking(reactor, 1, drain=1.0)
+    service.startService()
+    (worker,) = reactor.started
+    with capturedLogs() as events:
+        for _ in range(3):
+            worker.childDataReceived(3, b"x" * (1 << 17) + b"\n")
+    assert [event["longest"] for event in events] == [1 << 16]
+    service.stopService()
+    worker.processEnded(Failure(ProcessDone(0)))
+
+
+def test_no_line_of_the_log_is_too_long_for_the_parent() -> None:
+    """Not even of characters that take 12 bytes each."""
+    transport = StringTransport()
+    channel: Any = Channel(None, cast(Any, None))
+    channel.makeConnection(transport)
+    channel.sayLog("info", "\U0001f600" * 100_000)
+    (line,) = Lines().feed(transport.value())
+    assert len(json.loads(line)["log"][1]) == 5000
 
 
 def test_a_worker_is_up_once_it_says_so() -> None:

@@ -51,7 +51,7 @@ def countsMetrics(counts: Counts) -> Iterable[Metric]:
     )
     yield byLabel(
         "echofactory_connections_refused",
-        _explained("Connections closed at once, unserved, by the limit reached", REFUSALS),
+        _explained("Connections closed at once, unserved, by why", REFUSALS),
         "limit",
         withAll(REFUSALS, counts.refused),
     )

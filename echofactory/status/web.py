@@ -3,6 +3,7 @@ The status over HTTP: read-only, and bounded.
 """
 
 import json
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -40,6 +41,7 @@ from echofactory.hosts import isLoopback, namesLoopback
 from echofactory.listening import ListenError, serverEndpoint
 from echofactory.server import Refusal
 from echofactory.status.view import Status
+from echofactory.tally import Tally
 from echofactory.trace import addressText
 
 _log = Logger()
@@ -330,8 +332,11 @@ class StatusService(Service):
         self._answers = _Answers(status)
         self._factory = _StatusFactory(reactor, self._answers, connections, idleS)
         self._given = endpoint
+        self._refusals = Tally(reactor, self._tellRefusals)
         self._endpoint = (
-            serverEndpoint(reactor, endpoint) if isinstance(endpoint, str) else endpoint
+            serverEndpoint(reactor, endpoint, self._refuseHeader)
+            if isinstance(endpoint, str)
+            else endpoint
         )
         self._port: IListeningPort | None = None
         self._pending: Deferred[None] | None = None
@@ -402,6 +407,16 @@ class StatusService(Service):
             self._sampling.stop()
         return Deferred.fromCoroutine(self._stop())
 
+    def _refuseHeader(self, peer: IAddress, why: str) -> None:
+        self._refusals.add("header", f"{addressText(peer)} ({why})")
+
+    def _tellRefusals(self, counts: Counter[str], first: str) -> None:
+        _log.warn(
+            "status page: closed {count} without a valid PROXY header, the first from {peer}",
+            count=counts.total(),
+            peer=first,
+        )
+
     async def _stop(self) -> None:
         pending, self._pending = self._pending, None
         port, self._port = self._port, None
@@ -409,4 +424,5 @@ class StatusService(Service):
             pending.cancel()
         if port is not None:
             await maybeDeferred(port.stopListening)
+        self._refusals.close()
         await self._factory.close()

@@ -1,0 +1,130 @@
+"""
+Listening sockets that systemd passes to a process, as sd_listen_fds(3) says: found by
+their index or name. Their names (C{LISTEN_FDNAMES}) are optional.
+"""
+
+import os
+import socket
+from collections.abc import Mapping, Sequence
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from twisted.internet.endpoints import AdoptedStreamServerEndpoint
+from twisted.internet.interfaces import IStreamServerEndpoint
+
+_FIRST = 3
+"""The first descriptor that is passed."""
+
+_UNNAMED = "unknown"
+"""The name of each socket if C{LISTEN_FDNAMES} is not set."""
+
+_DOMAINS = ("INET", "INET6", "UNIX")
+
+
+class PassedSocket(NamedTuple):
+    """
+    @ivar descriptor: of the listening socket.
+    @ivar name: C{FileDescriptorName=} of its unit; several sockets may share it.
+    """
+
+    descriptor: int
+    name: str
+
+
+def passedSockets(environment: Mapping[str, str], pid: int) -> list[PassedSocket]:
+    """
+    Return the sockets that were passed, in order.
+
+    @param pid: of this process; the sockets of any other are not its own.
+    @raise ValueError: if there are not as many names as sockets.
+    """
+    count = 0
+    with suppress(ValueError):
+        if int(environment.get("LISTEN_PID", "")) == pid:
+            count = max(0, int(environment.get("LISTEN_FDS", "")))
+    given = environment.get("LISTEN_FDNAMES")
+    names = [_UNNAMED] * count if given is None else given.split(":")
+    if count and len(names) != count:
+        raise ValueError(
+            f"LISTEN_FDNAMES has {len(names)} name{'s' * (len(names) != 1)},"
+            f" but LISTEN_FDS is {count}"
+        )
+    return [PassedSocket(_FIRST + index, name) for index, name in enumerate(names[:count])]
+
+
+def _environment() -> Mapping[str, str]:
+    """Return the environment that this process was started with."""
+    # Twisted takes LISTEN_FDS out of os.environ as soon as it is imported.
+    try:
+        entries = Path("/proc/self/environ").read_bytes().split(b"\0")
+    except OSError:
+        return os.environ
+    pairs = (os.fsdecode(entry).partition("=") for entry in entries)
+    return {name: value for name, _, value in pairs}
+
+
+def chosenSocket(
+    sockets: Sequence[PassedSocket], index: str | None, name: str | None
+) -> PassedSocket:
+    """
+    Return the socket with an index, from 0, or a name.
+
+    @raise ValueError: if there is none, or more than one.
+    """
+    if (index is None) == (name is None):
+        raise ValueError("give either index= or name=")
+    if not sockets:
+        raise ValueError("no socket was passed to this process (LISTEN_PID, LISTEN_FDS)")
+    if index is not None:
+        if not 0 <= int(index) < len(sockets):
+            raise ValueError(
+                f"there is no socket of index {index}; the highest is {len(sockets) - 1}"
+            )
+        return sockets[int(index)]
+    found = [at for at, each in enumerate(sockets) if each.name == name]
+    if not found:
+        names = ", ".join(repr(each.name) for each in sockets)
+        raise ValueError(f"no socket is named {name!r}; the names are {names}")
+    if len(found) > 1:
+        indexes = " or ".join(f"index={at}" for at in found)
+        raise ValueError(f"{len(found)} sockets are named {name!r}: give {indexes}")
+    return sockets[found[0]]
+
+
+def familyOf(descriptor: int, domain: str) -> socket.AddressFamily:
+    """
+    Return the address family of a domain.
+
+    @raise ValueError: if the descriptor is not a listening socket of that domain.
+    """
+    if domain not in _DOMAINS:
+        raise ValueError(f"{domain!r} is not one of {', '.join(_DOMAINS)}")
+    try:
+        passed = socket.socket(fileno=os.dup(descriptor))
+    except OSError:
+        raise ValueError(f"descriptor {descriptor} is not a socket") from None
+    with closing(passed):
+        actual = socket.AddressFamily(passed.family).name.removeprefix("AF_")
+        if actual != domain:
+            raise ValueError(f"the socket is of {actual}, not {domain}")
+        if not passed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            raise ValueError(f"descriptor {descriptor} is not a listening socket")
+        return socket.AddressFamily(passed.family)
+
+
+def passedEndpoint(
+    reactor: Any, domain: str, index: str | None = None, name: str | None = None
+) -> IStreamServerEndpoint:
+    """
+    Make the endpoint of a socket that was passed.
+
+    @param domain: C{INET}, C{INET6} or C{UNIX}.
+    @raise ValueError: if there is no such socket.
+    """
+    sockets = passedSockets(_environment(), os.getpid())
+    descriptor = chosenSocket(sockets, index, name).descriptor
+    endpoint: IStreamServerEndpoint = AdoptedStreamServerEndpoint(
+        reactor, descriptor, familyOf(descriptor, domain)
+    )
+    return endpoint
