@@ -8,7 +8,7 @@ PACKAGE = $(VENV)/.package
 TOOLS = $(VENV)/.tools
 DEMO_PORT ?= 65432
 
-.PHONY: demo test soak bench lint typecheck wheel clean
+.PHONY: demo test oldest soak bench lint typecheck wheel clean
 
 demo: $(PACKAGE)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh $(DEMO_PORT)
@@ -31,6 +31,17 @@ else
 	$(BIN)/python $(PYTEST) --reactor=default
 endif
 	$(BIN)/python $(PYTEST) --reactor=asyncio -q $(REACTORS:%=tests/test_%.py)
+
+# The core of the suite, on the oldest of each dependency that pyproject.toml admits.
+OLDEST = $(VENV)/.oldest
+CORE = client echo_contract endpoints latency open_loop proxied report results schedule service status
+oldest: $(TOOLS)
+	$(PYTHON) -m venv --clear $(OLDEST)
+	$(BIN)/python tests/oldest.py pyproject.toml >$(OLDEST)/constraints.txt
+	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check \
+	    --constraint $(OLDEST)/constraints.txt --editable . \
+	    hypothesis matplotlib pyhamcrest pytest pytest-timeout pytest-twisted pytest-xdist trustme
+	$(OLDEST)/bin/python -m pytest -n 4 -q -p no:cacheprovider $(CORE:%=tests/test_%.py)
 
 # What takes minutes: that a run's memory stays flat.
 soak: $(TOOLS)

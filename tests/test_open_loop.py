@@ -3,7 +3,6 @@ The open loop: how many messages a schedule has, when it ends, and what was not 
 """
 
 import json
-import re
 from typing import Any
 
 import pytest
@@ -145,9 +144,7 @@ def test_a_search_goes_on_when_a_step_is_lost() -> None:
     with multiecho("--trace", "none", "--fault", "delay=200ms", *ADDRESS) as (_, port):
         load = ["2", "--size", "64", "--find-rate", "p99<50ms", "--duration", "10m"]
         results, told = run(port, *load, status=1)
+    assert told == []
     (step,) = results["find_rate"]["steps"]
     assert step["ended_early"]
     assert not step["interrupted"]
-    assert re.search(
-        r" 500 messages/s asked, +[\d,.]+ achieved, p99 .*: broken", "\n".join(told)
-    )

@@ -513,6 +513,6 @@ def test_without_matplotlib(tmp_path: Path) -> None:
     ) as program:
         assert program.finish() == 2
     assert program.err == [
-        "echofactory.client: --plot: matplotlib is missing:"
-        " install echofactory[plot] to draw plots"
+        "echofactory.client: --plot: matplotlib is missing,"
+        " which draws the plots: pip install matplotlib"
     ]

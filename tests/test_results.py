@@ -66,7 +66,7 @@ def test_empty_run_is_valid_json() -> None:
     written = validate(results.asJSON("1"))
     assert written["response_ns"]["min"] is None
     assert written["verdict"] == "interrupted"
-    assert report(results).endswith("interrupted: 1 connections were not done\n")
+    assert report(results).endswith("interrupted: 1 connection not done\n")
 
 
 def test_report() -> None:
