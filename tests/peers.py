@@ -15,18 +15,18 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from programs import LIMIT
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import clientFromString
+from twisted.internet.error import TimeoutError
 from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol
 from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from echofactory import EchoFactory, EchoService
-
-LIMIT = 20.0
-"""Seconds that any wait of a test may take."""
 
 
 @dataclass(frozen=True)
@@ -215,6 +215,35 @@ class Connect:
             await peer.untilLost(self._reactor)
 
 
+class FakeTimeReactor(Clock):
+    """
+    The reactor of this process with a fake clock: its sockets are real, and its timers fire
+    when a test advances the clock.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        super().__init__()
+        self._reactor = reactor
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
+
+    def connectTCP(
+        self, host: str, port: int, factory: Any, timeout: float = 30, bindAddress: Any = None
+    ) -> Any:
+        """See L{IReactorTCP<twisted.internet.interfaces.IReactorTCP>}."""
+        connector = self._reactor.connectTCP(host, port, factory, timeout, bindAddress)
+        connector.cancelTimeout()
+        connector.timeoutID = self.callLater(
+            timeout, connector.transport.failIfNotConnected, TimeoutError()
+        )
+        return connector
+
+    def ns(self) -> int:
+        """Return the time in nanoseconds."""
+        return round(self.seconds() * 1e9)
+
+
 async def eventually(reactor: Any, reached: Callable[[], object]) -> None:
     """Let the reactor run until C{reached} returns a true value."""
     deadline = reactor.seconds() + LIMIT
@@ -308,14 +337,6 @@ def neverEnds(connection: socket.socket) -> None:
     while data := connection.recv(65536):
         connection.sendall(data)
     _untilGone(connection)
-
-
-def dribbles(connection: socket.socket) -> None:
-    """Echo, a byte at a time."""
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    while data := connection.recv(65536):
-        for at in range(len(data)):
-            connection.sendall(data[at : at + 1])
 
 
 def alters(offset: int) -> Handler:

@@ -25,8 +25,8 @@ import pytest
 from faulty_datagrams import ALTER, FLIPPED, HOLD, LOSE, REPEAT, fate
 from hypothesis import given
 from hypothesis import strategies as st
-from peers import LIMIT, eventually, portOf
-from programs import CLIENT, TWISTD, Program, client, multiecho, running
+from peers import eventually, portOf
+from programs import CLIENT, LIMIT, TWISTD, Program, client, multiecho, running
 from pytest_twisted import ensureDeferred
 from schema import validate
 from twisted.internet.abstract import FileDescriptor
