@@ -25,6 +25,13 @@ settings.register_profile(
 settings.load_profile("any machine")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that use the reactor of this process."""
+    for item in items:
+        if "reactor" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.reactor)
+
+
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     """A certificate for localhost, and the authority that signed it."""

@@ -218,7 +218,8 @@ class Connect:
 class FakeTimeReactor(Clock):
     """
     The reactor of this process with a fake clock: its sockets are real, and its timers fire
-    when a test advances the clock.
+    when a test advances the clock. What is to be called after no time is called in the
+    reactor's next turn.
     """
 
     def __init__(self, reactor: Any) -> None:
@@ -227,6 +228,11 @@ class FakeTimeReactor(Clock):
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._reactor, name)
+
+    def callLater(self, delay: float, *what: Any, **named: Any) -> Any:
+        """See L{IReactorTime<twisted.internet.interfaces.IReactorTime>}."""
+        chosen: Any = super() if delay else self._reactor
+        return chosen.callLater(delay, *what, **named)
 
     def connectTCP(
         self, host: str, port: int, factory: Any, timeout: float = 30, bindAddress: Any = None

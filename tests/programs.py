@@ -10,7 +10,7 @@ import sys
 import sysconfig
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -129,6 +129,14 @@ def withStatus(*arguments: str, status: str = "0") -> Iterator[tuple[Program, in
     with multiecho(*options) as (program, port):
         match = program.waitFor(r"status page on \('[^']*', (\d+)\)")
         yield program, port, int(match[1])
+
+
+def until(reached: Callable[[], object]) -> None:
+    """Ask, again and again, until C{reached} returns a true value."""
+    deadline = time.monotonic() + LIMIT
+    while not reached():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.01)
 
 
 def client(*arguments: str, **options: object) -> Program:

@@ -17,8 +17,18 @@ from typing import Any, cast
 
 import pytest
 from peers import Certificates
-from programs import LIMIT, SCRIPTS, TWISTD, Program, client, multiecho, running, withStatus
-from test_status import get, until
+from programs import (
+    LIMIT,
+    SCRIPTS,
+    TWISTD,
+    Program,
+    client,
+    multiecho,
+    running,
+    until,
+    withStatus,
+)
+from test_status import get
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessDone
 from twisted.internet.task import Clock
