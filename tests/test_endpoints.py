@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from peers import Certificates, Connect, eventually, portOf, serving
-from programs import TWISTD, client, multiecho, running
+from programs import LIMIT, TWISTD, client, multiecho, running
 from pytest_twisted import ensureDeferred
 
 from echofactory import EchoFactory, Trace, Workload, probe
@@ -44,7 +44,7 @@ def test_haproxy(header: bytes, split: int) -> None:
         port,
     ):
         body = os.urandom(1 << 20)
-        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        with socket.create_connection(("127.0.0.1", port), timeout=LIMIT) as connection:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             stream = header + body[:100]
             for at in range(0, len(stream), split):
@@ -76,7 +76,7 @@ def test_haproxy_without_a_header() -> None:
     """What does not begin with a header is not served."""
     with (
         multiecho("--listen", "haproxy:tcp:0:interface=127.0.0.1") as (_, port),
-        socket.create_connection(("127.0.0.1", port), timeout=20) as connection,
+        socket.create_connection(("127.0.0.1", port), timeout=LIMIT) as connection,
     ):
         connection.sendall(b"no header at all")
         assert connection.recv(100) == b""
