@@ -32,7 +32,6 @@ def of(readings: list[int]) -> Latency:
     return latency
 
 
-@settings(deadline=None)
 @given(READINGS)
 def test_as_the_library_records(readings: list[int]) -> None:
     """Not one reading falls into another step than the library's."""
@@ -42,7 +41,6 @@ def test_as_the_library_records(readings: list[int]) -> None:
     assert ours._recent == theirs[: len(ours._recent)]
 
 
-@settings(deadline=None)
 @given(READINGS.filter(bool), st.lists(st.floats(0.001, 100), max_size=5))
 def test_percentiles_are_the_librarys(readings: list[int], percents: list[float]) -> None:
     """Its steps' upper ends; the least and the most too."""
@@ -64,7 +62,7 @@ def test_mean_and_deviation_are_the_librarys() -> None:
     assert written["stddev"] == pytest.approx(theirs.get_stddev(), rel=0.0001)
 
 
-@settings(deadline=None)
+@settings(max_examples=20)
 @given(READINGS, READINGS, st.lists(st.integers(0, 2 * HIGHEST_NS), max_size=5))
 def test_buckets(some: list[int], others: list[int], bounds: list[int]) -> None:
     """How many are within each bound, to the width of a step; of older ones and new."""
@@ -102,7 +100,7 @@ def timed(call: Callable[[], object]) -> float:
     return min(once() for _ in range(20))
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(READINGS, READINGS)
 def test_two_merged_are_one(some: list[int], others: list[int]) -> None:
     """Added, rotated or recorded in one go: the same readings."""
@@ -131,14 +129,14 @@ def test_json() -> None:
         assert written[field] == pytest.approx(value, rel=0.001), field
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(READINGS)
 def test_written_and_read_back(readings: list[int]) -> None:
     """Nothing is lost."""
     assert Latency.decoded(of(readings).encoded()).asJSON() == of(readings).asJSON()
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000), st.integers(1, 255))
 def test_a_histogram_that_is_broken(at: int, change: int) -> None:
     """It is refused, or says something else: it is no other failure."""
