@@ -13,7 +13,7 @@ DEMO_PORT ?= 65432
 demo: $(PACKAGE)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh $(DEMO_PORT)
 
-# What depends on the reactor that this process has.
+# Where tests depend on the reactor that this process has.
 REACTORS = client datagram echo_contract endpoints express faults service
 
 # The whole suite on the platform's own reactor, and what depends on it again on
@@ -30,7 +30,8 @@ ifeq ($(COVERAGE),1)
 else
 	$(BIN)/python $(PYTEST) --reactor=default
 endif
-	$(BIN)/python $(PYTEST) --reactor=asyncio -q $(REACTORS:%=tests/test_%.py)
+	$(BIN)/python $(PYTEST) --reactor=asyncio -q -m "reactor and not soak" \
+	    $(REACTORS:%=tests/test_%.py)
 
 # The core of the suite, on the oldest of each dependency that pyproject.toml admits.
 OLDEST = $(VENV)/.oldest

@@ -49,6 +49,10 @@ from echofactory.workload import DEFAULT_MESSAGES, Workload
 T = TypeVar("T")
 
 
+_PLACES = {"connect", "hdr", "html", "json", "message-file", "plot", "status"}
+"""Options whose value is a file, or an address."""
+
+
 class CommandOptions(usage.Options):
     """
     What all command lines have in common: options may stand before and after
@@ -61,7 +65,6 @@ class CommandOptions(usage.Options):
 
     program: ClassVar[str]
     examples: ClassVar[str]
-    optParameters: ClassVar[list[list[object]]]
 
     def parseOptions(self, options: list[str] | None = None) -> None:
         """
@@ -83,16 +86,11 @@ class CommandOptions(usage.Options):
 
     def _refuseTwice(self, given: list[str]) -> None:
         """
-        The first of two values would be lost without a word. An option that may be
-        repeated has a method of its own, which keeps them all.
+        Of most options the last value counts, as usual. One that names a place is not
+        given up without a word.
         """
-        values: dict[str, str] = {}
-        for parameter in self.optParameters:
-            long, short = f"--{parameter[0]}", parameter[1]
-            values |= {long: long, f"-{short}": long}
-        named = [values[option] for option in given if option in values]
-        for option in named:
-            if named.count(option) > 1:
+        for option in given:
+            if option.removeprefix("--") in _PLACES and given.count(option) > 1:
                 raise usage.UsageError(f"{option}: given twice")
 
     def _words(self, option: str, value: str) -> list[str]:

@@ -1,20 +1,35 @@
 """
-What the tests share: the reactor, certificates, and short paths.
+What the tests share: the reactor, certificates, short paths, and refused command lines.
 """
 
+import resource
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
+from hypothesis import HealthCheck, settings
 from peers import Certificates, Connect
 from pytest_twisted import async_yield_fixture
 
 # A shell has what it starts in the background ignore it, and so would the programs
 # that the tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# No property depends on how fast the machine is.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that use the reactor of this process."""
+    for item in items:
+        if "reactor" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.reactor)
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +66,30 @@ async def connect(reactor: Any) -> AsyncIterator[Connect]:
     connecting = Connect(reactor)
     yield connecting
     await connecting.close()
+
+
+Refusal = Callable[..., str]
+
+
+@pytest.fixture
+def refusal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Refusal]:
+    """
+    Run a program's C{main} in this process with the words of a bad command line, see that
+    it ends with exit status 2, and return the one line that it writes, on stderr.
+    """
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def refused(main: Callable[[], object], *words: str) -> str:
+        monkeypatch.setattr("sys.argv", ["program", *words])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        assert caught.value.code == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        (line,) = err.splitlines()
+        return line
+
+    yield refused
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)

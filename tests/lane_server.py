@@ -1,7 +1,6 @@
 """
-A server on the lane for test_express.py, as a process: it tells its port, ticks
-every 10 ms, and when it is stopped tells the median distance of the ticks and
-what its connections heard.
+A server on the lane for test_express.py, as a process: it tells its port, and when it
+is stopped tells what its connections heard.
 
     python lane_server.py REACTOR
 
@@ -9,22 +8,17 @@ REACTOR is a name that twistd knows, or uvloop.
 """
 
 import sys
-from itertools import pairwise
-from statistics import median
-from time import perf_counter
 from typing import Any
 
 from twisted.application.reactors import installReactor
 from twisted.internet import asyncioreactor
 from twisted.internet.protocol import Factory, connectionDone
-from twisted.internet.task import LoopingCall
 from twisted.protocols.wire import Echo
 from twisted.python.failure import Failure
 
 from echofactory import ExpressReactor
 
 heard: list[str] = []
-ticks: list[float] = []
 
 
 class Listening(Echo):
@@ -44,11 +38,8 @@ def main(name: str) -> None:
     reactor: Any = chosen
     lane = ExpressReactor(reactor)
     port = lane.listenTCP(0, Factory.forProtocol(Listening), 4096, "127.0.0.1")
-    LoopingCall(lambda: ticks.append(perf_counter())).start(0.01)
     print(f"listening on {port.getHost().port} with {type(reactor).__name__}", flush=True)
     reactor.run()
-    distances = [b - a for a, b in pairwise(ticks)]
-    print(f"median {median(distances) * 1000:.1f} ms, {len(ticks)} ticks", flush=True)
     print(f"heard {heard}", flush=True)
 
 

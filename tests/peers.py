@@ -15,15 +15,18 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from programs import LIMIT
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import clientFromString
+from twisted.internet.error import TimeoutError
 from twisted.internet.interfaces import (
     IAddress,
     IHalfCloseableProtocol,
     IStreamClientEndpoint,
 )
 from twisted.internet.protocol import ClientFactory, Factory, Protocol, connectionDone
+from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -31,9 +34,6 @@ from echofactory import EchoFactory, EchoService
 
 Target = str | IStreamClientEndpoint
 """What a client connects to."""
-
-LIMIT = 20.0
-"""Seconds that any wait of a test may take."""
 
 V1 = b"PROXY TCP4 192.0.2.1 192.0.2.2 4711 7\r\n"
 V2 = (
@@ -290,6 +290,49 @@ class Connect:
             await peer.untilLost(self._reactor)
 
 
+_STEPS = 100
+
+
+class FakeTimeReactor(Clock):
+    """
+    The reactor of this process with a fake clock: its sockets are real, and its timers fire
+    when a test advances the clock. What is to be called after no time is called in the
+    reactor's next turn.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        super().__init__()
+        self._reactor = reactor
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
+
+    def callLater(self, delay: float, *what: Any, **named: Any) -> Any:
+        """See L{IReactorTime<twisted.internet.interfaces.IReactorTime>}."""
+        chosen: Any = super() if delay else self._reactor
+        return chosen.callLater(delay, *what, **named)
+
+    def advance(self, amount: float) -> None:
+        """Let time pass, in small steps: one long step is a process that stood still."""
+        for _ in range(_STEPS):
+            super().advance(amount / _STEPS)
+
+    def connectTCP(
+        self, host: str, port: int, factory: Any, timeout: float = 30, bindAddress: Any = None
+    ) -> Any:
+        """See L{IReactorTCP<twisted.internet.interfaces.IReactorTCP>}."""
+        connector = self._reactor.connectTCP(host, port, factory, timeout, bindAddress)
+        connector.cancelTimeout()
+        connector.timeoutID = self.callLater(
+            timeout, connector.transport.failIfNotConnected, TimeoutError()
+        )
+        return connector
+
+    def ns(self) -> int:
+        """Return the time in nanoseconds."""
+        return round(self.seconds() * 1e9)
+
+
 async def eventually(reactor: Any, reached: Callable[[], object]) -> None:
     """Let the reactor run until C{reached} returns a true value."""
     deadline = reactor.seconds() + LIMIT
@@ -383,14 +426,6 @@ def neverEnds(connection: socket.socket) -> None:
     while data := connection.recv(65536):
         connection.sendall(data)
     _untilGone(connection)
-
-
-def dribbles(connection: socket.socket) -> None:
-    """Echo, a byte at a time."""
-    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    while data := connection.recv(65536):
-        for at in range(len(data)):
-            connection.sendall(data[at : at + 1])
 
 
 def alters(offset: int) -> Handler:

@@ -10,13 +10,14 @@ import sys
 import sysconfig
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-LIMIT = 60.0
-"""Seconds that any wait for a process may take."""
+LIMIT = 180.0
+"""Seconds after which a wait of a test fails. A machine may be many times slower than
+this one, so that it is far more than anything takes."""
 
 CLIENT = (sys.executable, "-m", "echofactory.client")
 SCRIPTS = Path(sysconfig.get_path("scripts"))
@@ -128,6 +129,14 @@ def withStatus(*arguments: str, status: str = "0") -> Iterator[tuple[Program, in
     with multiecho(*options) as (program, port):
         match = program.waitFor(r"status page on \('[^']*', (\d+)\)")
         yield program, port, int(match[1])
+
+
+def until(reached: Callable[[], object]) -> None:
+    """Ask, again and again, until C{reached} returns a true value."""
+    deadline = time.monotonic() + LIMIT
+    while not reached():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.01)
 
 
 def client(*arguments: str, **options: object) -> Program:

@@ -77,7 +77,7 @@ def test_the_units_are_in_order(tmp_path: Path) -> None:
         ["systemd-analyze", "verify", "--man=no", str(copy), str(tmp_path / SOCKET.name)],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=LIMIT,
         check=False,
     )
     # Some mistakes it only tells, and ends with 0.

@@ -18,12 +18,14 @@ from peers import (
     TRANSPORTS,
     Certificates,
     Connect,
+    FakeTimeReactor,
     Peer,
     Transport,
     eventually,
     portOf,
     serving,
 )
+from programs import LIMIT
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
@@ -42,6 +44,8 @@ from echofactory.faults import (
     Held,
     Stall,
 )
+from echofactory.faulty import LINGER
+from echofactory.idle import unsent
 from echofactory.parsers import parseFault
 
 CHANCES = st.sampled_from([0.0, 1e-6, 0.01, 0.3, 1.0])
@@ -372,7 +376,7 @@ async def test_bytes_out(reactor: Any, connect: Connect) -> None:
 
 @pytest.mark.parametrize(
     ("drain", "delay", "received", "lost"),
-    [(20.0, 0.1, b"12345", "done"), (0.0, 3600.0, b"", "aborted")],
+    [(LIMIT, 0.1, b"12345", "done"), (0.0, 3600.0, b"", "aborted")],
     ids=["drained", "cut"],
 )
 @ensureDeferred
@@ -391,6 +395,29 @@ async def test_a_stop_with_something_held(
         await peer.until(reactor, lambda: peer.ended)
         assert peer.received == received
     assert pending(reactor) == []
+
+
+@ensureDeferred
+async def test_a_stall(reactor: Any, connect: Connect) -> None:
+    """While it lasts, nothing is sent on any connection; at its end, all that came."""
+    fake: Any = FakeTimeReactor(reactor)
+    factory = FaultyEchoFactory(fake, Faults(stall=Stall(0.4, 1.0)))
+    async with serving(reactor, factory=factory) as service:
+        peers = [await connect(targetOf(service)) for _ in range(2)]
+        fake.advance(0.55)
+        for peer in peers:
+            peer.transport.write(b"in time")
+            await peer.untilReceived(reactor, 7)
+        fake.advance(0.1)
+        for peer in peers:
+            peer.transport.write(b", late")
+        await eventually(reactor, lambda: factory.counts().bytesIn == 2 * 13)
+        fake.advance(0.3)
+        await turns(reactor, 20)
+        assert factory.counts().bytesOut == 2 * 7
+        fake.advance(0.1)
+        for peer in peers:
+            await peer.untilReceived(reactor, 13)
 
 
 class Sending:
@@ -520,6 +547,7 @@ each = pytest.mark.parametrize(
 async def test_truncated_in_order(
     reactor: Any,
     connect: Connect,
+    monkeypatch: pytest.MonkeyPatch,
     transport: Transport,
     certificates: Certificates,
     folder: Path,
@@ -528,6 +556,7 @@ async def test_truncated_in_order(
     So many bytes and then the end of the stream; no reset, though the peer was still
     sending, which could overtake them.
     """
+    monkeypatch.setattr(echofactory.faulty, "LINGER", LIMIT)
     factory = FaultyEchoFactory(reactor, Faults(truncate=100_000, delay=0.01))
     async with serving(
         reactor, transport.listen(certificates, folder), factory=factory
@@ -555,17 +584,15 @@ async def test_truncated_in_order(
 async def test_truncated_for_a_slow_reader(
     reactor: Any,
     connect: Connect,
-    monkeypatch: pytest.MonkeyPatch,
     stops: bool,
     transport: Transport,
     certificates: Certificates,
     folder: Path,
 ) -> None:
     """It gets all that it is owed, however long it takes; one that stops reading is cut off."""
-    # It reads on within some 0.1 s; it has to be slower in all than this once.
-    monkeypatch.setattr(echofactory.faulty, "LINGER", 0.2 if stops else 1.0)
+    fake: Any = FakeTimeReactor(reactor)
     size = 1 << 20
-    factory = FaultyEchoFactory(reactor, Faults(truncate=size))
+    factory = FaultyEchoFactory(fake, Faults(truncate=size))
     async with serving(
         reactor, transport.listen(certificates, folder), factory=factory
     ) as service:
@@ -573,20 +600,28 @@ async def test_truncated_for_a_slow_reader(
         # Most of what it is owed waits on the other side.
         lowestTransport(peer.transport).socket.setsockopt(SOL_SOCKET, SO_RCVBUF, 1 << 15)
         peer.transport.write(bytes(size))
+        await eventually(reactor, lambda: factory.connections)
+        (echo,) = factory.connections
         while not (peer.ended or (stops and factory.counts().bytesOut == size)):
-            had = len(peer.received)
-            peer.transport.resumeProducing()
-            await peer.until(reactor, partial(readOn, peer, had))
-            peer.transport.pauseProducing()
-            # Its slowness is what is tested.
-            await turns(reactor, 20)
+            waited = unsent(echo)
+            while not peer.ended and unsent(echo) == waited:
+                had = len(peer.received)
+                peer.transport.resumeProducing()
+                await peer.until(reactor, partial(readOn, peer, had))
+                peer.transport.pauseProducing()
+            if not peer.ended:
+                # It has read some of it, in the last moment.
+                fake.advance(LINGER)
         if stops:
+            fake.advance(LINGER)
+            fake.advance(LINGER)
             await eventually(reactor, lambda: factory.counts().lost == {"aborted": 1})
         else:
+            assert fake.seconds() > LINGER
             assert len(peer.received) == size
             peer.transport.loseConnection()
             await eventually(reactor, lambda: factory.counts().lost == {"done": 1})
-        assert pending(reactor) == []
+        assert pending(fake) == []
 
 
 def readOn(peer: Peer, had: int) -> bool:
@@ -594,16 +629,16 @@ def readOn(peer: Peer, had: int) -> bool:
 
 
 @ensureDeferred
-async def test_a_peer_that_lingers(
-    reactor: Any, connect: Connect, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_peer_that_lingers(reactor: Any, connect: Connect) -> None:
     """One that does not close after its stream was cut off is cut off itself."""
-    monkeypatch.setattr(echofactory.faulty, "LINGER", 0.05)
-    factory = FaultyEchoFactory(reactor, Faults(truncate=1))
+    fake: Any = FakeTimeReactor(reactor)
+    factory = FaultyEchoFactory(fake, Faults(truncate=1))
     async with serving(reactor, factory=factory) as service:
         peer = await connect(targetOf(service))
         peer.transport.write(b"xyz")
         await peer.until(reactor, lambda: peer.ended)
+        fake.advance(LINGER)
+        fake.advance(LINGER)
         await eventually(reactor, lambda: not factory.connections)
         assert peer.received == b"x"
         assert factory.counts().lost == {"aborted": 1}

@@ -7,9 +7,9 @@ import re
 import signal
 import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
-from unittest.mock import ANY
 
 import pytest
 from programs import CLIENT, client, multiecho, running, untraced
@@ -20,6 +20,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactor
 
 from echofactory.client.factory import EchoClientFactory
+from echofactory.client.program import main
 from echofactory.client.search import Search
 from echofactory.client.target import IProbeReactor
 from echofactory.findrate import PRECISION, Ending, Goal, RateSearch, Step
@@ -84,13 +85,10 @@ def test_the_client_is_the_limit_at_once() -> None:
     assert (search.next(), search.ending, search.best) == (None, Ending.CLIENT, None)
 
 
-@pytest.mark.parametrize("capacity", [600.0, 900.0])
-def test_replies_that_do_not_keep_up(capacity: float) -> None:
-    """
-    A server that carries less than was asked for falls behind, however long its
-    queue has made every message's response time by the end of settling.
-    """
-    asked, seconds, least = 1000.0, 1.3, 2 * MS
+def carried(
+    asked: float, capacity: float, seconds: float = 1.3, least: int = 2 * MS
+) -> Results:
+    """Return the results of a run against a server that carries so many messages a second."""
     results = Results(target="x", workload={}, requested=1, completed=1, rateAsked=asked)
     results.firstAt = results.lastSentAt = 1
     results.due, results.scheduledNs = int(asked * seconds), int(seconds * 1e9)
@@ -98,9 +96,20 @@ def test_replies_that_do_not_keep_up(capacity: float) -> None:
         due, done = number / asked, number / capacity
         if due >= 1.0 > (number - 1) / asked:
             results.forgetLatencies()
-        results.response.record(int((done - due) * 1e9) + least)
+        results.response.record(int(max(0.0, done - due) * 1e9) + least)
         results.sent = results.verified = number + 1
-        results.lastAt = int(done * 1e9) + least
+        results.lastAt = int(max(due, done) * 1e9) + least
+    return results
+
+
+@pytest.mark.parametrize("capacity", [600.0, 900.0])
+def test_replies_that_do_not_keep_up(capacity: float) -> None:
+    """
+    A server that carries less than was asked for falls behind, however long its
+    queue has made every message's response time by the end of settling.
+    """
+    asked = 1000.0
+    results = carried(asked, capacity)
     assert not Step.of(asked, results, (Goal("p99", 10_000 * MS, "p99<10s"),)).kept
 
 
@@ -124,11 +133,9 @@ def test_goals() -> None:
 @pytest.mark.parametrize(
     "text", ["", "p99", "p98<5ms", "p99>5ms", "p99<5", "p99<0ms", "p99<5ms,"]
 )
-def test_goals_that_are_none(text: str) -> None:
+def test_goals_that_are_none(refusal: Callable[..., str], text: str) -> None:
     """One line that names the option, the value and what is accepted."""
-    done = client("127.0.0.1", "7", "--find-rate", text)
-    assert done.process.returncode == 2
-    (line,) = done.err
+    line = refusal(main, "127.0.0.1", "7", "--find-rate", text)
     assert line.startswith(f"echofactory.client: --find-rate: {text!r} is not such as p99<5ms")
 
 
@@ -143,11 +150,9 @@ def test_a_search_where_nobody_listens() -> None:
 
 
 @pytest.mark.parametrize("other", [["--rate", "5"], ["--count", "5"], ["--hdr", "x"]])
-def test_what_makes_no_sense_with_it(other: list[str]) -> None:
+def test_what_makes_no_sense_with_it(refusal: Callable[..., str], other: list[str]) -> None:
     """The search decides it."""
-    done = client("127.0.0.1", "7", "--find-rate", "p99<5ms", *other)
-    assert done.process.returncode == 2
-    (line,) = done.err
+    line = refusal(main, "127.0.0.1", "7", "--find-rate", "p99<5ms", *other)
     assert line.startswith(f"echofactory.client: --find-rate and {other[0]}: ")
 
 
@@ -159,28 +164,80 @@ def found(*arguments: str, status: int = 0) -> tuple[Any, list[str]]:
     return validate(json.loads("\n".join(done.out))), done.err
 
 
+class Run:
+    """The run of one step, whose results are known before it."""
+
+    def __init__(self, results: Results | None) -> None:
+        self.reactor = Clock()
+        self._results = results
+        self._waiting: Deferred[Results] = Deferred()
+
+    async def run(self, endpoint: object) -> Results:
+        return self._results if self._results is not None else await self._waiting
+
+    def interrupt(self) -> None:
+        results = Results(target="x", workload={}, requested=1, interrupted=True)
+        self._waiting.callback(results)
+
+
+def searched(
+    make: Callable[[float], Results | None], interrupted: bool = False
+) -> tuple[Results, list[str]]:
+    """Search by runs whose results C{make} returns; return its results and its lines."""
+    told: list[str] = []
+    search = Search(GOALS, lambda rate: cast(EchoClientFactory, Run(make(rate))), told.append)
+    outcome: list[Results] = []
+    Deferred.fromCoroutine(search.run("x")).addCallback(outcome.append)
+    if interrupted:
+        search.interrupt()
+    (results,) = outcome
+    return results, told
+
+
 def test_the_capacity_of_a_server() -> None:
-    """
-    Ten connections with one message outstanding, each served in 5 ms, carry 2,000
-    messages/s and no more: the rate found is below that, and above half of it.
-    """
-    late = [sys.executable, str(Path(__file__).parent / "late_server.py"), "5"]
-    with running(late) as server:
-        port = server.waitFor(r"listening on (\d+)")[1]
-        load = ["10", "--size", "64", "--window", "1"]
-        results, told = found(port, *load, "--find-rate", "p90<40ms,max<1s")
-    search = results["find_rate"]
-    assert search["goals"] == ["p90<40ms", "max<1s"]
-    # Who shares the machine may stall the client, which then says that it is late,
-    # and does so at whatever rate.
-    assert (search["ended_by"], search["found"] >= 1000) in (("found", True), ("client", ANY))
-    assert 500 <= search["found"] <= 2100
-    assert [step["asked"] for step in search["steps"][:2]] == [500, 1000]
-    assert results["rate"]["asked"] == search["found"]
-    assert re.match(r" +500 messages/s asked, +\d+ achieved, p90 [\d.]+ ms, max ", told[0])
-    assert f"{search['found']:,.0f} messages/s keep p90<40ms, max<1s" in "\n".join(told)
+    """It is found from below, and its run's results are those of the search."""
+    results, told = searched(lambda rate: carried(rate, 1900.0))
+    found: Any = results.findRate
+    assert found["goals"] == ["p99<5ms"]
+    assert found["ended_by"] == "found"
+    assert 1900 / PRECISION <= found["found"] <= 1900
+    assert [step["asked"] for step in found["steps"][:3]] == [500, 1000, 2000]
+    assert results.rateAsked == found["found"]
+    assert re.fullmatch(
+        r" +500 messages/s asked, +\d+ achieved, p99 [\d.]+ ms, 0 failed: kept", told[0]
+    ), told[0]
+    assert f"{found['found']:,.0f} messages/s keep p99<5ms" in told[-1]
 
 
+def test_the_client_itself_is_the_limit() -> None:
+    """It says so, and by how much."""
+
+    def make(rate: float) -> Results:
+        results = carried(rate, rate, least=(1 if rate < 4000 else 20) * MS)
+        results.sendLag.record(1000 if rate < 4000 else 19 * MS)
+        return results
+
+    results, told = searched(make)
+    assert results.findRate is not None
+    assert results.findRate["ended_by"] == "client"
+    found: Any = results.findRate["found"]
+    # It went on inside the last factor of two.
+    assert found < 4000 < found * PRECISION
+    assert " messages/s the client is the limit: its send lag is " in told[-1]
+
+
+def test_a_search_that_is_interrupted_in_its_second_step() -> None:
+    """The steps until then are reported, and the best rate of them."""
+    results, _ = searched(
+        lambda rate: carried(rate, rate) if rate == 500 else None, interrupted=True
+    )
+    found: Any = results.findRate
+    assert (found["ended_by"], found["found"]) == ("interrupted", 500)
+    assert [step["interrupted"] for step in found["steps"]] == [False, True]
+    assert results.verdict == "interrupted"
+
+
+@pytest.mark.seconds
 def test_the_first_step_is_broken() -> None:
     """It says so, and exits 1."""
     late = [sys.executable, str(Path(__file__).parent / "late_server.py"), "20"]
@@ -190,20 +247,6 @@ def test_the_first_step_is_broken() -> None:
     assert results["find_rate"]["ended_by"] == "first"
     assert results["verdict"] == "failed"
     assert "not even 500 messages/s, the first rate tried, keep p50<10ms" in told
-
-
-def test_the_client_itself_is_the_limit() -> None:
-    """
-    A server that takes whatever has come, however much, and answers it 5 ms later
-    carries more than the client can send: it says so.
-    """
-    late = [sys.executable, str(Path(__file__).parent / "late_server.py"), "5"]
-    with running(late) as server:
-        port = server.waitFor(r"listening on (\d+)")[1]
-        results, told = found(port, "10", "--size", "64", "--find-rate", "p90<40ms")
-    assert results["find_rate"]["ended_by"] == "client"
-    assert results["find_rate"]["found"] >= 1000
-    assert " messages/s the client is the limit: its send lag is " in "\n".join(told)
 
 
 def test_a_search_that_is_interrupted_before_it_begins() -> None:
@@ -227,32 +270,16 @@ def test_a_search_that_is_interrupted_before_it_begins() -> None:
 
 
 def test_an_interrupted_search() -> None:
-    """The steps until then are reported; exit 130."""
+    """What was done is reported; exit 130."""
     with (
         multiecho("--trace", "none", "127.0.0.1", "0") as (_, port),
-        running(
-            [
-                *CLIENT,
-                "127.0.0.1",
-                str(port),
-                "5",
-                "--size",
-                "64",
-                "--find-rate",
-                "max<10s",
-                "--duration",
-                "500ms",
-                "--json",
-                "-",
-            ]
-        ) as program,  # fmt: skip
-    ):
-        program.waitFor("500 messages/s asked", program.err)
+        running([*CLIENT, "127.0.0.1", str(port), "5", "--size", "64", "--find-rate", "max<10s",
+                 "--duration", "1h", "--json", "-", "--trace", "connections"]) as program,
+    ):  # fmt: skip
+        program.waitFor("starting connection 5", program.err)
         assert program.end(signal.SIGINT) == 130
     results = validate(json.loads("\n".join(program.out)))
-    assert program.err[-1].endswith(
-        "interrupted: the search was not done; this is the best rate until then"
-    )
-    assert [step["interrupted"] for step in results["find_rate"]["steps"]] == [False, True]
+    assert program.err[-1].startswith("verdict        interrupted")
+    assert [step["interrupted"] for step in results["find_rate"]["steps"]] == [True]
     assert results["find_rate"]["ended_by"] == "interrupted"
-    assert results["find_rate"]["found"] == 500
+    assert results["find_rate"]["found"] is None

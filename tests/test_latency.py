@@ -42,7 +42,6 @@ def of(readings: list[int]) -> Latency:
     return latency
 
 
-@settings(deadline=None)
 @given(READINGS)
 def test_as_the_library_records(readings: list[int]) -> None:
     """Not one reading falls into another step than the library's."""
@@ -52,7 +51,6 @@ def test_as_the_library_records(readings: list[int]) -> None:
     assert ours._recent == theirs[: len(ours._recent)]
 
 
-@settings(deadline=None)
 @given(READINGS.filter(bool), st.lists(st.decimals(0, 100, places=3), max_size=5))
 def test_percentiles_by_nearest_rank(readings: list[int], percents: list[Decimal]) -> None:
     """
@@ -99,7 +97,6 @@ def test_one_slow_reading_of_sixty() -> None:
     assert p99 == pytest.approx(500 * MS, rel=0.001)
 
 
-@settings(deadline=None)
 @given(READINGS, READINGS, st.integers(1, 2 * HIGHEST_NS))
 def test_how_many_are_under_a_limit(some: list[int], others: list[int], limit: int) -> None:
     """Those that a percentile would tell as less."""
@@ -121,7 +118,7 @@ def test_mean_and_deviation_are_the_librarys() -> None:
     assert written["stddev"] == pytest.approx(theirs.get_stddev(), rel=0.0001)
 
 
-@settings(deadline=None)
+@settings(max_examples=20)
 @given(READINGS, READINGS, st.lists(st.integers(0, 2 * HIGHEST_NS), max_size=5))
 def test_buckets(some: list[int], others: list[int], bounds: list[int]) -> None:
     """How many are within each bound, to the width of a step; of older ones and new."""
@@ -159,7 +156,7 @@ def timed(call: Callable[[], object]) -> float:
     return min(once() for _ in range(20))
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(READINGS, READINGS)
 def test_two_merged_are_one(some: list[int], others: list[int]) -> None:
     """Added, rotated or recorded in one go: the same readings."""
@@ -188,14 +185,13 @@ def test_json() -> None:
         assert written[field] == pytest.approx(value, rel=0.001), field
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(READINGS)
 def test_written_and_read_back(readings: list[int]) -> None:
     """Nothing is lost."""
     assert Latency.decoded(of(readings).encoded()).asJSON() == of(readings).asJSON()
 
 
-@settings(deadline=None)
 @given(READINGS, READINGS)
 def test_counts_that_are_added_up(some: list[int], others: list[int]) -> None:
     """They are those of all the readings."""
@@ -204,7 +200,7 @@ def test_counts_that_are_added_up(some: list[int], others: list[int]) -> None:
     assert Latency.fromCounts(counts).asJSON() == of(some + others).asJSON()
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.integers(0, 10_000), st.integers(1, 255))
 def test_a_histogram_that_is_broken(at: int, change: int) -> None:
     """It is refused, or says something else: it is no other failure."""

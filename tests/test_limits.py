@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from peers import LIMIT, Certificates
-from programs import TWISTD, Program, client, multiecho, running
+from peers import Certificates
+from programs import LIMIT, TWISTD, Program, client, multiecho, running
 from test_server_program import deafConnection
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.task import Clock

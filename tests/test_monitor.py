@@ -12,11 +12,11 @@ from typing import Any, cast
 
 import pytest
 from peers import eventually, portOf, serving
-from programs import TWISTD, multiecho, running
+from programs import TWISTD, multiecho, running, until
 from prometheus_client.registry import Collector, CollectorRegistry
 from pytest_twisted import ensureDeferred
 from test_service import LOOPBACK, openDescriptors
-from test_status import get, metrics, until
+from test_status import get, metrics
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionRefusedError

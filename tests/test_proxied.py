@@ -13,7 +13,6 @@ from typing import Any, cast
 
 import pytest
 from peers import (
-    LIMIT,
     V1,
     V2,
     Certificates,
@@ -24,9 +23,9 @@ from peers import (
     portOf,
     serving,
 )
-from programs import multiecho, withStatus
+from programs import LIMIT, multiecho, until, withStatus
 from pytest_twisted import ensureDeferred
-from test_status import get, until
+from test_status import get
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory, Protocol

@@ -16,9 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from peers import LIMIT, Certificates
-from programs import Program, client, multiecho, running
-from test_status import until
+from peers import Certificates
+from programs import LIMIT, Program, client, multiecho, running, until
 
 # Those of the system's administrator are not on everybody's path.
 PATH = f"{os.environ['PATH']}:/usr/sbin"

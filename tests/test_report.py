@@ -18,7 +18,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from programs import CLIENT, LIMIT, Program, client, environment, multiecho, running
 from schema import validate
@@ -158,7 +158,6 @@ def test_intervals_merged() -> None:
     assert {interval.p50Ns for interval in whole} == {None}
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(-100, 100), min_size=20, max_size=20), st.floats(0, 0.9))
 def test_steady_runs_merged_are_steady(jitters: list[int], later: float) -> None:
     """However late a timer ends a piece: 1,000 messages/s and 1,000 are 2,000."""

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from peers import LIMIT, TRANSPORTS, Certificates, Connect, eventually, portOf, serving
+from peers import TRANSPORTS, Certificates, Connect, eventually, portOf, serving
+from programs import LIMIT
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ServerEndpoint

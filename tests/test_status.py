@@ -10,7 +10,7 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from peers import Certificates, Connect, eventually, portOf
-from programs import LIMIT, TWISTD, Program, client, multiecho, running, withStatus
+from programs import LIMIT, TWISTD, Program, client, multiecho, running, until, withStatus
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import CollectorRegistry
 from pytest_twisted import ensureDeferred
@@ -601,14 +601,6 @@ def metrics(port: int) -> dict[str, float]:
             short = sample.name.removeprefix("echofactory_")
             found[short + (f"{{{labels}}}" if labels else "")] = sample.value
     return found
-
-
-def until(reached: Callable[[], object]) -> None:
-    """Ask, again and again, until C{reached} returns a true value."""
-    deadline = time.monotonic() + LIMIT
-    while not reached():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.01)
 
 
 def test_datagrams_are_counted() -> None:

@@ -18,7 +18,7 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
-from programs import CLIENT, TWISTD, client, multiecho, running, withStatus
+from programs import CLIENT, LIMIT, TWISTD, client, multiecho, running, withStatus
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
@@ -29,8 +29,6 @@ pytestmark = pytest.mark.skipif(
     not (shutil.which("chromium") and shutil.which("chromedriver")) and "CI" not in os.environ,
     reason="not installed: chromium chromium-driver",
 )
-
-LIMIT = 60.0
 
 
 class Page:

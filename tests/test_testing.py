@@ -13,8 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from peers import LIMIT, Certificates
-from programs import running
+from peers import Certificates
+from programs import LIMIT, running
 
 pytest_plugins = ["pytester"]
 

@@ -34,27 +34,30 @@ def refusal(capsys: pytest.CaptureFixture[str]) -> Refusal:
     [
         (ClientOptions, ["--message-file", "a", "--message-file", "b"], "--message-file"),
         (ClientOptions, ["--json", "a", "--json=b"], "--json"),
-        (ClientOptions, ["-n", "3", "--connections", "4"], "--connections"),
-        (ClientOptions, ["--rate", "3", "--rate", "3", "--count", "1"], "--rate"),
-        (ServerOptions, ["--drain", "1s", "--drain", "2s"], "--drain"),
+        (ClientOptions, ["--plot", "a.svg", "--plot", "a.svg"], "--plot"),
+        (ClientOptions, ["--connect", "tcp:a:1", "--connect", "tcp:b:1"], "--connect"),
+        (ServerOptions, ["--status", "1", "--status", "2"], "--status"),
     ],
 )
-def test_a_second_value_does_not_replace_the_first(
+def test_a_second_place_does_not_replace_the_first(
     refusal: Refusal,
     options: type[ClientOptions] | type[ServerOptions],
     arguments: list[str],
     said: str,
 ) -> None:
-    """An option that may be repeated keeps them all."""
+    """What the first value names would be lost without a word."""
     line = refusal(options, "127.0.0.1", "7", *arguments)
     assert line == f"{options.program}: {said}: given twice"
 
 
 def test_options_that_may_be_repeated() -> None:
-    """They are kept in order."""
+    """They are kept in order; of the others, the last value counts."""
     client = ClientOptions()
     client.parseOptions(["127.0.0.1", "7", "--message", "a", "--message", "b"])
     assert client.messages == [b"a", b"b"]
+    client = ClientOptions()
+    client.parseOptions(["127.0.0.1", "7", "-n", "3", "--connections", "4"])
+    assert client.connections == 4
     server = ServerOptions()
     server.parseOptions(["--fault", "delay=1s", "--fault", "drop=0.1", "--listen", "tcp:7"])
     assert server.endpoints == ["tcp:7"]

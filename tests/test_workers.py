@@ -17,8 +17,18 @@ from typing import Any, cast
 
 import pytest
 from peers import Certificates
-from programs import SCRIPTS, TWISTD, Program, client, multiecho, running, withStatus
-from test_status import get, until
+from programs import (
+    LIMIT,
+    SCRIPTS,
+    TWISTD,
+    Program,
+    client,
+    multiecho,
+    running,
+    until,
+    withStatus,
+)
+from test_status import get
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessDone
 from twisted.internet.task import Clock
@@ -31,8 +41,6 @@ from echofactory.counts import PeerCounts
 from echofactory.lines import Lines
 from echofactory.worker import Channel, share
 from echofactory.workers import IWorkersReactor, Workers
-
-LIMIT = 20.0
 
 
 @contextmanager
@@ -83,7 +91,7 @@ def test_a_module_in_the_way(tmp_path: Path) -> None:
         (tmp_path / name).write_text("raise ImportError('not meant')")
     command = [*TWISTD, "multiecho", "--workers", "1", "127.0.0.1", "0"]
     with running(command, cwd=tmp_path) as server:
-        server.waitFor(r"listening on .*, 1 workers", limit=LIMIT)
+        server.waitFor(r"listening on .*, 1 workers")
 
 
 def test_all_serve() -> None:
