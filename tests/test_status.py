@@ -654,7 +654,7 @@ def test_a_taken_port() -> None:
             done = failing("--status", given)
             assert done.process.returncode == 1
             assert done.err == [
-                f"multiecho: cannot listen on tcp:{port}:interface=127.0.0.1:"
+                f"multiecho: --status: cannot listen on tcp:{port}:interface=127.0.0.1:"
                 " [Errno 98] Address already in use"
             ]
             assert not any("Traceback" in line for line in done.out)
@@ -667,7 +667,7 @@ def test_a_taken_port_of_the_echo_beside_it() -> None:
         done = failing("--status", "0", "--listen", taken)
     assert done.process.returncode == 1
     assert len(done.err) == 1
-    assert done.err[0].startswith(f"multiecho: cannot listen on {taken}: ")
+    assert done.err[0].startswith(f"multiecho: --listen: cannot listen on {taken}: ")
 
 
 @pytest.mark.parametrize("given", ["nonsense", "stdio:", "tcp:x", "99999", ""])
