@@ -39,15 +39,18 @@ class _CommandError(SystemExit, Exception):
 class Command(InTurn):
     """
     The services of a command. If one of them cannot listen, the process ends, with
-    one line on stderr; a second signal has those that can, C{cut()} what they wait for.
+    one line on stderr that names the option and the endpoint; a second signal has those
+    that can, C{cut()} what they wait for.
     """
 
-    def __init__(self, program: str, reactor: Any, services: Sequence[IService]) -> None:
+    def __init__(
+        self, options: StatusOptions, reactor: Any, services: Sequence[IService]
+    ) -> None:
         """
-        @param program: what the line on stderr begins with.
+        @param options: what the line on stderr takes its names from.
         """
         super().__init__()
-        self._program = program
+        self._options = options
         self._reactor = reactor
         for service in services:
             service.setServiceParent(self)
@@ -62,12 +65,13 @@ class Command(InTurn):
         try:
             start()
         except ListenError as error:
+            text = f"{self._options.listenOption(error.endpoint)}: {error}"
             # A daemon has nothing but its log. Nothing worse than an error: twist, which
             # does not log yet, has what is critical on stderr.
-            _log.error("{error}", error=error)
+            _log.error("{text}", text=text)
             # Past the log, which has taken the place of sys.stderr under twistd.
-            print(f"{self._program}: {error}", file=sys.__stderr__)
-            raise _CommandError(str(error)) from None
+            print(f"{self._options.program}: {text}", file=sys.__stderr__)
+            raise _CommandError(text) from None
 
     def stopService(self) -> Deferred[None]:
         for number in (SIGINT, SIGTERM):
@@ -167,4 +171,4 @@ def makeService(options: ServerOptions) -> IService:
 
     # The status is the last to stop: it goes on telling while the others drain.
     status = statusService(options, reactor, makeStatus)
-    return Command("multiecho", reactor, [*status, *beside, serving])
+    return Command(options, reactor, [*status, *beside, serving])

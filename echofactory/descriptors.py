@@ -1,5 +1,5 @@
 """
-How many connections this process can hold.
+How many connections this process can hold, and descriptors kept for some of them.
 """
 
 import os
@@ -30,3 +30,48 @@ def connectionsThatFit(limit: int) -> int:
     @param limit: of open descriptors.
     """
     return max(0, limit - len(os.listdir("/dev/fd")) - _RESERVE)
+
+
+class SpareDescriptors:
+    """
+    Descriptors that are kept open, so that there are some for a purpose of their own
+    when the process has used up all others.
+    """
+
+    def __init__(self, count: int) -> None:
+        """
+        @param count: how many to keep.
+        """
+        self._count = count
+        self._wanted = 0
+        self._kept: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def hold(self) -> None:
+        """Keep descriptors from now on."""
+        self._wanted = self._count
+        self.fill()
+
+    def fill(self) -> None:
+        """Take descriptors until all are there, or the process has no others."""
+        while len(self._kept) < self._wanted:
+            try:
+                self._kept.append(os.open(os.devnull, os.O_RDONLY))
+            except OSError:
+                return
+
+    def give(self, count: int) -> None:
+        """
+        Close some of them: whoever opens the next descriptors gets these.
+
+        @param count: no more than there are.
+        """
+        for _ in range(count):
+            os.close(self._kept.pop())
+
+    def release(self) -> None:
+        """Keep none any more."""
+        self._wanted = 0
+        self.give(len(self._kept))

@@ -135,4 +135,4 @@ def makeService(options: MonitorOptions) -> IService:
         return ProbeStatus(probing, options.target)
 
     status = statusService(options, reactor, makeStatus)
-    return Command(options.program, reactor, [*status, probing])
+    return Command(options, reactor, [*status, probing])

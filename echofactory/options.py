@@ -201,12 +201,21 @@ class StatusOptions(ConnectingOptions):
     def postOptions(self) -> None:
         self.status = self.readIfGiven("status", parseStatus)
 
+    def listenOption(self, endpoint: object) -> str:
+        """
+        Return what on the command line asks to listen on an endpoint.
+
+        @param endpoint: as L{ListenError<echofactory.listening.ListenError>} names it.
+        """
+        return "--status"
+
 
 class ServerOptions(StatusOptions):
     """
     The command line of C{twistd multiecho}.
 
     @ivar endpoints: server endpoint strings.
+    @ivar address: the one of them that C{HOST PORT} is short for; C{None}: it was not given.
     @ivar datagrams: hosts and ports of UDP.
     @ivar datagramRate: how many a second are answered to one source.
     @ivar drain: seconds.
@@ -298,6 +307,7 @@ twistd -n multiecho --trace data 127.0.0.1 65432
     def __init__(self) -> None:
         super().__init__()
         self.endpoints: list[str] = []
+        self.address: str | None = None
         self._faults: list[str] = []
         self.datagrams: list[tuple[str, int]] = []
 
@@ -341,7 +351,16 @@ twistd -n multiecho --trace data 127.0.0.1 65432
         host, port = arguments
         number = _read("PORT", port, parseListeningPort)
         interface = quoteStringArgument(_read("HOST", host, parseHost))
-        self.endpoints.append(f"tcp:{number}:interface={interface}")
+        self.address = f"tcp:{number}:interface={interface}"
+        self.endpoints.append(self.address)
+
+    def listenOption(self, endpoint: object) -> str:
+        """See L{StatusOptions.listenOption}."""
+        if endpoint == self.address:
+            return "HOST PORT"
+        if endpoint in self.endpoints:
+            return "--listen"
+        return "--status" if endpoint == self.status else "--udp"
 
     def postOptions(self) -> None:
         super().postOptions()

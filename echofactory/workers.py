@@ -331,6 +331,7 @@ class Workers(Service):
         self.draining = False
         self._drain = drain
         self._words = list(words)
+        self._given = list(endpoints)
         self._texts = [shareable(text) for text in endpoints]
         self._reserving = [serverEndpoint(ReservingReactor(), text) for text in self._texts]
         self._ports: list[IListeningPort] = []
@@ -378,13 +379,13 @@ class Workers(Service):
 
         @raise ListenError: if a port cannot be taken; nothing is started then.
         """
-        for text, endpoint in zip(self._texts, self._reserving, strict=True):
+        for given, endpoint in zip(self._given, self._reserving, strict=True):
             outcome: list[Any] = []
             endpoint.listen(Factory()).addBoth(outcome.append)
             (port,) = outcome
             if isinstance(port, Failure):
                 self._giveUpPorts()
-                raise ListenError(text, port.value)
+                raise ListenError(given, port.value)
             self._ports.append(port)
         super().startService()
         self._told = False

@@ -561,7 +561,8 @@ def test_a_taken_port() -> None:
         done = failing("127.0.0.1", str(tcp), "--udp", f"127.0.0.1:{port}")
     assert done.process.returncode == 1
     assert done.err == [
-        f"multiecho: cannot listen on udp 127.0.0.1:{port}: [Errno 98] Address already in use"
+        f"multiecho: --udp: cannot listen on udp 127.0.0.1:{port}:"
+        " [Errno 98] Address already in use"
     ]
     socket.create_server(("127.0.0.1", tcp)).close()
 
@@ -603,7 +604,7 @@ def test_a_host_without_an_address() -> None:
     done = failing("127.0.0.1", "0", "--udp", "nowhere.invalid:7")
     assert done.process.returncode == 1
     (line,) = done.err
-    assert line.startswith("multiecho: cannot listen on udp nowhere.invalid:7: ")
+    assert line.startswith("multiecho: --udp: cannot listen on udp nowhere.invalid:7: ")
 
 
 def test_the_help_says_why() -> None:

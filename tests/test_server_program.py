@@ -104,7 +104,7 @@ def test_a_taken_port() -> None:
         done = failing("--listen", f"tcp:{port}:interface=127.0.0.1")
     assert done.process.returncode == 1
     assert done.err == [
-        f"multiecho: cannot listen on tcp:{port}:interface=127.0.0.1:"
+        f"multiecho: --listen: cannot listen on tcp:{port}:interface=127.0.0.1:"
         " [Errno 98] Address already in use"
     ]
     assert not any("Traceback" in line for line in done.out)
@@ -143,7 +143,7 @@ def test_twist_runs_it_too() -> None:
         with running([*twist, port]) as second:
             assert second.finish() == 1
         (line,) = second.err
-        assert line.startswith(f"multiecho: cannot listen on tcp:{port}")
+        assert line.startswith(f"multiecho: HOST PORT: cannot listen on tcp:{port}")
 
 
 @pytest.mark.parametrize(

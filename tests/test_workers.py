@@ -39,6 +39,7 @@ from twisted.python.failure import Failure
 from echofactory import Counts, Limits
 from echofactory.counts import PeerCounts
 from echofactory.lines import Lines
+from echofactory.listening import ListenError
 from echofactory.worker import Channel, share
 from echofactory.workers import IWorkersReactor, Workers
 
@@ -260,9 +261,17 @@ def test_a_port_that_is_taken() -> None:
             assert server.finish() == 1
     (line,) = server.err
     assert line == (
-        f"multiecho: cannot listen on tcp:{port}:interface=127.0.0.1:"
+        f"multiecho: HOST PORT: cannot listen on tcp:{port}:interface=127.0.0.1:"
         " [Errno 98] Address already in use"
     )
+
+
+def test_a_taken_port_is_named_as_it_was_given(reactor: Any) -> None:
+    """With what only says that it is on the fast lane."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        given = f"express:tcp:{taken.getsockname()[1]}:interface=127.0.0.1"
+        with pytest.raises(ListenError, match=f"cannot listen on {given}: "):
+            Workers(reactor, [given], [], 1).startService()
 
 
 def test_a_port_that_others_share() -> None:
