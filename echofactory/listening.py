@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from twisted.internet.endpoints import quoteStringArgument, serverFromString
 from twisted.internet.interfaces import IStreamServerEndpoint
 
+from echofactory.ports import withPorts
+
 BACKLOG = 4096
 """Connections. Twisted's default is 50: of 80 clients that connect to a busy
 server at once, 30 wait a second for their next attempt."""
@@ -114,7 +116,9 @@ def serverEndpoint(reactor: object, description: str) -> IStreamServerEndpoint:
         reason = ValueError("standard input is nothing to listen on")
         raise EndpointError(description, reason)
     try:
-        endpoint: IStreamServerEndpoint = serverFromString(reactor, withBacklog(description))
+        endpoint: IStreamServerEndpoint = serverFromString(
+            withPorts(reactor), withBacklog(description)
+        )
     except Exception as reason:
         # Whatever a plugin or OpenSSL raises, the string is what has to change.
         raise EndpointError(description, reason) from reason

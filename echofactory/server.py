@@ -10,22 +10,23 @@ from typing import cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, ITransport
+from twisted.internet.interfaces import IAddress, IReactorTime, ITransport
 from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from echofactory.counts import REFUSALS, Counts, PeerCounts
 from echofactory.echo import Echo, lowestTransport, turnOffNagle
 from echofactory.hosts import hostOf
 from echofactory.idle import LOOKS, IdleSweep
+from echofactory.ports import ICountsRefusals
+from echofactory.summary import Summary
 from echofactory.trace import Trace, addressText, dataText
+from echofactory.wording import counted
 
 _log = Logger()
-
-_TOLD_EVERY = 1.0
-"""Seconds between two lines about refusals."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,6 +92,7 @@ class Refusal(Protocol):
         self.transport.loseConnection()
 
 
+@implementer(ICountsRefusals)
 class EchoFactory(ServerFactory):
     """
     Makes an L{Echo} of each connection, and keeps the books.
@@ -126,9 +128,7 @@ class EchoFactory(ServerFactory):
         self._reactor = reactor
         self._perHost: Counter[str | None] = Counter()
         self._refused: Counter[str] = Counter()
-        self._untold: Counter[str] = Counter()
-        self._firstUntold = ""
-        self._telling: IDelayedCall | None = None
+        self._refusals = None if reactor is None else Summary(reactor, self._tellRefusals)
         self._sweeper: LoopingCall | None = None
         if self.limits.idle is not None:
             self._idle = IdleSweep()
@@ -169,26 +169,18 @@ class EchoFactory(ServerFactory):
         @param why: what it is counted under.
         """
         self._refused[why] += 1
-        if self._reactor is not None:
-            self._untold[why] += 1
-            if self._telling is None:
-                self._firstUntold = addressText(addr)
-                self._telling = self._reactor.callLater(_TOLD_EVERY, self._tellRefusals)
+        if self._refusals is not None:
+            self._refusals.note(why, lambda: addressText(addr))
         return Refusal()
 
-    def _tellRefusals(self) -> None:
-        """Tell of those of a second in one line."""
-        self._telling = None
+    def _tellRefusals(self, counts: dict[str, int], first: str) -> None:
         _log.warn(
-            "refused {count} connections ({why}), the first from {peer}; {open} are open",
-            count=self._untold.total(),
-            why=", ".join(
-                f"{REFUSALS[why]}: {count}" for why, count in sorted(self._untold.items())
-            ),
-            peer=self._firstUntold,
-            open=len(self.connections),
+            "refused {what} ({why}), the first from {peer}; {open} open",
+            what=counted(sum(counts.values()), "connection"),
+            why=", ".join(f"{REFUSALS[why]}: {count}" for why, count in counts.items()),
+            peer=first,
+            open=counted(len(self.connections), "connection"),
         )
-        self._untold.clear()
 
     def _sweep(self) -> None:
         for echo in self._idle.sweep(self.connections):
@@ -197,10 +189,8 @@ class EchoFactory(ServerFactory):
     def doStop(self) -> None:
         """Listened on no more: see L{Factory<twisted.internet.protocol.Factory>}."""
         super().doStop()
-        if not self.numPorts and self._telling is not None:
-            # What is left to be told, now.
-            self._telling.cancel()
-            self._tellRefusals()
+        if not self.numPorts and self._refusals is not None:
+            self._refusals.close()
 
     def connectionOpened(self, echo: Echo) -> None:
         """An L{Echo} tells that it has its transport."""

@@ -27,6 +27,7 @@ from echofactory.command import makeFactory
 from echofactory.descriptors import raiseDescriptorLimit
 from echofactory.listening import serverEndpoint
 from echofactory.options import ServerOptions
+from echofactory.ports import withPorts
 from echofactory.reuseport import ReusePortReactor
 from echofactory.server import Limits
 from echofactory.service import EchoService
@@ -181,7 +182,7 @@ def main() -> None:
     options = ServerOptions()
     options.parseOptions(start["words"])
     raiseDescriptorLimit()
-    transports = options.connectionReactor(reactor)
+    transports = withPorts(options.connectionReactor(reactor))
     limits = share(options.limits, start["number"], start["of"])
     endpoints = [
         serverEndpoint(ReusePortReactor(transports, port), text)

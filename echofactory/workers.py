@@ -42,6 +42,7 @@ from echofactory.counts import Counts, PeerCounts, WorkerState, busiest
 from echofactory.listening import EndpointError, ListenError, withBacklog
 from echofactory.reuseport import ReservingReactor
 from echofactory.trace import addressText
+from echofactory.wording import counted
 
 _log = Logger()
 
@@ -261,11 +262,10 @@ class _Worker(ProcessProtocol):
         self._failures += 1
         self.listening = False
         _log.warn(
-            "worker {number} is gone ({how}), and its {open} connections;"
-            " it starts again in {delay:.1f} s",
+            "worker {number} is gone ({how}), and its {open}; it starts again in {delay:.1f} s",
             number=self.number,
             how=how,
-            open=open_,
+            open=counted(open_, "connection"),
             delay=delay,
         )
         self.restarts += 1

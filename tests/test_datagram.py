@@ -3,11 +3,9 @@ The echo over UDP: what it answers, and what the client finds out about the path
 """
 
 import errno
-import gc
 import json
 import os
 import re
-import resource
 import shutil
 import signal
 import socket
@@ -16,7 +14,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -25,7 +23,7 @@ import pytest
 from faulty_datagrams import ALTER, FLIPPED, HOLD, LOSE, REPEAT, fate
 from hypothesis import given
 from hypothesis import strategies as st
-from peers import LIMIT, eventually, portOf
+from peers import LIMIT, eventually, noDescriptorLeft, portOf
 from programs import CLIENT, TWISTD, Program, client, multiecho, running
 from pytest_twisted import ensureDeferred
 from schema import validate
@@ -1239,23 +1237,9 @@ async def test_out_of_descriptors(reactor: Any) -> None:
     service.startService()
     target = f"udp:127.0.0.1:{portOf(service.addresses[0])}"
     factory = EchoClientFactory(reactor, Workload(size=64), 2)
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    taken = [os.dup(0)]
-    # What an earlier test left behind is not to make room meanwhile.
-    gc.collect()
-    gc.disable()
-    resource.setrlimit(resource.RLIMIT_NOFILE, (taken[0] + 50, hard))
-    try:
-        with suppress(OSError):
-            while True:
-                taken.append(os.dup(0))
+    with noDescriptorLeft() as taken:
         os.close(taken.pop())
         results = await factory.run(target)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        gc.enable()
-        for each in taken:
-            os.close(each)
     assert results.failures == {"too-many-files": 1}, results.examples
     assert results.completed == 1
     await service.stopService()
