@@ -28,6 +28,7 @@ from echofactory.parsers import (
     parseFault,
     parseGoals,
     parseHost,
+    parseKeepAlive,
     parseListeningPort,
     parseLowRate,
     parsePatience,
@@ -157,6 +158,16 @@ PICTURES: list[list[object]] = [
 _NO_EXPRESS: list[object] = ["no-express", None, "Leave the fast lane out."]
 
 
+_KEEP_ALIVE: list[object] = [
+    "keepalive",
+    None,
+    "60s",
+    "Time without a byte on a TCP connection, after which the kernel probes whether the peer"
+    " is still there: 30s, 2m, or 0 for never. The connection is lost if 4 probes, a quarter of"
+    " that time apart, have no answer.",
+]
+
+
 class ConnectingOptions(CommandOptions):
     """Those of what makes connections, or accepts them, on the fast lane or without."""
 
@@ -275,6 +286,7 @@ twistd -n multiecho --trace data 127.0.0.1 65432
             " again. Not with --workers, unless there is one: which of them a connection"
             " comes to is left to the kernel. [default: a random one, told in the log]",
         ],
+        _KEEP_ALIVE,
         _STATUS,
     ]
 
@@ -339,6 +351,7 @@ twistd -n multiecho --trace data 127.0.0.1 65432
             connections=self.readIfGiven("max-connections", parseCount),
             perHost=self.readIfGiven("max-per-host", parseCount),
             idle=self.readIfGiven("idle-timeout", parsePatience),
+            keepAlive=self.read("keepalive", parseKeepAlive),
         )
         places = self.limits.connections
         if self.workers is not None and places is not None and places < self.workers:
@@ -420,6 +433,7 @@ class TargetOptions(ConnectingOptions):
         return Patience(
             connect=self.read("connect-timeout", parsePatience),
             reply=self.read("reply-timeout", parsePatience),
+            keepAlive=self.read("keepalive", parseKeepAlive),
         )
 
     def readConnections(self, default: int) -> int:
@@ -518,6 +532,7 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
             "How long to wait for the next byte while something is outstanding; over UDP, for"
             " each message, which is lost then.",
         ],
+        _KEEP_ALIVE,
         _TRACE,
         [
             "json",
@@ -715,6 +730,7 @@ twistd -n multiecho-client --connect tls:echo.example:7007 -n 10 --rate 5
             "10s",
             "How long to wait for the next byte while something is outstanding.",
         ],
+        _KEEP_ALIVE,
         _TRACE,
         _STATUS,
     ]

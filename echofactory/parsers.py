@@ -12,6 +12,7 @@ from socket import AF_INET, AF_INET6, socket
 
 from echofactory.faults import Stall
 from echofactory.findrate import NAMES, Goal
+from echofactory.keepalive import checkKeepAlive
 from echofactory.progress import CHOICES
 from echofactory.schedule import Rate
 from echofactory.trace import Trace
@@ -70,6 +71,20 @@ def parsePatience(text: str) -> float:
     seconds = parseDuration(text)
     if not seconds:
         raise ValueError("not a duration of more than 0, such as 250ms, 10s, 2m or 1h")
+    return seconds
+
+
+def parseKeepAlive(text: str) -> float:
+    """
+    Read when the kernel asks whether a TCP peer is still there; 0 is never.
+
+    @return: seconds.
+    @raise ValueError: saying what is accepted.
+    """
+    try:
+        checkKeepAlive(seconds := parseDuration(text))
+    except ValueError:
+        raise ValueError("not 0, nor a duration from 1s to 9h, such as 30s or 2m") from None
     return seconds
 
 

@@ -21,6 +21,7 @@ from echofactory.counts import REFUSALS, Counts, PeerCounts
 from echofactory.echo import Echo, lowestTransport, turnOffNagle
 from echofactory.hosts import hostOf
 from echofactory.idle import LOOKS, IdleSweep
+from echofactory.keepalive import DEFAULT_KEEP_ALIVE, checkKeepAlive, keepAlive
 from echofactory.ports import ICountsRefusals
 from echofactory.summary import Summary
 from echofactory.trace import Trace, addressText, dataText
@@ -46,6 +47,9 @@ class Limits:
     """Seconds without a byte either way, after which a connection is cut; it may
     take a tenth longer. A peer that only refuses to read is idle too. C{None}: no
     limit."""
+    keepAlive: float = DEFAULT_KEEP_ALIVE
+    """Seconds without a byte, after which the kernel asks whether a TCP peer is still there
+    (L{keepAlive}), from 1 to 32,767. 0: it does not ask."""
 
     def __post_init__(self) -> None:
         for name in ("connections", "perHost"):
@@ -54,6 +58,7 @@ class Limits:
                 raise ValueError(f"{name}: {value} is not 1 or more")
         if self.idle is not None and not self.idle > 0:
             raise ValueError(f"idle: {self.idle} is not more than 0 s")
+        checkKeepAlive(self.keepAlive)
 
 
 def _howLost(echo: Echo, reason: Failure) -> str:
@@ -202,6 +207,7 @@ class EchoFactory(ServerFactory):
             assert self.limits.idle is not None
             self._sweeper.start(self.limits.idle / LOOKS, now=False)
         turnOffNagle(echo.transport)
+        keepAlive(echo.transport, self.limits.keepAlive)
         if self.trace >= Trace.CONNECTIONS:
             peer = addressText(echo.transport.getPeer())
             _log.info("accepted connection from {peer}", peer=peer)
