@@ -33,6 +33,7 @@ from zope.interface import implementer
 from echofactory.lane import IN, OUT, Lane
 from echofactory.ports import PortsReactor
 from echofactory.transports import LanePort, TCPConnector
+from echofactory.unixtransports import UNIXConnector
 
 _log = Logger()
 
@@ -133,7 +134,7 @@ class ExpressReactor(PortsReactor):
         self, address: Any, factory: Any, timeout: float = 30.0, checkPID: bool = False
     ) -> unix.Connector:
         """See L{IReactorUNIX}."""
-        connector = unix.Connector(address, factory, timeout, self, checkPID)
+        connector = UNIXConnector(address, factory, timeout, self, checkPID)
         connector.connect()
         return connector
 

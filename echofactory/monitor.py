@@ -17,6 +17,7 @@ from echofactory.descriptors import raiseDescriptorLimit
 from echofactory.listening import EndpointError
 from echofactory.options import MonitorOptions
 from echofactory.results import Results
+from echofactory.signals import endAtOnce
 from echofactory.trace import Trace
 
 _log = Logger()
@@ -105,6 +106,7 @@ def makeService(options: MonitorOptions) -> IService:
     """
     from twisted.internet import reactor
 
+    endAtOnce()
     raiseDescriptorLimit()
     try:
         probing = ProbeService(

@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 
 from twisted.internet import tcp, unix
 from twisted.internet.error import UnsupportedAddressFamily
-from twisted.internet.interfaces import IAddress, IFileDescriptorReceiver
+from twisted.internet.interfaces import IAddress
 from twisted.internet.posixbase import PosixReactorBase
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
@@ -31,6 +31,7 @@ from twisted.python.failure import Failure
 from zope.interface import Interface, alsoProvides, providedBy
 
 from echofactory.summary import Summary
+from echofactory.unixtransports import UNIXServer
 
 _log = Logger()
 
@@ -164,19 +165,6 @@ class TCPPort(_AcceptingPort):
             flags = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
             address = (socket.getnameinfo(address, flags)[0], *address[1:])
         super()._serve(accepted, address)
-
-
-class UNIXServer(unix.Server):
-    """
-    An accepted connection of a UNIX socket. If the protocol takes no descriptors, the
-    kernel closes those that the peer sends; Twisted closes and logs each of them.
-    """
-
-    def doRead(self) -> Any:
-        """See L{IReadDescriptor<twisted.internet.interfaces.IReadDescriptor>}."""
-        if IFileDescriptorReceiver.providedBy(self.protocol):
-            return super().doRead()
-        return tcp.Server.doRead(self)
 
 
 class UNIXPort(_AcceptingPort, unix.Port):

@@ -31,6 +31,7 @@ from echofactory.ports import withPorts
 from echofactory.reuseport import ReusePortReactor
 from echofactory.server import Limits
 from echofactory.service import EchoService
+from echofactory.signals import STOPPING
 
 _LONGEST_LINE = 8192
 """Characters of a line of the log that are told."""
@@ -169,9 +170,9 @@ def _dieWithParent() -> None:
 def main() -> None:
     """Serve until told to stop, or left alone."""
     _dieWithParent()
-    # Both may come to all processes of a terminal or a service at once; this one is
+    # They may come to all processes of a terminal or a service at once; this one is
     # told by the other.
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
     start = _start()
     with suppress(ImportError, AttributeError):

@@ -3,6 +3,8 @@ Listening ports: what comes of the connections that are not served, and of those
 wait while the server stops.
 """
 
+import os
+import select
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -14,6 +16,7 @@ from peers import (
     LIMIT,
     TRANSPORTS,
     Certificates,
+    Connect,
     Transport,
     eventually,
     noDescriptorLeft,
@@ -103,3 +106,64 @@ async def test_out_of_descriptors_with_any_factory(reactor: Any) -> None:
         await port.stopListening()
     (line,) = lines(events, "not served")
     assert line.startswith("connections not served: 7 (no descriptor was left); the first ")
+
+
+UNIX = [each for each in TRANSPORTS if "unix" in each.name]
+
+
+@pytest.mark.parametrize("transport", UNIX, ids=str)
+@pytest.mark.parametrize("name", [b"\0abc", b"abcd", b"\xff\xfe\xfd\xfc", b"\0" + b"n" * 100])
+@ensureDeferred
+async def test_a_unix_peer_with_a_name(
+    reactor: Any,
+    transport: Transport,
+    certificates: Certificates,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: bytes,
+) -> None:
+    """Whatever name a peer is bound to, it is served."""
+    monkeypatch.chdir(folder)
+    async with serving(reactor, transport.listen(certificates, folder)) as service:
+        with socket.socket(socket.AF_UNIX) as peer:
+            peer.settimeout(LIMIT)
+            peer.bind(name)
+            peer.connect(service.addresses[0].name)  # type: ignore[attr-defined]
+            peer.sendall(b"x")
+            await eventually(reactor, lambda: select.select([peer], [], [], 0)[0])
+            assert peer.recv(1) == b"x"
+
+
+@pytest.mark.parametrize("transport", UNIX, ids=str)
+@ensureDeferred
+async def test_descriptors_from_a_unix_peer(
+    reactor: Any, transport: Transport, certificates: Certificates, folder: Path
+) -> None:
+    """They are closed, and nothing is logged; the bytes are echoed."""
+    async with serving(reactor, transport.listen(certificates, folder)) as service:
+        with rawPeer(service.addresses[0]) as peer:
+            await eventually(reactor, lambda: service.factory.connections)
+            before = os.listdir("/dev/fd")
+            with capturedLogs() as events:
+                for _ in range(10):
+                    socket.send_fds(peer, [b"x"], [0] * 20)
+                await eventually(reactor, lambda: service.factory.counts().bytesOut == 10)
+            assert lines(events, "") == []
+            assert os.listdir("/dev/fd") == before
+
+
+@ensureDeferred
+async def test_descriptors_from_a_unix_server(
+    reactor: Any, connect: Connect, folder: Path
+) -> None:
+    """A client on the lane closes them as well."""
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(f"{folder}/s")
+        listening.listen()
+        peer = await connect(f"express:unix:{folder}/s")
+        with listening.accept()[0] as server, capturedLogs() as events:
+            before = os.listdir("/dev/fd")
+            socket.send_fds(server, [b"x"], [0] * 20)
+            await peer.untilReceived(reactor, 1)
+            assert os.listdir("/dev/fd") == before
+    assert lines(events, "") == []
