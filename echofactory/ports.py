@@ -1,39 +1,50 @@
 """
-Listening ports of TCP and UNIX sockets. They are Twisted's, but they keep three more
-rules:
+Listening ports of TCP and UNIX sockets. They are Twisted's, but they keep these rules
+too:
 
+ - A stop serves the connections that the kernel has accepted already. If they stayed in
+   the queue, the kernel would reset them.
  - If no descriptor is left, the connection that waits longest is closed. The factory
    counts each of them (L{ICountsRefusals}).
  - What a stranger can cause costs at most one line of the log a second.
  - The address of a UNIX peer is any name.
+ - A UNIX socket that somebody else has bound stays as it is: its file, its mode, its queue.
 
 What is touched of Twisted that is not public, each with its reason:
 
  - C{Port._buildAddr}: the address that a protocol gets of an accepted connection.
  - C{Port._fromListeningDescriptor}, of C{tcp} and C{unix}: how a port is made of
    a descriptor that listens already.
+ - C{Port._getLogPrefix}: what the log calls a factory.
+ - C{Port._preexistingSocket}, C{Port._shouldShutdown}: the descriptor is somebody else's.
  - C{Port._type}: what C{listenSSL} has a port call itself in the log.
 """
 
 import os
 import socket
 from contextlib import suppress
-from errno import ECONNABORTED, EMFILE, ENFILE, EPERM
+from errno import ECONNABORTED, EINVAL, EMFILE, ENFILE, EPERM
 from typing import Any, ClassVar
 
 from twisted.internet import tcp, unix
+from twisted.internet.defer import Deferred
 from twisted.internet.error import UnsupportedAddressFamily
 from twisted.internet.interfaces import IAddress
+from twisted.internet.main import CONNECTION_DONE
 from twisted.internet.posixbase import PosixReactorBase
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python import log
 from twisted.python.failure import Failure
 from zope.interface import Interface, alsoProvides, providedBy
 
+from echofactory.socketfilter import NO_SYN, attachFilter
 from echofactory.summary import Summary
 from echofactory.unixtransports import UNIXServer
 
 _log = Logger()
+
+_CLOSED = Failure(CONNECTION_DONE)
 
 ACCEPTS_PER_PASS = 100
 """Connections accepted before others have their turn."""
@@ -56,6 +67,7 @@ def _counting(factory: Any) -> Any:
 class _AcceptingPort(tcp.Port):
     """What both kinds of ports have in common."""
 
+    reactor: Any
     # Given up for a moment when there is no other descriptor left.
     _spare: int | None = None
     _summary: Summary
@@ -63,8 +75,7 @@ class _AcceptingPort(tcp.Port):
     def startListening(self) -> None:
         """See L{tcp.Port}."""
         super().startListening()
-        clock: Any = self.reactor
-        self._summary = Summary(clock, self._tell)
+        self._summary = Summary(self.reactor, self._tell)
         self._holdSpare()
 
     def connectionLost(self, reason: Failure) -> None:
@@ -114,20 +125,63 @@ class _AcceptingPort(tcp.Port):
 
     def doRead(self) -> None:
         """Accept what waits, up to L{ACCEPTS_PER_PASS} connections."""
+        self._acceptSome()
+
+    def _acceptSome(self) -> bool:
+        """
+        @return: whether there may be more.
+        """
         for _ in range(ACCEPTS_PER_PASS):
             try:
                 accepted, address = self.socket.accept()
             except BlockingIOError:
-                return
+                return False
             except OSError as error:
                 if self._mayGoOn(error):
                     continue
-                return
+                return False
             try:
                 self._serve(accepted, address)
             except BaseException:
                 _log.failure("while accepting from {address}", address=address)
-                return
+                break
+        return True
+
+    def loseConnection(self, connDone: Failure = _CLOSED) -> Deferred[None] | None:
+        """
+        Listen no more.
+
+        @return: fires when what the kernel has accepted is served, and the socket is closed.
+        """
+        self.disconnecting = True
+        self.stopReading()
+        if not self.connected:
+            return None
+        if self._shouldShutdown:
+            self._letNobodyIn()
+        self.deferred: Deferred[None] = Deferred()
+        self.reactor.callLater(0, self._takeTheRest, connDone)
+        return self.deferred
+
+    stopListening = loseConnection
+
+    def _letNobodyIn(self) -> None:
+        """Have the kernel accept no further connection."""
+        raise NotImplementedError
+
+    def _takeTheRest(self, connDone: Failure) -> None:
+        if self.connected and self._acceptSome():
+            self.reactor.callLater(0, self._takeTheRest, connDone)
+            return
+        deferred = self.deferred
+        try:
+            # The reactor may have stopped meanwhile, and lost it.
+            if self.connected:
+                self.connectionLost(connDone)
+        except BaseException:
+            deferred.errback(Failure())
+        else:
+            deferred.callback(None)
 
     def _mayGoOn(self, error: OSError) -> bool:
         """Do what can be done about a connection that was not accepted."""
@@ -136,6 +190,9 @@ class _AcceptingPort(tcp.Port):
         if error.errno in (ECONNABORTED, EPERM):
             # The peer has left, or a firewall took the connection away.
             return True
+        if self.disconnecting and error.errno == EINVAL:
+            # A UNIX socket that is shut down, and has no connection left.
+            return False
         self._summary.note(os.strerror(error.errno or 0), lambda: "an unknown peer")
         return False
 
@@ -166,11 +223,51 @@ class TCPPort(_AcceptingPort):
             address = (socket.getnameinfo(address, flags)[0], *address[1:])
         super()._serve(accepted, address)
 
+    def _letNobodyIn(self) -> None:
+        # A client whose SYN is dropped tries again after a second. Whoever listens then
+        # serves it; if nobody does, it is refused.
+        with suppress(OSError):
+            attachFilter(self.socket, NO_SYN)
 
-class UNIXPort(_AcceptingPort, unix.Port):
+
+class _UNIXPort(unix.Port):
+    """Twisted removes the file of a socket that systemd has bound, and changes its mode."""
+
+    _adopted = False
+
+    def startListening(self) -> None:
+        """See L{unix.Port}."""
+        adopted, self._preexistingSocket = self._preexistingSocket, None
+        if adopted is None:
+            super().startListening()
+            return
+        self._adopted = True
+        self._shouldShutdown = False
+        assert self.factory is not None
+        name = adopted.getsockname()
+        log.msg(f"{self._getLogPrefix(self.factory)} starting on {name!r}")
+        self.factory.doStart()
+        self.socket = adopted
+        self.fileno: Any = adopted.fileno
+        self.connected = True
+        self.startReading()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """See L{unix.Port}."""
+        if self._adopted:
+            tcp.Port.connectionLost(self, reason)
+        else:
+            super().connectionLost(reason)
+
+
+class UNIXPort(_AcceptingPort, _UNIXPort):
     """Accepts connections of a UNIX socket."""
 
     transport = UNIXServer
+
+    def _letNobodyIn(self) -> None:
+        # Those that it has accepted can still be taken.
+        self.socket.shutdown(socket.SHUT_RD)
 
 
 class PortsReactor:

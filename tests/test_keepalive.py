@@ -2,10 +2,8 @@
 TCP keepalive: a peer that has vanished is not waited for without end.
 """
 
-import ctypes
 import select
 import socket
-import struct
 from pathlib import Path
 from typing import Any
 
@@ -26,22 +24,18 @@ from echofactory import EchoClientFactory, EchoFactory, Limits, Patience, Worklo
 from echofactory.echo import lowestTransport
 from echofactory.options import ClientOptions, MonitorOptions, ServerOptions
 from echofactory.parsers import parseKeepAlive
+from echofactory.socketfilter import NOTHING, attachFilter
 
 OVER_TCP = [each for each in TRANSPORTS if "unix" not in each.name]
 overTCP = pytest.mark.parametrize("transport", OVER_TCP, ids=str)
 
-_SO_ATTACH_FILTER = 26
-_RET = struct.pack("HBBI", 0x06, 0, 0, 0)
-
 
 def vanish(peer: socket.socket) -> None:
     """
-    Have the kernel throw away all that comes for a socket (a filter that lets nothing
-    through), so that it answers as little as a machine without power.
+    Have the kernel throw away all that comes for a socket, so that it answers as little as
+    a machine without power.
     """
-    instructions = ctypes.create_string_buffer(_RET)
-    program = struct.pack("HP", 1, ctypes.addressof(instructions))
-    peer.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+    attachFilter(peer, NOTHING)
 
 
 def settings(transport: Any) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ wait while the server stops.
 import os
 import select
 import socket
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -25,10 +26,12 @@ from peers import (
 from pytest_twisted import ensureDeferred
 from twisted.internet.address import UNIXAddress
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.threads import deferToThread
 from twisted.logger import LogEvent, capturedLogs, formatEvent
 
-from echofactory import EchoFactory
+from echofactory import EchoFactory, ExpressReactor
 from echofactory.listening import serverEndpoint
+from echofactory.ports import PortsReactor
 
 
 @pytest.fixture(params=TRANSPORTS, ids=str)
@@ -50,7 +53,11 @@ def rawPeer(address: Any) -> socket.socket:
         peer = socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET)
         target = (address.host, address.port)
     peer.settimeout(LIMIT)
-    peer.connect(target)
+    try:
+        peer.connect(target)
+    except OSError:
+        peer.close()
+        raise
     return peer
 
 
@@ -167,3 +174,71 @@ async def test_descriptors_from_a_unix_server(
             await peer.untilReceived(reactor, 1)
             assert os.listdir("/dev/fd") == before
     assert lines(events, "") == []
+
+
+@ensureDeferred
+async def test_a_stop_serves_what_the_kernel_has_accepted(
+    reactor: Any, transport: Transport, certificates: Certificates, folder: Path
+) -> None:
+    """More connections than one pass accepts wait in the queue when the server stops."""
+    listen = transport.listen(certificates, folder)
+    async with serving(reactor, listen, drain=LIMIT) as service:
+        with rawPeers(service.addresses[0], 150):
+            stopping = service.stopService()
+            await eventually(reactor, lambda: service.factory.counts().open == 150)
+        await stopping
+
+
+@pytest.mark.parametrize("prefix", ["", "express:"])
+@ensureDeferred
+async def test_what_was_accepted_at_the_stop_is_echoed(reactor: Any, prefix: str) -> None:
+    """Such a connection is served as any other that drains."""
+    listen = f"{prefix}tcp:0:interface=127.0.0.1"
+    async with serving(reactor, listen, drain=LIMIT) as service:
+        with rawPeer(service.addresses[0]) as peer:
+            peer.sendall(b"x")
+            stopping = service.stopService()
+            await eventually(reactor, lambda: select.select([peer], [], [], 0)[0])
+            assert peer.recv(1) == b"x"
+        await stopping
+        assert service.factory.counts().lost == {"done": 1}
+
+
+@ensureDeferred
+async def test_a_connection_asked_for_during_the_stop(
+    reactor: Any, transport: Transport, certificates: Certificates, folder: Path
+) -> None:
+    """It is refused. It is not accepted and then reset."""
+    async with serving(reactor, transport.listen(certificates, folder)) as service:
+        address = service.addresses[0]
+        stopping = service.stopService()
+        # TCP tries once more, after a second.
+        asking = deferToThread(lambda: rawPeer(address).close())
+        await stopping
+        # The file of a UNIX socket may be gone already.
+        with pytest.raises((ConnectionRefusedError, FileNotFoundError)):
+            await asking
+
+
+@pytest.mark.parametrize("wrap", [PortsReactor, ExpressReactor])
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_UNIX])
+@ensureDeferred
+async def test_a_stop_leaves_the_socket_of_systemd(
+    reactor: Any, wrap: Any, family: socket.AddressFamily, folder: Path
+) -> None:
+    """Its file, its mode and its queue are there for the next who listens."""
+    path = folder / "s"
+    with socket.socket(family) as listening:
+        listening.settimeout(LIMIT)
+        listening.bind(str(path) if family == socket.AF_UNIX else ("127.0.0.1", 0))
+        listening.listen()
+        if family == socket.AF_UNIX:
+            path.chmod(0o600)
+        port = wrap(reactor).adoptStreamPort(listening.fileno(), family, EchoFactory())
+        await port.stopListening()
+        if family == socket.AF_UNIX:
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        with socket.socket(family) as peer:
+            peer.settimeout(LIMIT)
+            peer.connect(listening.getsockname())
+            listening.accept()[0].close()
