@@ -245,7 +245,8 @@ twistd -n multiecho --trace data 127.0.0.1 65432
             None,
             None,
             "Serve with so many processes that share the ports, each on a core of its own;"
-            " auto: as many as there are cores. One that ends is started again. TCP ports"
+            " auto: as many as there are cores that this process may keep busy, by its affinity"
+            " and by a container's quota. One that ends is started again. TCP ports"
             " only. [default: this process serves]",
         ],
         [

@@ -4,12 +4,12 @@ What command lines accept: sizes, durations, rates and the like, from text.
 Each parser raises L{ValueError}, which says what is accepted.
 """
 
-import os
 import re
 from collections.abc import Callable
 from ipaddress import ip_address
 from socket import AF_INET, AF_INET6, socket
 
+from echofactory.cores import usableCores
 from echofactory.faults import Stall
 from echofactory.findrate import NAMES, Goal
 from echofactory.keepalive import checkKeepAlive
@@ -101,12 +101,12 @@ def parseCount(text: str) -> int:
 
 def parseWorkers(text: str) -> int:
     """
-    Read a number of processes; C{auto} is that of the cores this one may use.
+    Read a number of processes; C{auto} is that of the cores this one may keep busy.
 
     @raise ValueError: saying what is accepted.
     """
     if text == "auto":
-        return len(os.sched_getaffinity(0))
+        return usableCores()
     try:
         count = parseCount(text)
     except ValueError:
