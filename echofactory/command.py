@@ -5,7 +5,7 @@ cannot listen, stop in turn, and stop at once at a second signal.
 
 import sys
 from collections.abc import Callable, Sequence
-from signal import SIGINT, SIGTERM, raise_signal, signal
+from signal import SIGTERM, raise_signal
 from typing import Any
 
 from twisted.application.service import IService
@@ -21,6 +21,7 @@ from echofactory.monotonic import useMonotonicTime
 from echofactory.options import ServerOptions, StatusOptions
 from echofactory.server import EchoFactory, Limits
 from echofactory.service import EchoService, InTurn
+from echofactory.signals import callAtEach, endAtOnce, stopInOrder
 from echofactory.workers import Workers
 
 _log = Logger()
@@ -60,6 +61,7 @@ class Command(InTurn):
 
     def startService(self) -> None:
         self._orExit(super().startService)
+        stopInOrder(self._reactor)
 
     def _orExit(self, start: Callable[[], None]) -> None:
         try:
@@ -74,11 +76,10 @@ class Command(InTurn):
             raise _CommandError(text) from None
 
     def stopService(self) -> Deferred[None]:
-        for number in (SIGINT, SIGTERM):
-            signal(number, self._hurry)
+        callAtEach(self._hurry)
         return super().stopService()
 
-    def _hurry(self, *_: object) -> None:
+    def _hurry(self) -> None:
         for service in self:
             if hasattr(service, "cut"):
                 self._reactor.callFromThread(service.cut)
@@ -136,6 +137,7 @@ def makeService(options: ServerOptions) -> IService:
 
     reactor: Any = chosen
     useMonotonicTime(reactor)
+    endAtOnce()
     raiseDescriptorLimit()
     serving: EchoService | Workers
     beside: list[EchoService] = []

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, Protocol
 REFUSALS: Mapping[str, str] = {
     "connections": "too many are open",
     "host": "too many of its host are open",
+    "descriptors": "no descriptor was left",
     "fault": "chance had it so",
     "header": "without a valid PROXY header",
 }

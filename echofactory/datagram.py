@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from enum import StrEnum
 from functools import lru_cache
+from random import getrandbits
 from typing import Any, NamedTuple
 
 from twisted.internet.error import CannotListenError
@@ -23,6 +24,7 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.udp import Port
 from twisted.logger import Logger
 
+from echofactory.quantities import counted
 from echofactory.trace import Trace, dataText
 
 _log = Logger()
@@ -42,6 +44,14 @@ ROOM = 4 << 20
 """Bytes, asked of the kernel for datagrams that wait to be read. Its own choice holds
 some 250 small ones; it grants up to C{net.core.rmem_max}."""
 
+FAR = 194
+"""Hop limit of every other answer. Hosts begin with 64, 128 or 255, so that after up to 60
+hops, nothing but such an answer arrives with 131 to 194."""
+NEAR = 64
+"""Hop limit of the other half. It reaches no host that is 64 hops away, or more."""
+ANSWERS = range(FAR - NEAR + 1, FAR + 1)
+"""What an answer of L{FAR} arrives with, after fewer than L{NEAR} hops."""
+
 _MAPPED = bytes(10) + b"\xff\xff"
 _PREFIX_SIZE = 8
 
@@ -55,8 +65,6 @@ _TTL = (socket.IPPROTO_IP, socket.IP_TTL)
 _RECVTTL = (socket.IPPROTO_IP, 12)
 _HOPLIMIT = (socket.IPPROTO_IPV6, socket.IPV6_HOPLIMIT)
 _HOPS = struct.Struct("=i")
-_LOOPBACK = 1
-"""Linux's number of the interface that all goes through which does not leave the machine."""
 _CONTROL_SIZE = 256
 """Bytes: room for all that is asked for, of both families."""
 
@@ -76,14 +84,14 @@ class Way(NamedTuple):
     How a datagram came.
 
     @ivar toMany: whether it was sent to a broadcast or multicast address.
-    @ivar hops: if it never left this machine, how many it might have gone through still.
-    @ivar back: what has an answer sent from the address that was asked and, if it is not
-        to leave this machine, go through one hop less.
+    @ivar hops: how many it might have gone through still.
+    @ivar back: what has an answer sent from the address that was asked, with a hop limit of
+        L{NEAR}; and the same with L{FAR}.
     """
 
     toMany: bool = False
     hops: int | None = None
-    back: tuple[Control, ...] = ()
+    back: tuple[tuple[Control, ...], tuple[Control, ...]] = ((), ())
 
 
 UNKNOWN = Way()
@@ -94,14 +102,14 @@ UNKNOWN = Way()
 def wayOf(*control: Control) -> Way:
     """Read what the system tells with a datagram."""
     toMany = False
-    interface = 0
     hops = None
     back: list[Control] = []
-    less: list[Control] = []
+    near: list[Control] = []
+    far: list[Control] = []
     for level, kind, value in control:
         if (level, kind) == _PKTINFO:
             # What this machine would answer a broadcast from is another address.
-            interface, local, to = _INFO.unpack(value)
+            _, local, to = _INFO.unpack(value)
             toMany |= local != to
             back.append((level, kind, _INFO.pack(0, local, bytes(4))))
         elif (level, kind) == _PKTINFO_6 and not value.startswith(_MAPPED):
@@ -112,10 +120,9 @@ def wayOf(*control: Control) -> Way:
             back.append((level, kind, _INFO_6.pack(to, interface if linkLocal else 0)))
         elif (level, kind) in (_TTL, _HOPLIMIT):
             (hops,) = _HOPS.unpack(value)
-            less.append((level, kind, _HOPS.pack(hops - 1)))
-    if interface != _LOOPBACK:
-        return Way(toMany, None, tuple(back))
-    return Way(toMany, hops, (*back, *less))
+            near.append((level, kind, _HOPS.pack(NEAR)))
+            far.append((level, kind, _HOPS.pack(FAR)))
+    return Way(toMany, hops, ((*back, *near), (*back, *far)))
 
 
 class Refusal(StrEnum):
@@ -134,7 +141,7 @@ UNANSWERED: Mapping[str, str] = {
     Refusal.TO_MANY: "to a broadcast or multicast address",
     Refusal.LOW_PORT: "from a port below 1024",
     Refusal.OWN_PORT: "from a port that is echoed here",
-    Refusal.CIRCLES: "that went round in circles",
+    Refusal.CIRCLES: "in a loop between two such servers",
     Refusal.RATE: "over the rate of their source",
     Refusal.SOURCES: "from too many sources at once",
     Refusal.UNSENT: "that the system would not send",
@@ -159,9 +166,12 @@ class DatagramGuard:
     bucket, so that after a pause a second's worth may come at once. The loopback
     interface's own addresses have no such limit: no network can send from them.
 
-    Other programs of this machine that echo are unknown. But, on Linux, an answer that
-    does not leave the machine may go through one hop less than what it answers, so that
-    what goes round ends when there is none left.
+    Two servers of this kind that are set on each other, wherever they are, stop soon. Each
+    answer has a hop limit of L{FAR} or of L{NEAR}, by chance. If the path has fewer than
+    L{NEAR} hops, an answer of L{FAR} is known by what it arrives with (L{ANSWERS}), and is
+    not answered. If the path is longer, an answer of L{NEAR} does not arrive. So each turn is
+    the last with a chance of one half. This takes Linux, and a path that leaves hop limits
+    alone. Other programs that echo are unknown: the rate is what bounds a loop with one.
 
     @ivar ports: how many sockets echo on each.
     """
@@ -201,7 +211,7 @@ class DatagramGuard:
             return Refusal.LOW_PORT
         if self.ports[port]:
             return Refusal.OWN_PORT
-        if way.hops is not None and way.hops <= 1:
+        if way.hops in ANSWERS:
             return Refusal.CIRCLES
         source = self._source(host)
         return None if source is None else self._overRate(source, seconds)
@@ -281,8 +291,8 @@ class DatagramCounts:
         self._pause = self._clock.callLater(1.0, self._resume)
         if self._untold:
             _log.warn(
-                "did not answer {count} datagrams: {reasons}; the last from {peer}",
-                count=self._untold.total(),
+                "did not answer {what}: {reasons}; the last from {peer}",
+                what=counted(self._untold.total(), "datagram"),
                 reasons=", ".join(
                     f"{count} {UNANSWERED[why]}" for why, count in sorted(self._untold.items())
                 ),
@@ -340,7 +350,7 @@ class EchoDatagrams(DatagramProtocol):
                     "echoing {data} to {peer}", data=dataText(datagram), peer=repr((host, port))
                 )
             try:
-                self.transport.write(datagram, addr, way.back)
+                self.transport.write(datagram, addr, way.back[getrandbits(1)])
             except OSError:
                 # No way there, no room in the queue, or a firewall of this machine's.
                 refusal = Refusal.UNSENT

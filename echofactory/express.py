@@ -13,21 +13,12 @@ the next bytes.
 
 One thing differs: the log context. What a protocol logs while it is called has
 not its transport's C{system} beside it.
-
-What is touched of Twisted that is not public, besides what the lane's transports
-(L{echofactory.transports}) list, each with its reason:
-
- - C{Port._fromListeningDescriptor}, of C{tcp} and C{unix}: how a port is made of
-   a descriptor that listens already.
- - C{Port._type}: what C{listenSSL} has a port call itself in the log.
 """
 
 import select
-import socket
 from typing import Any
 
 from twisted.internet import tcp, unix
-from twisted.internet.error import UnsupportedAddressFamily
 from twisted.internet.interfaces import (
     IReactorFDSet,
     IReactorSocket,
@@ -37,10 +28,12 @@ from twisted.internet.interfaces import (
 )
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
-from zope.interface import alsoProvides, implementer, providedBy
+from zope.interface import implementer
 
 from echofactory.lane import IN, OUT, Lane
-from echofactory.transports import TCPConnector, TCPPort
+from echofactory.ports import PortsReactor
+from echofactory.transports import LanePort, TCPConnector
+from echofactory.unixtransports import UNIXConnector
 
 _log = Logger()
 
@@ -52,7 +45,7 @@ _log = Logger()
     IReactorSSL,
     IReactorSocket,
 )
-class ExpressReactor:
+class ExpressReactor(PortsReactor):
     """
     A reactor whose stream connections take the fast lane; all else is done by
     the reactor behind it, which is the one to run.
@@ -61,6 +54,8 @@ class ExpressReactor:
 
     @ivar lane: what watches the connections.
     """
+
+    tcpPort = LanePort
 
     def __new__(cls, reactor: Any) -> Any:
         if hasattr(select, "epoll"):
@@ -73,12 +68,9 @@ class ExpressReactor:
         @param reactor: any reactor that can watch a descriptor
             (L{IReactorFDSet}).
         """
-        self._reactor = reactor
+        super().__init__(reactor)
+        self._watching = self
         self.lane = Lane(reactor)
-        alsoProvides(self, providedBy(reactor))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._reactor, name)
 
     # IReactorFDSet
 
@@ -110,15 +102,7 @@ class ExpressReactor:
         """See L{IReactorFDSet}."""
         return [*self.lane.having(OUT), *self._reactor.getWriters()]
 
-    # IReactorTCP, IReactorSSL, IReactorUNIX, IReactorSocket
-
-    def listenTCP(
-        self, port: Any, factory: Any, backlog: int = 50, interface: str = ""
-    ) -> tcp.Port:
-        """See L{IReactorTCP}."""
-        listening = TCPPort(port, factory, backlog, interface, self)
-        listening.startListening()
-        return listening
+    # IReactorTCP, IReactorSSL, IReactorUNIX; the listening half is PortsReactor's
 
     def connectTCP(
         self,
@@ -133,20 +117,6 @@ class ExpressReactor:
         connector.connect()
         return connector
 
-    def listenSSL(
-        self,
-        port: Any,
-        factory: Any,
-        contextFactory: Any,
-        backlog: int = 50,
-        interface: str = "",
-    ) -> tcp.Port:
-        """See L{IReactorSSL}."""
-        wrapping = TLSMemoryBIOFactory(contextFactory, False, factory)
-        listening = self.listenTCP(port, wrapping, backlog, interface)
-        listening._type = "TLS"
-        return listening
-
     def connectSSL(
         self,
         host: str,
@@ -160,42 +130,13 @@ class ExpressReactor:
         wrapping = TLSMemoryBIOFactory(contextFactory, True, factory)
         return self.connectTCP(host, port, wrapping, timeout, bindAddress)
 
-    def listenUNIX(
-        self,
-        address: Any,
-        factory: Any,
-        backlog: int = 50,
-        mode: int = 0o666,
-        wantPID: bool = False,
-    ) -> unix.Port:
-        """See L{IReactorUNIX}."""
-        listening = unix.Port(address, factory, backlog, mode, self, wantPID)
-        listening.startListening()
-        return listening
-
     def connectUNIX(
         self, address: Any, factory: Any, timeout: float = 30.0, checkPID: bool = False
     ) -> unix.Connector:
         """See L{IReactorUNIX}."""
-        connector = unix.Connector(address, factory, timeout, self, checkPID)
+        connector = UNIXConnector(address, factory, timeout, self, checkPID)
         connector.connect()
         return connector
-
-    def adoptStreamPort(
-        self, fileDescriptor: int, addressFamily: int, factory: Any
-    ) -> tcp.Port | unix.Port:
-        """See L{IReactorSocket}."""
-        listening: tcp.Port | unix.Port
-        if addressFamily == socket.AF_UNIX:
-            listening = unix.Port._fromListeningDescriptor(self, fileDescriptor, factory)
-        elif addressFamily in {socket.AF_INET, socket.AF_INET6}:
-            listening = TCPPort._fromListeningDescriptor(
-                self, fileDescriptor, addressFamily, factory
-            )
-        else:
-            raise UnsupportedAddressFamily(addressFamily)
-        listening.startListening()
-        return listening
 
 
 _lanes: dict[Any, Any] = {}
@@ -205,6 +146,7 @@ def laneOf(reactor: Any) -> Any:
     """Return the L{ExpressReactor} that all of a process's endpoints share."""
     if isinstance(reactor, ExpressReactor):
         return reactor
+    reactor = reactorBehind(reactor)
     lane = _lanes.get(reactor)
     if lane is None:
         lane = _lanes[reactor] = ExpressReactor(reactor)
@@ -213,4 +155,4 @@ def laneOf(reactor: Any) -> Any:
 
 def reactorBehind(reactor: Any) -> Any:
     """Return the reactor behind the lane, for what the lane does not carry."""
-    return reactor._reactor if isinstance(reactor, ExpressReactor) else reactor
+    return reactor._reactor if isinstance(reactor, PortsReactor) else reactor

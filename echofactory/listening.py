@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IStreamServerEndpoint
 
 from echofactory.express import laneOf
 from echofactory.passed import passedEndpoint
+from echofactory.ports import withPorts
 from echofactory.proxied import HeaderReactor, Refused
 
 BACKLOG = 4096
@@ -168,6 +169,7 @@ def serverEndpoint(
     wrappers, inner = unwrapped(unbracketed(description))
     if "express" in wrappers:
         reactor = laneOf(reactor)
+    reactor = withPorts(reactor)
     for _ in range(wrappers.count("haproxy")):
         reactor = HeaderReactor(reactor, refused)
     try:

@@ -20,6 +20,7 @@ from echofactory.listening import EndpointError
 from echofactory.monotonic import useMonotonicTime
 from echofactory.options import MonitorOptions
 from echofactory.results import FailureKind, Results
+from echofactory.signals import endAtOnce
 from echofactory.trace import Trace
 
 _log = Logger()
@@ -115,6 +116,7 @@ def makeService(options: MonitorOptions) -> IService:
     from twisted.internet import reactor
 
     useMonotonicTime(cast(IReactorTime, reactor))
+    endAtOnce()
     raiseDescriptorLimit()
     try:
         probing = ProbeService(

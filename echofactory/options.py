@@ -28,6 +28,7 @@ from echofactory.parsers import (
     parseFault,
     parseGoals,
     parseHost,
+    parseKeepAlive,
     parseListeningPort,
     parseLowRate,
     parsePatience,
@@ -172,6 +173,16 @@ PICTURES: list[list[object]] = [
 _NO_EXPRESS: list[object] = ["no-express", None, "Leave the fast lane out."]
 
 
+_KEEP_ALIVE: list[object] = [
+    "keepalive",
+    None,
+    "60s",
+    "Time without a byte on a TCP connection, after which the kernel probes whether the peer"
+    " is still there: 30s, 2m, or 0 for never. The connection is lost if 4 probes, a quarter of"
+    " that time apart, have no answer.",
+]
+
+
 class ConnectingOptions(CommandOptions):
     """Those of what makes connections, or accepts them, on the fast lane or without."""
 
@@ -258,7 +269,8 @@ twistd -n multiecho --trace data 127.0.0.1 65432
             None,
             None,
             "Serve with so many processes that share the ports, each on a core of its own;"
-            " auto: as many as there are cores. One that ends is started again. TCP ports"
+            " auto: as many as there are cores that this process may keep busy, by its affinity"
+            " and by a container's quota. One that ends is started again. TCP ports"
             " only. [default: this process serves]",
         ],
         [
@@ -299,6 +311,7 @@ twistd -n multiecho --trace data 127.0.0.1 65432
             " again. Not with --workers, unless there is one: which of them a connection"
             " comes to is left to the kernel. [default: a random one, told in the log]",
         ],
+        _KEEP_ALIVE,
         _STATUS,
     ]
 
@@ -373,6 +386,7 @@ twistd -n multiecho --trace data 127.0.0.1 65432
             connections=self.readIfGiven("max-connections", parseCount),
             perHost=self.readIfGiven("max-per-host", parseCount),
             idle=self.readIfGiven("idle-timeout", parsePatience),
+            keepAlive=self.read("keepalive", parseKeepAlive),
         )
         places = self.limits.connections
         if self.workers is not None and places is not None and places < self.workers:
@@ -448,6 +462,7 @@ class TargetOptions(ConnectingOptions):
         return Patience(
             connect=self.read("connect-timeout", parsePatience),
             reply=self.read("reply-timeout", parsePatience),
+            keepAlive=self.read("keepalive", parseKeepAlive),
         )
 
     def readConnections(self, default: int) -> int:
@@ -546,6 +561,7 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
             "How long to wait for the next byte while something is outstanding; over UDP, for"
             " each message, which is lost then.",
         ],
+        _KEEP_ALIVE,
         _TRACE,
         [
             "json",
@@ -747,6 +763,7 @@ twistd -n multiecho-client --connect tls:echo.example:7007 -n 10 --rate 5
             "10s",
             "How long to wait for the next byte while something is outstanding.",
         ],
+        _KEEP_ALIVE,
         _TRACE,
         _STATUS,
     ]

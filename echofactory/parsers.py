@@ -4,15 +4,16 @@ What command lines accept: sizes, durations, rates and the like, from text.
 Each parser raises L{ValueError}, which says what is accepted.
 """
 
-import os
 import re
 from collections.abc import Callable
 from errno import EADDRINUSE
 from ipaddress import IPv6Address, ip_address
 from socket import SOCK_STREAM, getaddrinfo, socket
 
+from echofactory.cores import usableCores
 from echofactory.faults import Stall
 from echofactory.findrate import NAMES, Goal
+from echofactory.keepalive import checkKeepAlive
 from echofactory.progress import CHOICES
 from echofactory.schedule import Rate
 from echofactory.trace import Trace
@@ -74,6 +75,20 @@ def parsePatience(text: str) -> float:
     return seconds
 
 
+def parseKeepAlive(text: str) -> float:
+    """
+    Read when the kernel asks whether a TCP peer is still there; 0 is never.
+
+    @return: seconds.
+    @raise ValueError: saying what is accepted.
+    """
+    try:
+        checkKeepAlive(seconds := parseDuration(text))
+    except ValueError:
+        raise ValueError("not 0, nor a duration from 1s to 9h, such as 30s or 2m") from None
+    return seconds
+
+
 def parseCount(text: str) -> int:
     """
     Read a number of things.
@@ -87,12 +102,12 @@ def parseCount(text: str) -> int:
 
 def parseWorkers(text: str) -> int:
     """
-    Read a number of processes; C{auto} is that of the cores this one may use.
+    Read a number of processes; C{auto} is that of the cores this one may keep busy.
 
     @raise ValueError: saying what is accepted.
     """
     if text == "auto":
-        return len(os.sched_getaffinity(0))
+        return usableCores()
     try:
         count = parseCount(text)
     except ValueError:

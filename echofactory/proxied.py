@@ -64,7 +64,7 @@ class _HeaderReader(Protocol):
         client = header.client
         if client is not None:
             transport.getPeer = lambda: client
-        protocol = self._factory.served.buildProtocol(transport.getPeer())
+        protocol = self._factory.wrappedFactory.buildProtocol(transport.getPeer())
         if protocol is None:
             transport.loseConnection()
             return
@@ -90,7 +90,7 @@ class HeaderFactory(ServerFactory):
     """
     Has the header of each connection read before it is served.
 
-    @ivar served: the factory of what is served.
+    @ivar wrappedFactory: the factory of what is served.
     @ivar refused: receives each connection without a valid header.
     """
 
@@ -100,7 +100,7 @@ class HeaderFactory(ServerFactory):
         """
         @param reactor: what connections are timed by.
         """
-        self.served = served
+        self.wrappedFactory = served
         self.refused = refused
         self._reactor = reactor
         # Of each, in order of arrival: how often all had been looked at before it came.
@@ -111,17 +111,17 @@ class HeaderFactory(ServerFactory):
 
     def logPrefix(self) -> str:
         """See L{ILoggingContext<twisted.internet.interfaces.ILoggingContext>}."""
-        return f"{self.served.logPrefix()} (PROXY)"
+        return f"{self.wrappedFactory.logPrefix()} (PROXY)"
 
     def doStart(self) -> None:
         """See L{Factory<twisted.internet.protocol.Factory>}."""
         super().doStart()
-        self.served.doStart()
+        self.wrappedFactory.doStart()
 
     def doStop(self) -> None:
         """See L{Factory<twisted.internet.protocol.Factory>}."""
         super().doStop()
-        self.served.doStop()
+        self.wrappedFactory.doStop()
 
     def stopFactory(self) -> None:
         """The port is closed: nothing is owed to the connections without a header."""

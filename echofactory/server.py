@@ -15,12 +15,16 @@ from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
 from echofactory.counts import REFUSALS, Counts, PeerCounts
 from echofactory.echo import Echo, turnOffNagle
 from echofactory.hosts import hostOf
 from echofactory.idle import LOOKS, IdleSweep
-from echofactory.tally import Tally
+from echofactory.keepalive import DEFAULT_KEEP_ALIVE, checkKeepAlive, keepAlive
+from echofactory.ports import ICountsRefusals
+from echofactory.quantities import counted
+from echofactory.summary import Summary
 from echofactory.trace import Trace, addressText, dataText
 
 _log = Logger()
@@ -43,6 +47,9 @@ class Limits:
     """Seconds without a byte either way, after which a connection is cut; it may
     take a tenth longer. A peer that only refuses to read is idle too. C{None}: no
     limit."""
+    keepAlive: float = DEFAULT_KEEP_ALIVE
+    """Seconds without a byte, after which the kernel asks whether a TCP peer is still there
+    (L{keepAlive}), from 1 to 32,767. 0: it does not ask."""
 
     def __post_init__(self) -> None:
         for name in ("connections", "perHost"):
@@ -51,6 +58,7 @@ class Limits:
                 raise ValueError(f"{name}: {value} is not 1 or more")
         if self.idle is not None and not self.idle > 0:
             raise ValueError(f"idle: {self.idle} is not more than 0 s")
+        checkKeepAlive(self.keepAlive)
 
 
 def _howLost(echo: Echo, reason: Failure) -> str:
@@ -87,6 +95,7 @@ class Refusal(Protocol):
         self.transport.loseConnection()
 
 
+@implementer(ICountsRefusals)
 class EchoFactory(ServerFactory):
     """
     Makes an L{Echo} of each connection, and keeps the books.
@@ -121,7 +130,7 @@ class EchoFactory(ServerFactory):
         self._accepted = 0
         self._perHost: Counter[str | None] = Counter()
         self._refused: Counter[str] = Counter()
-        self._refusals = None if reactor is None else Tally(reactor, self._tellRefusals)
+        self._refusals = None if reactor is None else Summary(reactor, self._tellRefusals)
         self._sweeper: LoopingCall | None = None
         if self.limits.idle is not None:
             self._idle = IdleSweep()
@@ -164,21 +173,22 @@ class EchoFactory(ServerFactory):
         """
         self._refused[why] += 1
         if self._refusals is not None:
-            peer = addressText(addr)
-            self._refusals.add(why, f"{peer} ({detail})" if detail else peer)
+            self._refusals.note(
+                why, lambda: f"{addressText(addr)} ({detail})" if detail else addressText(addr)
+            )
         return Refusal()
 
     def refuseHeader(self, addr: IAddress, why: str) -> None:
         """Learn of a connection through a proxy that had no valid header."""
         self.refuse("header", addr, why)
 
-    def _tellRefusals(self, counts: Counter[str], first: str) -> None:
+    def _tellRefusals(self, counts: dict[str, int], first: str) -> None:
         _log.warn(
-            "refused {count} connections ({why}), the first from {peer}; {open} are open",
-            count=counts.total(),
-            why=", ".join(f"{REFUSALS[why]}: {count}" for why, count in sorted(counts.items())),
+            "refused {what} ({why}), the first from {peer}; {open} open",
+            what=counted(sum(counts.values()), "connection"),
+            why=", ".join(f"{REFUSALS[why]}: {count}" for why, count in counts.items()),
             peer=first,
-            open=len(self.connections),
+            open=counted(len(self.connections), "connection"),
         )
 
     def _sweep(self) -> None:
@@ -203,6 +213,7 @@ class EchoFactory(ServerFactory):
             assert self.limits.idle is not None
             self._sweeper.start(self.limits.idle / LOOKS, now=False)
         turnOffNagle(echo.transport)
+        keepAlive(echo.transport, self.limits.keepAlive)
         if self.trace >= Trace.CONNECTIONS:
             peer = addressText(echo.transport.getPeer())
             _log.info("accepted connection from {peer}", peer=peer)

@@ -35,6 +35,7 @@ from echofactory.datagram import (
 )
 from echofactory.express import reactorBehind
 from echofactory.listening import ListenError, serverEndpoint
+from echofactory.quantities import counted
 from echofactory.server import EchoFactory
 from echofactory.trace import addressText
 
@@ -248,9 +249,9 @@ class EchoService(Service):
         drain = 0.0 if self._hurried else self._drain
         if old and drain:
             _log.info(
-                "waiting up to {drain:g} s for {open} open connections",
+                "waiting up to {drain:g} s for {open}",
                 drain=drain,
-                open=len(old),
+                open=counted(len(old), "open connection"),
             )
         began = self._reactor.seconds()
         self._waiting = self.factory.whenClosed(old)
@@ -261,8 +262,8 @@ class EchoService(Service):
             for echo in old:
                 echo.abort()
             _log.warn(
-                "cut {cut} connections that were still open after {seconds:.2g} s",
-                cut=len(old),
+                "cut {cut} still open after {seconds:.2g} s",
+                cut=counted(len(old), "connection"),
                 seconds=self._reactor.seconds() - began,
             )
             await self.factory.whenClosed(old)

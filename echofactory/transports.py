@@ -13,26 +13,23 @@ What is touched of Twisted that is not public, each with its reason:
  - C{tcp.Connector._makeTransport}: where a client's transport is made.
  - C{tcp.Server._addressType}, C{tcp.Server._getLogPrefix}: what its C{__init__},
    which formats strings for the log, makes of its arguments.
- - C{Port._buildAddr}, C{Port._realPortNumber}: what a protocol and the log are
-   told of an accepted connection.
+ - C{Port._realPortNumber}: what the log is told of an accepted connection.
 """
 
 import os
 import socket
 from collections.abc import Iterable
 from contextlib import suppress
-from errno import EAGAIN, EMFILE, ENFILE, ENOBUFS
-from time import monotonic
+from errno import EAGAIN, ENOBUFS
 from typing import Any
 
 from twisted.internet import tcp
 from twisted.internet.address import IPv6Address
 from twisted.internet.error import getConnectError
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-_log = Logger()
+from echofactory.ports import TCPPort
 
 DONE = Failure(CONNECTION_DONE)
 LOST = Failure(CONNECTION_LOST)
@@ -47,9 +44,6 @@ kernel, and gives them back, each time."""
 
 AT_ONCE = 1 << 16
 """Bytes that a producer may send before the lane calls again."""
-
-ACCEPTS_PER_PASS = 100
-"""Connections accepted before others have their turn."""
 
 
 class _Connection(tcp.Connection):
@@ -293,94 +287,10 @@ class TCPClient(_Connection, tcp.Client):
         super().connectionLost(reason)
 
 
-class TCPPort(tcp.Port):
-    """Accepts connections."""
+class LanePort(TCPPort):
+    """Accepts connections for the lane."""
 
     transport = TCPServer
-    # Given up for a moment when there is no other descriptor left.
-    _spare: int | None = None
-    _shed = 0
-    _toldAt = float("-inf")
-
-    def startListening(self) -> None:
-        """See L{tcp.Port}."""
-        super().startListening()
-        self._holdSpare()
-
-    def connectionLost(self, reason: Failure) -> None:
-        """See L{tcp.Port}."""
-        super().connectionLost(reason)
-        self._giveSpare()
-
-    def _holdSpare(self) -> None:
-        # A thread may have taken it meanwhile; there will be one again.
-        with suppress(OSError):
-            self._spare = os.open(os.devnull, os.O_RDONLY)
-
-    def _giveSpare(self) -> None:
-        if self._spare is not None:
-            os.close(self._spare)
-            self._spare = None
-
-    def _shedOne(self) -> bool:
-        """
-        This process has no descriptor left: close the connection that waits longest,
-        which else would wake the lane without end. Twisted tells of each; this, once
-        a second at most, of all.
-
-        @return: whether there was one.
-        """
-        self._giveSpare()
-        try:
-            self.socket.accept()[0].close()
-        except OSError:
-            return False
-        finally:
-            self._holdSpare()
-        self._shed += 1
-        now = monotonic()
-        if now - self._toldAt >= 1:
-            _log.warn("no descriptors left: closed {count} connections", count=self._shed)
-            self._shed = 0
-            self._toldAt = now
-        return True
-
-    def doRead(self) -> None:
-        """Accept what waits, up to L{ACCEPTS_PER_PASS} connections."""
-        for _ in range(ACCEPTS_PER_PASS):
-            try:
-                accepted, address = self.socket.accept()
-            except BlockingIOError:
-                return
-            except OSError as error:
-                if error.errno in (EMFILE, ENFILE):
-                    if self._shedOne():
-                        continue
-                    return
-                # Twisted's own knows what to do about it.
-                super().doRead()
-                return
-            try:
-                self._serve(accepted, address)
-            except BaseException:
-                _log.failure("while accepting from {address}", address=address)
-                return
-
-    def _serve(self, accepted: socket.socket, address: tuple[Any, ...]) -> None:
-        if len(address) == 4 and address[3]:
-            # The name of its scope belongs to an IPv6 address.
-            flags = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
-            address = (socket.getnameinfo(address, flags)[0], *address[1:])
-        assert self.factory is not None
-        protocol = self.factory.buildProtocol(self._buildAddr(address))
-        if protocol is None:
-            accepted.close()
-            return
-        number = self.sessionno
-        self.sessionno = number + 1
-        protocol.makeConnection(
-            self.transport(accepted, protocol, address, self, number, self.reactor)
-        )
 
 
 class TCPConnector(tcp.Connector):

@@ -28,9 +28,11 @@ from echofactory.descriptors import raiseDescriptorLimit
 from echofactory.listening import serverEndpoint
 from echofactory.monotonic import useMonotonicTime
 from echofactory.options import ServerOptions
+from echofactory.ports import withPorts
 from echofactory.reuseport import ReusePortReactor
 from echofactory.server import Limits
 from echofactory.service import EchoService
+from echofactory.signals import STOPPING
 
 _LONGEST_TEXT = 5000
 """Characters of a line of the log that are told. Each is at most 12 bytes of JSON: the
@@ -170,9 +172,9 @@ def _dieWithParent() -> None:
 def main() -> None:
     """Serve until told to stop, or left alone."""
     _dieWithParent()
-    # Both may come to all processes of a terminal or a service at once; this one is
+    # They may come to all processes of a terminal or a service at once; this one is
     # told by the other.
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
     start = _start()
     with suppress(ImportError, AttributeError):
@@ -184,7 +186,7 @@ def main() -> None:
     options = ServerOptions()
     options.parseOptions(start["words"])
     raiseDescriptorLimit()
-    transports = options.connectionReactor(reactor)
+    transports = withPorts(options.connectionReactor(reactor))
     limits = share(options.limits, start["number"], start["of"])
     factory = makeFactory(options, limits, reactor)
     endpoints = [

@@ -39,6 +39,7 @@ from twisted.python.failure import Failure
 from echofactory.counts import Counts, PeerCounts, WorkerState, busiest
 from echofactory.lines import LONGEST, Lines
 from echofactory.listening import EndpointError, ListenError, serverEndpoint, unwrapped
+from echofactory.quantities import counted
 from echofactory.reuseport import ReservingReactor
 from echofactory.trace import addressText
 
@@ -256,11 +257,10 @@ class _Worker(ProcessProtocol):
         self._failures += 1
         self.listening = False
         _log.warn(
-            "worker {number} is gone ({how}), and its {open} connections;"
-            " it starts again in {delay:.1f} s",
+            "worker {number} is gone ({how}), and its {open}; it starts again in {delay:.1f} s",
             number=self.number,
             how=how,
-            open=open_,
+            open=counted(open_, "connection"),
             delay=delay,
         )
         self.restarts += 1

@@ -3,13 +3,16 @@ Peers for the tests: raw connections of this process's reactor, the transports
 under test, and servers that misbehave.
 """
 
+import gc
+import os
+import resource
 import select
 import socket
 import ssl
 import struct
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -341,6 +344,31 @@ async def eventually(reactor: Any, reached: Callable[[], object]) -> None:
         turn: Deferred[None] = Deferred()
         reactor.callLater(0.001, turn.callback, None)
         await turn
+
+
+@contextmanager
+def noDescriptorLeft() -> Iterator[list[int]]:
+    """
+    Take every descriptor that this process may have.
+
+    @return: those that were taken: closing one makes room for another.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = [os.dup(0)]
+    # What an earlier test left behind is not to make room meanwhile.
+    gc.collect()
+    gc.disable()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (taken[0] + 50, hard))
+    try:
+        with suppress(OSError):
+            while True:
+                taken.append(os.dup(0))
+        yield taken
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        gc.enable()
+        for each in taken:
+            os.close(each)
 
 
 Handler = Callable[[socket.socket], None]

@@ -3,20 +3,19 @@ The echo over UDP: what it answers, and what the client finds out about the path
 """
 
 import errno
-import gc
 import json
 import os
 import re
-import resource
 import shutil
 import signal
 import socket
 import struct
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
@@ -26,7 +25,7 @@ import pytest
 from faulty_datagrams import ALTER, FLIPPED, HOLD, LOSE, REPEAT, fate
 from hypothesis import given
 from hypothesis import strategies as st
-from peers import FakeTimeReactor, eventually, portOf
+from peers import FakeTimeReactor, eventually, noDescriptorLeft, portOf
 from programs import CLIENT, LIMIT, TWISTD, Program, client, multiecho, running, until
 from pytest_twisted import ensureDeferred
 from schema import validate
@@ -64,7 +63,10 @@ from echofactory.client.datagram import (
 from echofactory.client.program import main
 from echofactory.client.target import Target
 from echofactory.datagram import (
+    ANSWERS,
     AT_ONCE,
+    FAR,
+    NEAR,
     RATE,
     UNANSWERED,
     UNKNOWN,
@@ -214,13 +216,13 @@ def test_what_is_not_answered_is_counted_and_told() -> None:
     assert counts.answered == 4
     assert counts.refused == {Refusal.RATE: 4, Refusal.LOW_PORT: 2}
     assert [formatEvent(event) for event in events] == [
-        "did not answer 1 datagrams: 1 over the rate of their source;"
+        "did not answer 1 datagram: 1 over the rate of their source;"
         " the last from ('192.0.2.1', 2000)",
         "did not answer 3 datagrams: 1 from a port below 1024, 2 over the rate of their source;"
         " the last from ('192.0.2.1', 19)",
-        "did not answer 1 datagrams: 1 over the rate of their source;"
+        "did not answer 1 datagram: 1 over the rate of their source;"
         " the last from ('192.0.2.1', 2000)",
-        "did not answer 1 datagrams: 1 from a port below 1024; the last from ('192.0.2.1', 7)",
+        "did not answer 1 datagram: 1 from a port below 1024; the last from ('192.0.2.1', 7)",
     ]
     assert clock.getDelayedCalls() == []
 
@@ -308,8 +310,8 @@ def test_low_ports_and_its_own_are_not_answered() -> None:
                 refused.setblocking(False)
                 with pytest.raises(BlockingIOError):
                     refused.recv(9)
-        server.waitFor("did not answer 1 datagrams: 1 from a port below 1024; the last")
-        server.waitFor("did not answer 1 datagrams: 1 from a port that is echoed here")
+        server.waitFor("did not answer 1 datagram: 1 from a port below 1024; the last")
+        server.waitFor("did not answer 1 datagram: 1 from a port that is echoed here")
 
 
 def forRoot() -> None:
@@ -369,12 +371,9 @@ def test_forged_sources() -> None:
 
 @pytest.mark.parametrize("local", ["127.0.0.1", "::1"])
 @ensureDeferred
-async def test_what_goes_round_in_circles(reactor: Any, local: str) -> None:
-    """
-    Between two programs of one machine: each answer goes one hop less far than what it
-    answers, and the last one is not sent.
-    """
-    async with serving(reactor, local) as (service, port):
+async def test_the_hop_limit_of_answers(reactor: Any, local: str) -> None:
+    """It is one of two, whatever a datagram arrived with."""
+    async with serving(reactor, local) as (_, port):
         with datagramSocket((local, 0)) as peer:
             level, option, received = (
                 (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS, socket.IPV6_RECVHOPLIMIT)
@@ -382,20 +381,49 @@ async def test_what_goes_round_in_circles(reactor: Any, local: str) -> None:
                 else (socket.IPPROTO_IP, socket.IP_TTL, 12)
             )
             peer.setsockopt(level, received, 1)
-            hops, turns = 64, 0
-            while hops > 1:
+            found = set()
+            # Chance does not choose the same one 64 times.
+            for hops in range(1, 65):
                 peer.setsockopt(level, option, hops)
-                peer.sendto(b"round", (local, port))
+                peer.sendto(b"x", (local, port))
                 _, ((_, _, value),), _, _ = await deferToThread(peer.recvmsg, 9, 99)
-                assert int.from_bytes(value, sys.byteorder) == hops - 1
-                hops, turns = hops - 1, turns + 1
-            peer.setsockopt(level, option, 1)
-            peer.sendto(b"round", (local, port))
+                found.add(int.from_bytes(value, sys.byteorder))
+            assert found == {NEAR, FAR}
+
+
+@pytest.mark.parametrize("local", ["127.0.0.1", "::1"])
+@ensureDeferred
+async def test_an_answer_of_such_a_server(reactor: Any, local: str) -> None:
+    """It is known by the hops that are left, and not answered."""
+    async with serving(reactor, local) as (service, port):
+        with datagramSocket((local, 0)) as peer:
+            level, option = (
+                (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS)
+                if ":" in local
+                else (socket.IPPROTO_IP, socket.IP_TTL)
+            )
+            for hops in ANSWERS:
+                peer.setsockopt(level, option, hops)
+                peer.sendto(b"loop", (local, port))
             peer.setsockopt(level, option, 64)
             peer.sendto(b"next", (local, port))
             assert await deferToThread(peer.recv, 9) == b"next"
-        assert turns == 63
-        assert service.datagramCounts.refused == {Refusal.CIRCLES: 1}
+        assert service.datagramCounts.refused == {Refusal.CIRCLES: len(ANSWERS)}
+
+
+def test_a_loop_may_end_at_each_turn() -> None:
+    """Of the two kinds of answers, one does not arrive, or is not answered, on any path."""
+    for path in range(256):
+        assert any(hops <= 0 or hops in ANSWERS for hops in (NEAR - path, FAR - path)), path
+
+
+@pytest.mark.parametrize("begins", [64, 128, 255])
+def test_a_client_that_is_far_away(begins: int) -> None:
+    """Up to 60 hops away, it is answered, and both kinds of answers reach it."""
+    guard = DatagramGuard()
+    for path in range(61):
+        assert guard.refusal("192.0.2.1", 5000, 0.0, Way(hops=begins - path)) is None
+        assert min(NEAR, FAR) - path > 0
 
 
 @ensureDeferred
@@ -419,9 +447,14 @@ async def test_two_services_of_a_process(reactor: Any) -> None:
 def test_two_servers_of_a_machine() -> None:
     """What one is made to send to the other comes to its end, and that is told."""
     forRoot()
-    with echoingOverUDP() as (_, port), echoingOverUDP() as (server, other):
-        forge(("127.0.0.1", other), ("127.0.0.1", port), b"64 hops")
-        server.waitFor("did not answer 1 datagrams: 1 that went round in circles; the last")
+    with echoingOverUDP() as (one, port), echoingOverUDP() as (server, other):
+        forge(("127.0.0.1", other), ("127.0.0.1", port), b"round")
+        # Either may be the one that does not answer.
+        ends = "did not answer 1 datagram: 1 in a loop between two such servers; the last"
+        deadline = time.monotonic() + LIMIT
+        while not any(ends in line for each in (one, server) for line in list(each.out)):
+            assert time.monotonic() < deadline, (one.out, server.out)
+            time.sleep(0.02)
 
 
 def test_peers_that_are_gone() -> None:
@@ -511,26 +544,23 @@ def test_the_way_that_a_datagram_came() -> None:
     mapped = bytes(10) + b"\xff\xff" + own
     two = struct.pack("=I", 2)
     back4, back6 = (*v4, bytes(4) + own + bytes(4)), (*v6, six + bytes(4))
-    assert wayOf() == UNKNOWN == Way(toMany=False, hops=None, back=())
-    assert wayOf((*v4, two + own + own)) == Way(back=(back4,))
-    assert wayOf((*v6, mapped + two), (*v4, two + own + own)) == Way(back=(back4,))
-    assert wayOf((*v6, six + two)) == Way(back=(back6,))
+    assert wayOf() == UNKNOWN == Way(toMany=False, hops=None, back=((), ()))
+    assert wayOf((*v4, two + own + own)) == Way(back=((back4,), (back4,)))
+    assert wayOf((*v6, mapped + two), (*v4, two + own + own)) == Way(back=((back4,), (back4,)))
+    assert wayOf((*v6, six + two)) == Way(back=((back6,), (back6,)))
     # One of a link, by that link.
     link = socket.inet_pton(socket.AF_INET6, "fe80::1")
-    assert wayOf((*v6, link + two)) == Way(back=((*v6, link + two),))
+    assert wayOf((*v6, link + two)).back[0] == ((*v6, link + two),)
     assert wayOf((*v4, two + own + all4)).toMany
     assert wayOf((*v6, all6 + two)).toMany
 
 
-def test_only_what_stays_here_has_hops_taken() -> None:
-    """What comes through a network may have come a long way, and has to go back."""
-    info, ttl = (socket.IPPROTO_IP, 8), (socket.IPPROTO_IP, socket.IP_TTL)
-    for interface, hops in ((1, 9), (2, None)):
-        way = wayOf(
-            (*info, struct.pack("=I4s4s", interface, *[b"addr"] * 2)), (*ttl, number(9))
-        )
-        assert way.hops == hops
-        assert ((*ttl, number(8)) in way.back) == (hops is not None)
+def test_the_hops_that_are_left() -> None:
+    """They are told, and an answer has one of two hop limits of the same family."""
+    ttl, limit = (socket.IPPROTO_IP, socket.IP_TTL), (socket.IPPROTO_IPV6, socket.IPV6_HOPLIMIT)
+    for kind in (ttl, limit):
+        answers = ((*kind, number(NEAR)),), ((*kind, number(FAR)),)
+        assert wayOf((*kind, number(9))) == Way(hops=9, back=answers)
 
 
 def number(value: int) -> bytes:
@@ -1294,23 +1324,9 @@ async def test_out_of_descriptors(reactor: Any) -> None:
     service.startService()
     target = f"udp:127.0.0.1:{portOf(service.addresses[0])}"
     factory = EchoClientFactory(reactor, Workload(size=64), 2)
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    taken = [os.dup(0)]
-    # What an earlier test left behind is not to make room meanwhile.
-    gc.collect()
-    gc.disable()
-    resource.setrlimit(resource.RLIMIT_NOFILE, (taken[0] + 50, hard))
-    try:
-        with suppress(OSError):
-            while True:
-                taken.append(os.dup(0))
+    with noDescriptorLeft() as taken:
         os.close(taken.pop())
         results = await factory.run(target)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        gc.enable()
-        for each in taken:
-            os.close(each)
     assert results.failures == {"too-many-files": 1}, results.examples
     assert results.completed == 1
     await service.stopService()

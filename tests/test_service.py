@@ -181,7 +181,7 @@ async def test_a_stop_lets_connections_finish(reactor: Any, connect: Connect) ->
             assert not stopping.called
             peer.transport.loseConnection()
             await stopping
-        assert ours(events) == ["waiting up to 20 s for 1 open connections"]
+        assert ours(events) == ["waiting up to 20 s for 1 open connection"]
         assert service.factory.counts().lost == {"done": 1}
 
 
@@ -195,7 +195,7 @@ async def test_a_stop_says_how_many_it_cut(reactor: Any, connect: Connect) -> No
         with capturedLogs() as events:
             await service.stopService()
         assert re.fullmatch(
-            r"cut 3 connections that were still open after 0\.\d+ s", formatEvent(events[-1])
+            r"cut 3 connections still open after 0\.\d+ s", formatEvent(events[-1])
         )
         assert events[-1]["log_level"].name == "warn"
         assert service.factory.counts().lost == {"aborted": 3}
@@ -217,7 +217,7 @@ async def test_a_stop_that_is_hurried_before_it_waits(reactor: Any, connect: Con
         with capturedLogs() as events:
             stopping = service.stopService()
             await eventually(reactor, lambda: ours(events))
-        assert ours(events) == ["waiting up to 3600 s for 1 open connections"]
+        assert ours(events) == ["waiting up to 3600 s for 1 open connection"]
         peer.transport.loseConnection()
         await stopping
 

@@ -105,7 +105,7 @@ async def test_facts_and_view() -> None:
         "open": 3,
         "datagrams": 0,
         "unanswered": {},
-        "refused": {"connections": 0, "host": 2, "fault": 0, "header": 0},
+        "refused": {"connections": 0, "host": 2, "descriptors": 0, "fault": 0, "header": 0},
         "lost": {"done": 0, "lost": 0, "aborted": 0, "idle": 0, "worker": 0, "error": 0},
         "chunks": 30,
         "bytes_in": 5000,
@@ -607,7 +607,7 @@ def test_metrics_agree_with_a_load() -> None:
             return json.loads(get(port, "/status.json").body)["facts"]
 
         # The page has them within a second.
-        refused = {"connections": 0, "host": 1, "fault": 0, "header": 0}
+        refused = {"connections": 0, "host": 1, "descriptors": 0, "fault": 0, "header": 0}
         until(lambda: facts()["counts"]["refused"] == refused)
         assert facts()["counts"]["open"] == 20
         assert facts()["peers"] == [{"host": "127.0.0.1", "open": 20, "bytes_in": 0}]

@@ -23,6 +23,7 @@ from echofactory.client.protocol import EchoClient
 from echofactory.client.rotation import Rotation
 from echofactory.client.slices import Slices
 from echofactory.client.target import IProbeReactor, Target
+from echofactory.keepalive import DEFAULT_KEEP_ALIVE, checkKeepAlive
 from echofactory.latency import rankOf
 from echofactory.results import ConnectionFailure, Datagrams, FailureKind, Results
 from echofactory.trace import Trace, addressText, dataText
@@ -58,8 +59,12 @@ class Patience:
     """From asking for a connection to being connected, TLS handshake included."""
     reply: float = 10.0
     """For the next byte, while something is outstanding."""
+    keepAlive: float = DEFAULT_KEEP_ALIVE
+    """Seconds without a byte, after which the kernel asks whether a TCP peer is still there
+    (L{keepAlive<echofactory.keepalive.keepAlive>}), from 1 to 32,767. 0: it does not ask."""
 
     def __post_init__(self) -> None:
+        checkKeepAlive(self.keepAlive)
         for name in ("connect", "reply"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name}: {getattr(self, name)} is not more than 0 s")

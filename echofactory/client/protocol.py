@@ -20,6 +20,7 @@ from zope.interface import implementer
 from echofactory.client.connection import Connection
 from echofactory.client.failures import classify
 from echofactory.echo import IEchoTransport, releaseClosing, turnOffNagle
+from echofactory.keepalive import keepAlive
 from echofactory.listening import reasonText
 from echofactory.results import FailureKind
 from echofactory.workload import BLOCK_SIZE, EchoMismatch, StreamFault, StreamVerifier
@@ -54,6 +55,7 @@ class EchoClient(Connection, Protocol):
 
     def connectionMade(self) -> None:
         turnOffNagle(self.transport)
+        keepAlive(self.transport, self.factory.patience.keepAlive)
         if not INegotiated.providedBy(self.transport):
             self._takeOver()
             self._begin()

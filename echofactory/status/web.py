@@ -3,7 +3,6 @@ The status over HTTP: read-only, and bounded.
 """
 
 import json
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
 from http import HTTPStatus
 from importlib.resources import files
@@ -28,11 +27,12 @@ from twisted.python.failure import Failure
 
 from echofactory.hosts import isLoopback, namesLoopback
 from echofactory.listening import ListenError, serverEndpoint
+from echofactory.quantities import counted
 from echofactory.status.admission import Entrance
 from echofactory.status.channel import Answer, BoundedHTTPFactory
 from echofactory.status.turns import Turns
 from echofactory.status.view import Status
-from echofactory.tally import Tally
+from echofactory.summary import Summary
 from echofactory.trace import addressText
 
 _log = Logger()
@@ -205,7 +205,7 @@ class StatusService(Service):
             reactor, self._answers.to, turns, connections, deadlineS
         )
         self._given = endpoint
-        self._refusals = Tally(reactor, self._tellRefusals)
+        self._refusals = Summary(reactor, self._tellRefusals)
         self._endpoint = (
             serverEndpoint(reactor, endpoint, self._refuseHeader)
             if isinstance(endpoint, str)
@@ -283,12 +283,12 @@ class StatusService(Service):
         return Deferred.fromCoroutine(self._stop())
 
     def _refuseHeader(self, peer: IAddress, why: str) -> None:
-        self._refusals.add("header", f"{addressText(peer)} ({why})")
+        self._refusals.note("header", lambda: f"{addressText(peer)} ({why})")
 
-    def _tellRefusals(self, counts: Counter[str], first: str) -> None:
+    def _tellRefusals(self, counts: dict[str, int], first: str) -> None:
         _log.warn(
-            "status page: closed {count} without a valid PROXY header, the first from {peer}",
-            count=counts.total(),
+            "status page: closed {what} without a valid PROXY header, the first from {peer}",
+            what=counted(sum(counts.values()), "connection"),
             peer=first,
         )
 

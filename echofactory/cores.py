@@ -1,0 +1,63 @@
+"""
+How many cores this process may keep busy: those it may run on (its affinity), or less, if
+a container or a service has a quota of processor time (Linux's cgroups, both versions).
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from math import ceil
+from pathlib import Path, PurePosixPath
+
+
+def usableCores(root: Path = Path("/")) -> int:
+    """
+    Return the number of cores, 1 at least. A quota of 1.5 cores is rounded up to 2.
+
+    @param root: where C{/proc} and the file systems of cgroups are found.
+    """
+    allowed = len(os.sched_getaffinity(0))
+    return max(1, min([allowed, *(ceil(quota) for quota in _quotas(root))]))
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    """Return each quota, in cores, that this process's cgroups and those above them have."""
+    for folder in _groups(root):
+        with suppress(OSError, ValueError, ZeroDivisionError):
+            # C{max 100000}, where there is no quota, is no number.
+            quota, period = (folder / "cpu.max").read_text().split()
+            yield int(quota) / int(period)
+        with suppress(OSError, ValueError, ZeroDivisionError):
+            quota = (folder / "cpu.cfs_quota_us").read_text()
+            if int(quota) > 0:
+                yield int(quota) / int((folder / "cpu.cfs_period_us").read_text())
+
+
+def _groups(root: Path) -> Iterator[Path]:
+    """Return the directories of the cgroups that may limit this process, innermost first."""
+    try:
+        memberships = (root / "proc/self/cgroup").read_text().splitlines()
+        mounts = (root / "proc/self/mountinfo").read_text().splitlines()
+    except OSError:
+        return
+    for membership in memberships:
+        _, controllers, path = membership.split(":", 2)
+        for mount in mounts:
+            # cgroups(7) and proc_pid_mountinfo(5).
+            before, _, after = mount.partition(" - ")
+            fields = before.split()
+            kind, _, options = after.split(maxsplit=2)
+            unified = kind == "cgroup2" and not controllers
+            if not unified and not (
+                kind == "cgroup"
+                and "cpu" in controllers.split(",")
+                and "cpu" in options.split(",")
+            ):
+                continue
+            top = root / fields[4].lstrip("/")
+            # In a container, the mount begins at the container's own cgroup.
+            inner = PurePosixPath()
+            with suppress(ValueError):
+                inner = PurePosixPath(path).relative_to(fields[3])
+            for above in (inner, *inner.parents):
+                yield top / above

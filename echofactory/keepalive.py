@@ -1,0 +1,63 @@
+"""
+TCP keepalive (RFC 9293, section 3.8.4). It ends a connection whose peer has vanished: such
+a connection stays open for ever otherwise.
+"""
+
+import socket
+from math import ceil
+from typing import Any
+
+from twisted.internet.address import IPv4Address, IPv6Address
+
+from echofactory.echo import IEchoTransport, lowestTransport
+
+DEFAULT_KEEP_ALIVE = 60.0
+"""Seconds. Linux's own choice is two hours."""
+
+PROBES = 4
+"""Probes without an answer, after which the connection is lost."""
+
+LONGEST_KEEP_ALIVE = 32_767.0
+"""Seconds: Linux takes no more."""
+
+# Linux's; not every system has them.
+_IDLE = getattr(socket, "TCP_KEEPIDLE", None)
+_INTERVAL = getattr(socket, "TCP_KEEPINTVL", None)
+_COUNT = getattr(socket, "TCP_KEEPCNT", None)
+_USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", None)
+
+
+def checkKeepAlive(seconds: float) -> None:
+    """
+    @raise ValueError: if it is neither 0 nor from 1 to L{LONGEST_KEEP_ALIVE} seconds.
+    """
+    if seconds and not 1 <= seconds <= LONGEST_KEEP_ALIVE:
+        raise ValueError(
+            f"keepAlive: {seconds:g} is neither 0 nor from 1 to {LONGEST_KEEP_ALIVE:g} s"
+        )
+
+
+def keepAlive(transport: IEchoTransport, seconds: float) -> None:
+    """
+    Have the kernel probe a TCP peer from which nothing comes, and give the connection up
+    if L{PROBES} probes have no answer. A connection whose bytes the peer does not take for
+    that whole time is given up too (C{TCP_USER_TIMEOUT}, RFC 5482).
+
+    @param seconds: without a byte before the first probe; the time between two probes is a
+        quarter of that, 1 s at least. 0: no probes.
+    """
+    lowest: Any = lowestTransport(transport)
+    if not seconds or not isinstance(lowest.getPeer(), IPv4Address | IPv6Address):
+        return
+    idle = ceil(seconds)
+    interval = ceil(seconds / PROBES)
+    handle: socket.socket = lowest.getHandle()
+    handle.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (
+        (_IDLE, idle),
+        (_INTERVAL, interval),
+        (_COUNT, PROBES),
+        (_USER_TIMEOUT, (idle + PROBES * interval) * 1000),
+    ):
+        if option is not None:
+            handle.setsockopt(socket.IPPROTO_TCP, option, value)

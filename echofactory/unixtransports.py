@@ -1,0 +1,41 @@
+"""
+The transports of UNIX sockets. They are Twisted's, but if the protocol takes no
+descriptors (C{SCM_RIGHTS}), the kernel closes those that a peer sends. Twisted receives
+each of them, closes it, and logs a line.
+
+What is touched of Twisted that is not public, with its reason:
+
+ - C{unix.Connector._makeTransport}: where a client's transport is made.
+"""
+
+from typing import Any
+
+from twisted.internet import tcp, unix
+from twisted.internet.interfaces import IFileDescriptorReceiver
+
+
+class UNIXServer(unix.Server):
+    """An accepted connection."""
+
+    def doRead(self) -> Any:
+        """See L{IReadDescriptor<twisted.internet.interfaces.IReadDescriptor>}."""
+        if IFileDescriptorReceiver.providedBy(self.protocol):
+            return super().doRead()
+        return tcp.Connection.doRead(self)
+
+
+class UNIXClient(unix.Client):
+    """A connection that was asked for."""
+
+    def doRead(self) -> Any:
+        """See L{IReadDescriptor<twisted.internet.interfaces.IReadDescriptor>}."""
+        if IFileDescriptorReceiver.providedBy(self.protocol):
+            return super().doRead()
+        return tcp.Connection.doRead(self)
+
+
+class UNIXConnector(unix.Connector):
+    """Asks for a connection."""
+
+    def _makeTransport(self) -> Any:
+        return UNIXClient(self.address, self, self.reactor, self.checkPID)

@@ -1,0 +1,174 @@
+"""
+TCP keepalive: a peer that has vanished is not waited for without end.
+"""
+
+import select
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from peers import (
+    TRANSPORTS,
+    Certificates,
+    Connect,
+    Transport,
+    eventually,
+    portOf,
+    serving,
+)
+from programs import LIMIT
+from pytest_twisted import ensureDeferred
+
+from echofactory import EchoClientFactory, EchoFactory, Limits, Patience, Workload
+from echofactory.echo import lowestTransport
+from echofactory.options import ClientOptions, MonitorOptions, ServerOptions
+from echofactory.parsers import parseKeepAlive
+from echofactory.socketfilter import NOTHING, attachFilter
+
+OVER_TCP = [each for each in TRANSPORTS if "unix" not in each.name]
+overTCP = pytest.mark.parametrize("transport", OVER_TCP, ids=str)
+
+
+def vanish(peer: socket.socket) -> None:
+    """
+    Have the kernel throw away all that comes for a socket, so that it answers as little as
+    a machine without power.
+    """
+    attachFilter(peer, NOTHING)
+
+
+def settings(transport: Any) -> tuple[int, ...]:
+    """Return whether the kernel probes, first when, how far apart, how often, and the most."""
+    handle = lowestTransport(transport).getHandle()
+    return (
+        handle.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE),
+        *(
+            handle.getsockopt(socket.IPPROTO_TCP, option)
+            for option in (
+                socket.TCP_KEEPIDLE,
+                socket.TCP_KEEPINTVL,
+                socket.TCP_KEEPCNT,
+                socket.TCP_USER_TIMEOUT,
+            )
+        ),
+    )
+
+
+@overTCP
+@ensureDeferred
+async def test_the_server_probes(
+    reactor: Any,
+    connect: Connect,
+    transport: Transport,
+    certificates: Certificates,
+    folder: Path,
+) -> None:
+    """After a minute, every 15 s, 4 times; the time for bytes to be taken is the sum."""
+    async with serving(reactor, transport.listen(certificates, folder)) as service:
+        await connect(transport.connect(certificates, service.addresses[0]))
+        await eventually(reactor, lambda: service.factory.connections)
+        (echo,) = service.factory.connections
+        assert settings(echo.transport) == (1, 60, 15, 4, 120_000)
+
+
+@overTCP
+@ensureDeferred
+async def test_the_client_probes(
+    reactor: Any, transport: Transport, certificates: Certificates, folder: Path
+) -> None:
+    """The client does as the server does."""
+    async with serving(reactor, transport.listen(certificates, folder)) as service:
+        target = transport.connect(certificates, service.addresses[0])
+        found: list[tuple[int, ...]] = []
+
+        class Looking(EchoClientFactory):
+            def connectionUp(self, connection: Any, tookNs: int | None) -> None:
+                found.append(settings(connection.transport))
+                super().connectionUp(connection, tookNs)
+
+        await Looking(reactor, Workload(), 1).run(target)
+    assert found == [(1, 60, 15, 4, 120_000)]
+
+
+@ensureDeferred
+async def test_another_time(reactor: Any, connect: Connect) -> None:
+    """The time between two probes is a quarter of the time before the first."""
+    factory = EchoFactory(Limits(keepAlive=8.0))
+    async with serving(reactor, factory=factory) as service:
+        await connect(f"tcp:127.0.0.1:{portOf(service.addresses[0])}")
+        await eventually(reactor, lambda: factory.connections)
+        (echo,) = factory.connections
+        assert settings(echo.transport) == (1, 8, 2, 4, 16_000)
+
+
+@ensureDeferred
+async def test_none(reactor: Any, connect: Connect) -> None:
+    """0 leaves the socket as it is."""
+    factory = EchoFactory(Limits(keepAlive=0))
+    async with serving(reactor, factory=factory) as service:
+        await connect(f"tcp:127.0.0.1:{portOf(service.addresses[0])}")
+        await eventually(reactor, lambda: factory.connections)
+        (echo,) = factory.connections
+        assert settings(echo.transport)[0] == 0
+
+
+@pytest.mark.parametrize("prefix", ["", "express:"])
+@ensureDeferred
+async def test_a_peer_that_vanishes(reactor: Any, prefix: str) -> None:
+    """Its connection is lost, though neither side has anything to send."""
+    factory = EchoFactory(Limits(keepAlive=1.0))
+    listen = f"{prefix}tcp:0:interface=127.0.0.1"
+    async with serving(reactor, listen, factory=factory) as service:
+        address = ("127.0.0.1", portOf(service.addresses[0]))
+        with socket.create_connection(address, timeout=LIMIT) as peer:
+            await eventually(reactor, lambda: factory.connections)
+            vanish(peer)
+            await eventually(reactor, lambda: factory.counts().lost == {"lost": 1})
+
+
+@ensureDeferred
+async def test_a_peer_that_answers_the_probes_stays(reactor: Any) -> None:
+    """While another peer vanishes and is lost, one that only says nothing is not."""
+    factory = EchoFactory(Limits(keepAlive=1.0))
+    async with serving(reactor, factory=factory) as service:
+        address = ("127.0.0.1", portOf(service.addresses[0]))
+        with (
+            socket.create_connection(address, timeout=LIMIT) as silent,
+            socket.create_connection(address, timeout=LIMIT) as vanishing,
+        ):
+            await eventually(reactor, lambda: len(factory.connections) == 2)
+            vanish(vanishing)
+            await eventually(reactor, lambda: factory.counts().lost == {"lost": 1})
+            silent.sendall(b"x")
+            await eventually(reactor, lambda: select.select([silent], [], [], 0)[0])
+            assert silent.recv(1) == b"x"
+
+
+@pytest.mark.parametrize("seconds", [-1.0, 0.5, 40_000.0, float("nan")])
+@pytest.mark.parametrize("kind", [Limits, Patience])
+def test_times_that_are_none(kind: Any, seconds: float) -> None:
+    """The message names the field and the value."""
+    with pytest.raises(ValueError, match=rf"^keepAlive: {seconds:g} is neither 0"):
+        kind(keepAlive=seconds)
+
+
+@pytest.mark.parametrize(
+    ("words", "seconds"),
+    [([], 60.0), (["--keepalive", "0"], 0.0), (["--keepalive", "2m"], 120.0)],
+)
+def test_the_option(words: list[str], seconds: float) -> None:
+    """All three programs have it."""
+    server = ServerOptions()
+    server.parseOptions(words)
+    assert server.limits.keepAlive == seconds
+    for options in (ClientOptions(), MonitorOptions()):
+        options.parseOptions([*words, "127.0.0.1", "7007"])
+        assert options.patience.keepAlive == seconds
+
+
+@pytest.mark.parametrize("text", ["500ms", "10h", "x", "-1"])
+def test_what_is_no_time(text: str) -> None:
+    """The parser says what is accepted."""
+    with pytest.raises(ValueError, match=r"^not 0, nor a duration from 1s to 9h, such as"):
+        parseKeepAlive(text)

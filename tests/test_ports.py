@@ -1,0 +1,244 @@
+"""
+Listening ports: what comes of the connections that are not served, and of those that
+wait while the server stops.
+"""
+
+import os
+import select
+import socket
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from peers import (
+    TRANSPORTS,
+    Certificates,
+    Connect,
+    Transport,
+    eventually,
+    noDescriptorLeft,
+    serving,
+)
+from programs import LIMIT
+from pytest_twisted import ensureDeferred
+from twisted.internet.address import UNIXAddress
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.threads import deferToThread
+from twisted.logger import LogEvent, capturedLogs, formatEvent
+
+from echofactory import EchoFactory, ExpressReactor
+from echofactory.listening import serverEndpoint
+from echofactory.ports import PortsReactor
+
+
+@pytest.fixture(params=TRANSPORTS, ids=str)
+def transport(request: pytest.FixtureRequest) -> Transport:
+    chosen: Transport = request.param
+    return chosen
+
+
+def rawPeer(address: Any) -> socket.socket:
+    """
+    Connect to a listener of this process. The kernel does so, while the reactor of this
+    process stands still.
+    """
+    if isinstance(address, UNIXAddress):
+        peer = socket.socket(socket.AF_UNIX)
+        assert address.name is not None
+        target: Any = address.name
+    else:
+        peer = socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET)
+        target = (address.host, address.port)
+    peer.settimeout(LIMIT)
+    try:
+        peer.connect(target)
+    except OSError:
+        peer.close()
+        raise
+    return peer
+
+
+@contextmanager
+def rawPeers(address: Any, count: int) -> Iterator[list[socket.socket]]:
+    with ExitStack() as stack:
+        yield [stack.enter_context(rawPeer(address)) for _ in range(count)]
+
+
+def lines(events: Sequence[LogEvent], word: str) -> list[str]:
+    """Return the lines of the log that have C{word}."""
+    return [text for event in events if word in (text := formatEvent(event))]
+
+
+@ensureDeferred
+async def test_out_of_descriptors_each_is_counted(
+    reactor: Any, transport: Transport, certificates: Certificates, folder: Path
+) -> None:
+    """However many are closed because no descriptor is left, that is how many are refused."""
+    factory = EchoFactory()
+    listen = transport.listen(certificates, folder)
+    async with serving(reactor, listen, factory=factory) as service:
+        with rawPeers(service.addresses[0], 63), noDescriptorLeft():
+            await eventually(reactor, lambda: factory.counts().refused == {"descriptors": 63})
+        assert factory.counts().accepted == 0
+
+
+@ensureDeferred
+async def test_out_of_descriptors_one_line_tells_of_all(
+    reactor: Any, transport: Transport, certificates: Certificates, folder: Path
+) -> None:
+    """The line has the exact number, and no other line reports them."""
+    factory = EchoFactory(reactor=reactor)
+    listen = transport.listen(certificates, folder)
+    async with serving(reactor, listen, factory=factory) as service:
+        with capturedLogs() as events:
+            with rawPeers(service.addresses[0], 63), noDescriptorLeft():
+                await eventually(reactor, lambda: lines(events, "refused"))
+            await service.stopService()
+    (line,) = lines(events, "")[:1]
+    assert line.startswith("refused 63 connections (no descriptor was left: 63), the first ")
+    assert lines(events, "EMFILE") == []
+
+
+@ensureDeferred
+async def test_out_of_descriptors_with_any_factory(reactor: Any) -> None:
+    """If a factory counts no refusals, the port logs them."""
+    endpoint: Any = serverEndpoint(reactor, "express:tcp:0:interface=127.0.0.1")
+    port = await endpoint.listen(Factory.forProtocol(Protocol))
+    with capturedLogs() as events:
+        with rawPeers(port.getHost(), 7), noDescriptorLeft():
+            await eventually(reactor, lambda: lines(events, "not served"))
+        await port.stopListening()
+    (line,) = lines(events, "not served")
+    assert line.startswith("connections not served: 7 (no descriptor was left); the first ")
+
+
+UNIX = [each for each in TRANSPORTS if "unix" in each.name]
+
+
+@pytest.mark.parametrize("transport", UNIX, ids=str)
+@pytest.mark.parametrize("name", [b"\0abc", b"abcd", b"\xff\xfe\xfd\xfc", b"\0" + b"n" * 100])
+@ensureDeferred
+async def test_a_unix_peer_with_a_name(
+    reactor: Any,
+    transport: Transport,
+    certificates: Certificates,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: bytes,
+) -> None:
+    """Whatever name a peer is bound to, it is served."""
+    monkeypatch.chdir(folder)
+    async with serving(reactor, transport.listen(certificates, folder)) as service:
+        with socket.socket(socket.AF_UNIX) as peer:
+            peer.settimeout(LIMIT)
+            peer.bind(name)
+            peer.connect(service.addresses[0].name)  # type: ignore[attr-defined]
+            peer.sendall(b"x")
+            await eventually(reactor, lambda: select.select([peer], [], [], 0)[0])
+            assert peer.recv(1) == b"x"
+
+
+@pytest.mark.parametrize("transport", UNIX, ids=str)
+@ensureDeferred
+async def test_descriptors_from_a_unix_peer(
+    reactor: Any, transport: Transport, certificates: Certificates, folder: Path
+) -> None:
+    """They are closed, and nothing is logged; the bytes are echoed."""
+    async with serving(reactor, transport.listen(certificates, folder)) as service:
+        with rawPeer(service.addresses[0]) as peer:
+            await eventually(reactor, lambda: service.factory.connections)
+            before = os.listdir("/dev/fd")
+            with capturedLogs() as events:
+                for _ in range(10):
+                    socket.send_fds(peer, [b"x"], [0] * 20)
+                await eventually(reactor, lambda: service.factory.counts().bytesOut == 10)
+            assert lines(events, "") == []
+            assert os.listdir("/dev/fd") == before
+
+
+@ensureDeferred
+async def test_descriptors_from_a_unix_server(
+    reactor: Any, connect: Connect, folder: Path
+) -> None:
+    """A client on the lane closes them as well."""
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(f"{folder}/s")
+        listening.listen()
+        peer = await connect(f"express:unix:{folder}/s")
+        with listening.accept()[0] as server, capturedLogs() as events:
+            before = os.listdir("/dev/fd")
+            socket.send_fds(server, [b"x"], [0] * 20)
+            await peer.untilReceived(reactor, 1)
+            assert os.listdir("/dev/fd") == before
+    assert lines(events, "") == []
+
+
+@ensureDeferred
+async def test_a_stop_serves_what_the_kernel_has_accepted(
+    reactor: Any, transport: Transport, certificates: Certificates, folder: Path
+) -> None:
+    """More connections than one pass accepts wait in the queue when the server stops."""
+    listen = transport.listen(certificates, folder)
+    async with serving(reactor, listen, drain=LIMIT) as service:
+        with rawPeers(service.addresses[0], 150):
+            stopping = service.stopService()
+            await eventually(reactor, lambda: service.factory.counts().open == 150)
+        await stopping
+
+
+@pytest.mark.parametrize("prefix", ["", "express:"])
+@ensureDeferred
+async def test_what_was_accepted_at_the_stop_is_echoed(reactor: Any, prefix: str) -> None:
+    """Such a connection is served as any other that drains."""
+    listen = f"{prefix}tcp:0:interface=127.0.0.1"
+    async with serving(reactor, listen, drain=LIMIT) as service:
+        with rawPeer(service.addresses[0]) as peer:
+            peer.sendall(b"x")
+            stopping = service.stopService()
+            await eventually(reactor, lambda: select.select([peer], [], [], 0)[0])
+            assert peer.recv(1) == b"x"
+        await stopping
+        assert service.factory.counts().lost == {"done": 1}
+
+
+@ensureDeferred
+async def test_a_connection_asked_for_during_the_stop(
+    reactor: Any, transport: Transport, certificates: Certificates, folder: Path
+) -> None:
+    """It is refused. It is not accepted and then reset."""
+    async with serving(reactor, transport.listen(certificates, folder)) as service:
+        address = service.addresses[0]
+        stopping = service.stopService()
+        # TCP tries once more, after a second.
+        asking = deferToThread(lambda: rawPeer(address).close())
+        await stopping
+        # The file of a UNIX socket may be gone already.
+        with pytest.raises((ConnectionRefusedError, FileNotFoundError)):
+            await asking
+
+
+@pytest.mark.parametrize("wrap", [PortsReactor, ExpressReactor])
+@pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_UNIX])
+@ensureDeferred
+async def test_a_stop_leaves_the_socket_of_systemd(
+    reactor: Any, wrap: Any, family: socket.AddressFamily, folder: Path
+) -> None:
+    """Its file, its mode and its queue are there for the next who listens."""
+    path = folder / "s"
+    with socket.socket(family) as listening:
+        listening.settimeout(LIMIT)
+        listening.bind(str(path) if family == socket.AF_UNIX else ("127.0.0.1", 0))
+        listening.listen()
+        if family == socket.AF_UNIX:
+            path.chmod(0o600)
+        port = wrap(reactor).adoptStreamPort(listening.fileno(), family, EchoFactory())
+        await port.stopListening()
+        if family == socket.AF_UNIX:
+            assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        with socket.socket(family) as peer:
+            peer.settimeout(LIMIT)
+            peer.connect(listening.getsockname())
+            listening.accept()[0].close()
