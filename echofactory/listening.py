@@ -17,6 +17,7 @@ from echofactory.express import laneOf
 from echofactory.passed import passedEndpoint
 from echofactory.ports import withPorts
 from echofactory.proxied import HeaderReactor, Refused
+from echofactory.trace import reasonText
 
 BACKLOG = 4096
 """Connections. Twisted's default is 50: of 80 clients that connect to a busy
@@ -86,20 +87,6 @@ class ListenError(Exception):
         cause = getattr(reason, "socketError", None) or reason
         super().__init__(f"cannot listen on {endpoint}: {reasonText(cause)}")
         self.endpoint = endpoint
-
-
-def reasonText(reason: BaseException | None) -> str:
-    """Return what an exception says, in one line; its name where it says nothing."""
-    if isinstance(reason, KeyError | IndexError):
-        return repr(reason)
-    match reason:
-        case Exception(args=([(_, _, str()), *_] as queue,)):
-            # OpenSSL's queue of errors: library, function, reason. Some have no reason.
-            return "; ".join(entry[-1] or "unknown error" for entry in queue)
-    if isinstance(reason, OSError) and reason.filename2 is not None:
-        # Both are the internals of who failed: a UNIX socket's lock.
-        return f"[Errno {reason.errno}] {reason.strerror}"
-    return " ".join(str(reason).split()) or type(reason).__name__
 
 
 def joined(positional: Iterable[object], named: Mapping[str, object]) -> str:

@@ -25,7 +25,7 @@ from echofactory.keepalive import DEFAULT_KEEP_ALIVE, checkKeepAlive, keepAlive
 from echofactory.ports import ICountsRefusals
 from echofactory.quantities import counted
 from echofactory.summary import Summary
-from echofactory.trace import Trace, addressText, dataText
+from echofactory.trace import Trace, addressText, dataText, reasonText
 
 _log = Logger()
 
@@ -240,9 +240,8 @@ class EchoFactory(ServerFactory):
             elif echo.cut:
                 _log.info("cut connection to {peer}: {why}", peer=peer, why=how)
             else:
-                _log.info(
-                    "lost connection to {peer}: {why}", peer=peer, why=reason.getErrorMessage()
-                )
+                why = reasonText(reason.value)
+                _log.info("lost connection to {peer}: {why}", peer=peer, why=why)
         for entry in list(self._waiting):
             awaited, waiting = entry
             awaited.discard(echo)

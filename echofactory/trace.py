@@ -1,5 +1,5 @@
 """
-How much is told per connection, and how addresses and bytes are written.
+How much is told per connection, and how addresses, bytes and reasons are written.
 """
 
 from enum import IntEnum
@@ -39,3 +39,17 @@ def dataText(data: bytes) -> str:
     if len(data) <= SHOWN:
         return repr(data)
     return f"{data[:SHOWN]!r}... ({len(data):,} bytes)"
+
+
+def reasonText(reason: BaseException | None) -> str:
+    """Return what an exception says, in one line; its name where it says nothing."""
+    if isinstance(reason, KeyError | IndexError):
+        return repr(reason)
+    match reason:
+        case Exception(args=([(_, _, str()), *_] as queue,)):
+            # OpenSSL's queue of errors: library, function, reason. Some have no reason.
+            return "; ".join(entry[-1] or "unknown error" for entry in queue)
+    if isinstance(reason, OSError) and reason.filename2 is not None:
+        # Both are the internals of who failed: a UNIX socket's lock.
+        return f"[Errno {reason.errno}] {reason.strerror}"
+    return " ".join(str(reason).split()) or type(reason).__name__

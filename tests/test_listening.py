@@ -4,7 +4,8 @@ Endpoint strings: taken apart, and with a backlog.
 
 import pytest
 
-from echofactory.listening import argumentsOf, reasonText, unwrapped, withBacklog
+from echofactory.listening import argumentsOf, unwrapped, withBacklog
+from echofactory.trace import reasonText
 
 
 @pytest.mark.parametrize(

@@ -206,7 +206,7 @@ def test_the_program() -> None:
         monitor.waitFor("3 of 3 connections are up")
         server.end()
         monitor.waitFor(
-            r"connections failed \((reset|closed-early|refused)[^)]*\), such as connection"
+            r"connections? failed \((reset|closed-early|refused)[^)]*\), such as connection"
             r" \d to \('127.0.0.1', \d+\): "
         )
         monitor.waitFor("0 of 3 connections are up")
@@ -419,7 +419,7 @@ def test_wrong_bytes() -> None:
         multiecho("--trace", "none", "--fault", "corrupt=0.01", "127.0.0.1", "0") as (_, port),
         running([*CLIENT, "127.0.0.1", str(port), "--rate", "50"]) as monitor,
     ):
-        told = monitor.waitFor(r"1 connections failed \(mismatch: 1\), such as (.*)")[1]
+        told = monitor.waitFor(r"1 connection failed \(mismatch: 1\), such as (.*)")[1]
         assert re.match(r"connection 1 to .*: message \d+, offset \d+: expected b'", told)
 
 

@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from echofactory.client.connection import Connection
 from echofactory.client.factory import EchoClientFactory, Only, Patience
 from echofactory.client.target import IProbeReactor, Target
+from echofactory.quantities import counted
 from echofactory.results import ConnectionFailure, FailureKind
 from echofactory.schedule import Rate
 from echofactory.trace import Trace
@@ -175,9 +176,8 @@ class Keeper(EchoClientFactory):
             *_, latest = self._untold
             example: ConnectionFailure = results.examples[latest]
             _log.warn(
-                "{failed} connections failed ({kinds}), such as connection {number} to {peer}:"
-                " {detail}",
-                failed=self._untold.total(),
+                "{failed} failed ({kinds}), such as connection {number} to {peer}: {detail}",
+                failed=counted(self._untold.total(), "connection"),
                 kinds=", ".join(f"{kind}: {n}" for kind, n in sorted(self._untold.items())),
                 number=example.connection,
                 peer=example.peer,
@@ -186,8 +186,8 @@ class Keeper(EchoClientFactory):
             self._untold.clear()
         if self.leftOut != self._leftOutTold:
             _log.warn(
-                "left out {count} messages: this process did not run when they were due",
-                count=self.leftOut - self._leftOutTold,
+                "left out {what}: this process did not run when they were due",
+                what=counted(self.leftOut - self._leftOutTold, "message"),
             )
             self._leftOutTold = self.leftOut
         if results.open != self._wereUp:

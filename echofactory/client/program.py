@@ -47,7 +47,7 @@ from echofactory.schedule import Rate
 from echofactory.server import EchoFactory
 from echofactory.service import EchoService, IServiceReactor
 from echofactory.streams import complain, prepareStreams
-from echofactory.trace import Trace
+from echofactory.trace import Trace, reasonText
 from echofactory.workload import Workload
 
 _STATUS = {"ok": 0, "failed": 1}
@@ -73,16 +73,26 @@ class _Teller:
 
     def __init__(self, out: IO[str]) -> None:
         self._out = out
+        self._certificates: set[str] = set()
 
     def __call__(self, event: LogEvent) -> None:
         level = event.get("log_level", LogLevel.info)
-        if "log_failure" in event:
+        if event.get("log_namespace") == "twisted.internet._sslverify":
+            self._tellOfCertificate(event)
+        elif "log_failure" in event:
             complain(eventAsText(event))
         elif str(event.get("log_namespace")).startswith("echofactory."):
             if level <= LogLevel.info:
                 print(formatEvent(event), file=self._out, flush=True)
             else:
                 complain(formatEvent(event))
+
+    def _tellOfCertificate(self, event: LogEvent) -> None:
+        """Twisted logs a traceback for each connection whose certificate it rejects."""
+        reason = reasonText(event["log_failure"].value)
+        if reason not in self._certificates:
+            self._certificates.add(reason)
+            complain(f"echofactory.client: the certificate was rejected: {reason}")
 
 
 async def _job(

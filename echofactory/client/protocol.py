@@ -21,8 +21,8 @@ from echofactory.client.connection import Connection
 from echofactory.client.failures import classify
 from echofactory.echo import IEchoTransport, releaseClosing, turnOffNagle
 from echofactory.keepalive import keepAlive
-from echofactory.listening import reasonText
 from echofactory.results import FailureKind
+from echofactory.trace import reasonText
 from echofactory.workload import BLOCK_SIZE, EchoMismatch, StreamFault, StreamVerifier
 
 if TYPE_CHECKING:
