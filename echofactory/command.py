@@ -17,10 +17,11 @@ from echofactory.counts import Together
 from echofactory.descriptors import raiseDescriptorLimit
 from echofactory.faulty import FaultyEchoFactory
 from echofactory.listening import EndpointError, ListenError
-from echofactory.options import ServerOptions, StatusOptions
+from echofactory.logfile import neverWaitForTheLog
+from echofactory.options import CommandOptions, ServerOptions, StatusOptions
 from echofactory.server import EchoFactory, Limits
 from echofactory.service import EchoService, InTurn
-from echofactory.signals import callAtEach, endAtOnce, stopInOrder
+from echofactory.signals import handle, heedSwallowed, stopInOrder
 from echofactory.workers import Workers
 
 _log = Logger()
@@ -71,10 +72,10 @@ class Command(InTurn):
             raise _CommandError(str(error)) from None
 
     def stopService(self) -> Deferred[None]:
-        callAtEach(self._hurry)
+        handle(self._hurry)
         return super().stopService()
 
-    def _hurry(self) -> None:
+    def _hurry(self, *_: object) -> None:
         for service in self:
             if hasattr(service, "cut"):
                 self._reactor.callFromThread(service.cut)
@@ -118,6 +119,13 @@ def makeFactory(options: ServerOptions, limits: Limits, reactor: IReactorTime) -
     return FaultyEchoFactory(reactor, options.faults, options.faultSeed, limits, options.trace)
 
 
+def prepare(options: CommandOptions) -> None:
+    """Do what every command does first."""
+    neverWaitForTheLog(options)
+    heedSwallowed()
+    raiseDescriptorLimit()
+
+
 Options = ServerOptions
 
 
@@ -131,8 +139,7 @@ def makeService(options: ServerOptions) -> IService:
     from twisted.internet import reactor as chosen
 
     reactor: Any = chosen
-    endAtOnce()
-    raiseDescriptorLimit()
+    prepare(options)
     serving: EchoService | Workers
     beside: list[EchoService] = []
     try:
