@@ -17,11 +17,12 @@ from echofactory.counts import Together
 from echofactory.descriptors import raiseDescriptorLimit
 from echofactory.faulty import FaultyEchoFactory
 from echofactory.listening import EndpointError, ListenError
+from echofactory.logfile import neverWaitForTheLog
 from echofactory.monotonic import useMonotonicTime
-from echofactory.options import ServerOptions, StatusOptions
+from echofactory.options import CommandOptions, ServerOptions, StatusOptions
 from echofactory.server import EchoFactory, Limits
 from echofactory.service import EchoService, InTurn
-from echofactory.signals import callAtEach, endAtOnce, stopInOrder
+from echofactory.signals import handle, heedSwallowed, stopInOrder
 from echofactory.workers import Workers
 
 _log = Logger()
@@ -76,10 +77,10 @@ class Command(InTurn):
             raise _CommandError(text) from None
 
     def stopService(self) -> Deferred[None]:
-        callAtEach(self._hurry)
+        handle(self._hurry)
         return super().stopService()
 
-    def _hurry(self) -> None:
+    def _hurry(self, *_: object) -> None:
         for service in self:
             if hasattr(service, "cut"):
                 self._reactor.callFromThread(service.cut)
@@ -123,6 +124,14 @@ def makeFactory(options: ServerOptions, limits: Limits, reactor: IReactorTime) -
     return FaultyEchoFactory(reactor, options.faults, options.faultSeed, limits, options.trace)
 
 
+def prepare(options: CommandOptions, reactor: IReactorTime) -> None:
+    """Do what every command does first."""
+    useMonotonicTime(reactor)
+    neverWaitForTheLog(options)
+    heedSwallowed()
+    raiseDescriptorLimit()
+
+
 Options = ServerOptions
 
 
@@ -136,9 +145,7 @@ def makeService(options: ServerOptions) -> IService:
     from twisted.internet import reactor as chosen
 
     reactor: Any = chosen
-    useMonotonicTime(reactor)
-    endAtOnce()
-    raiseDescriptorLimit()
+    prepare(options, reactor)
     serving: EchoService | Workers
     beside: list[EchoService] = []
     try:

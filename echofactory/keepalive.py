@@ -24,7 +24,6 @@ LONGEST_KEEP_ALIVE = 32_767.0
 _IDLE = getattr(socket, "TCP_KEEPIDLE", None)
 _INTERVAL = getattr(socket, "TCP_KEEPINTVL", None)
 _COUNT = getattr(socket, "TCP_KEEPCNT", None)
-_USER_TIMEOUT = getattr(socket, "TCP_USER_TIMEOUT", None)
 
 
 def checkKeepAlive(seconds: float) -> None:
@@ -40,8 +39,11 @@ def checkKeepAlive(seconds: float) -> None:
 def keepAlive(transport: IEchoTransport, seconds: float) -> None:
     """
     Have the kernel probe a TCP peer from which nothing comes, and give the connection up
-    if L{PROBES} probes have no answer. A connection whose bytes the peer does not take for
-    that whole time is given up too (C{TCP_USER_TIMEOUT}, RFC 5482).
+    if L{PROBES} probes have no answer. While bytes wait for the peer, the kernel sends those
+    again instead, and gives up when it has done so often enough (C{tcp_retries2}).
+
+    C{TCP_USER_TIMEOUT} (RFC 5482) would end that sooner. But Linux also ends the connection
+    of a peer that lives and only does not read, and a server with backpressure waits for one.
 
     @param seconds: without a byte before the first probe; the time between two probes is a
         quarter of that, 1 s at least. 0: no probes.
@@ -57,7 +59,6 @@ def keepAlive(transport: IEchoTransport, seconds: float) -> None:
         (_IDLE, idle),
         (_INTERVAL, interval),
         (_COUNT, PROBES),
-        (_USER_TIMEOUT, (idle + PROBES * interval) * 1000),
     ):
         if option is not None:
             handle.setsockopt(socket.IPPROTO_TCP, option, value)

@@ -14,13 +14,10 @@ from twisted.logger import Logger
 from echofactory.client.factory import Patience
 from echofactory.client.keeper import Keeper
 from echofactory.client.target import IProbeReactor, Target
-from echofactory.command import Command, statusService
-from echofactory.descriptors import raiseDescriptorLimit
+from echofactory.command import Command, prepare, statusService
 from echofactory.listening import EndpointError
-from echofactory.monotonic import useMonotonicTime
 from echofactory.options import MonitorOptions
 from echofactory.results import FailureKind, Results
-from echofactory.signals import endAtOnce
 from echofactory.trace import Trace
 
 _log = Logger()
@@ -115,9 +112,7 @@ def makeService(options: MonitorOptions) -> IService:
     """
     from twisted.internet import reactor
 
-    useMonotonicTime(cast(IReactorTime, reactor))
-    endAtOnce()
-    raiseDescriptorLimit()
+    prepare(options, cast(IReactorTime, reactor))
     try:
         probing = ProbeService(
             options.connectionReactor(reactor),

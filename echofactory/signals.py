@@ -1,8 +1,9 @@
 """
 The signals that stop a command.
 
- - While it starts, a signal ends the process at once. Nothing can swallow it, as an
-   C{except} swallows the C{KeyboardInterrupt} of Python's own handler.
+ - While it starts, a signal ends the process at once. Twisted's plugin of the command sees
+   to that, before anything of this package is imported.
+ - An interrupt that was swallowed before is repeated.
  - While it runs, a signal stops the reactor, and the process ends by that signal in the
    end. Twisted does so for SIGINT and SIGTERM; SIGHUP is one more.
  - A signal that whoever started the process has it ignore stays ignored.
@@ -14,11 +15,21 @@ What is touched of Twisted that is not public, with its reason:
 
 from collections.abc import Callable
 from contextlib import suppress
-from signal import SIG_DFL, SIG_IGN, SIGHUP, SIGINT, SIGTERM, Signals, getsignal, signal
-from typing import Any
+from signal import (
+    SIG_IGN,
+    SIGHUP,
+    SIGINT,
+    SIGTERM,
+    Signals,
+    getsignal,
+    raise_signal,
+    signal,
+)
+from types import FrameType
+from typing import Any, cast
 
 from twisted.internet.error import ReactorNotRunning
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, LogEvent, Logger, globalLogPublisher
 
 _log = Logger()
 
@@ -26,15 +37,27 @@ STOPPING = (SIGINT, SIGTERM, SIGHUP)
 """Those of a terminal, of a service manager, and of a terminal that is gone."""
 
 
-def _handle(handler: Any) -> None:
+def handle(handler: Callable[[int, FrameType | None], Any]) -> None:
+    """Have each of the signals call a handler."""
     for number in STOPPING:
         if getsignal(number) is not SIG_IGN:
             signal(number, handler)
 
 
-def endAtOnce() -> None:
-    """Have the kernel end the process at a signal."""
-    _handle(SIG_DFL)
+def heedSwallowed() -> None:
+    """
+    Have the process interrupted again, if the log tells that an interrupt was swallowed.
+    Twisted's search for plugins does that, before anything can be done about it.
+    """
+
+    def observe(event: LogEvent) -> None:
+        # The second is where twisted.python.log has it.
+        failure = event.get("log_failure") or event.get("failure")
+        if failure is not None and failure.check(KeyboardInterrupt):
+            raise_signal(SIGINT)
+
+    # The publisher replays what was logged before the log began.
+    globalLogPublisher.addObserver(cast(ILogObserver, observe))
 
 
 def stopInOrder(reactor: Any) -> None:
@@ -47,9 +70,4 @@ def stopInOrder(reactor: Any) -> None:
         with suppress(ReactorNotRunning):
             reactor.stop()
 
-    _handle(lambda number, _: reactor.callFromThread(stop, number))
-
-
-def callAtEach(call: Callable[[], None]) -> None:
-    """Have each further signal call this, and no more."""
-    _handle(lambda *_: call())
+    handle(lambda number, _: reactor.callFromThread(stop, number))

@@ -6,9 +6,15 @@ import os
 import signal
 import socket
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
-from programs import SCRIPTS, Program, multiecho, running
+from programs import SCRIPTS, TWISTD, Program, multiecho, running
+from twisted.logger import LogPublisher
+from twisted.python.failure import Failure
+
+import echofactory.signals
+from echofactory.signals import heedSwallowed
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -76,3 +82,33 @@ def test_an_ignored_hangup() -> None:
         server.process.send_signal(signal.SIGHUP)
         connected(port).close()
         assert server.end() == -signal.SIGTERM
+
+
+def test_an_interrupt_while_it_starts(tmp_path: Path) -> None:
+    """
+    It ends the process at once, by that signal and without a traceback. The server hangs
+    in its start here: nobody writes the key that it reads.
+    """
+    key = tmp_path / "key.pem"
+    os.mkfifo(key)
+    listen = f"ssl:0:privateKey={key}:certKey={key}"
+    with (
+        running([*TWISTD, "multiecho", "--listen", listen]) as server,
+        # Which opens when the server has opened it.
+        key.open("wb"),
+    ):
+        assert server.end(signal.SIGINT) == -signal.SIGINT
+    assert server.out == server.err == []
+
+
+def test_an_interrupt_that_was_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever swallowed and logged it, it is repeated."""
+    repeated: list[int] = []
+    monkeypatch.setattr(echofactory.signals, "raise_signal", repeated.append)
+    publisher = LogPublisher()
+    monkeypatch.setattr(echofactory.signals, "globalLogPublisher", publisher)
+    heedSwallowed()
+    for name in ("log_failure", "failure"):
+        for error in (ValueError(), KeyboardInterrupt()):
+            publisher({name: Failure(error)})
+    assert repeated == [signal.SIGINT] * 2

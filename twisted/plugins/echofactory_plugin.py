@@ -3,6 +3,7 @@ What twistd and endpoint strings find: the C{multiecho} and C{multiecho-client}
 commands, and the prefixes C{express:} and C{reuseport:}.
 """
 
+import signal
 from typing import Any
 
 from twisted.application.service import ServiceMaker
@@ -16,14 +17,32 @@ from twisted.internet.interfaces import (
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
-multiecho = ServiceMaker(
+
+class _Command(ServiceMaker):
+    """A command of C{twistd}, and of C{twist}."""
+
+    @property
+    def options(self) -> Any:
+        """
+        Begin: this is asked for when the command line names the command, and before
+        anything of the package is imported. From here until the command runs
+        (L{echofactory.signals}), SIGINT ends the process as SIGTERM does. Python's own
+        handler raises an exception wherever it happens to be, and not every C{except}
+        lets it through: the signal was lost, or half a start was.
+        """
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+        return super().options
+
+
+multiecho = _Command(
     "echofactory server",
     "echofactory.command",
     "An echo server for many connections (RFC 862).",
     "multiecho",
 )
 
-multiechoClient = ServiceMaker(
+multiechoClient = _Command(
     "echofactory monitor",
     "echofactory.monitor",
     "Keeps connections to an echo server, and checks and shows how they fare.",
