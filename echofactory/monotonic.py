@@ -12,23 +12,30 @@ from typing import Any
 from twisted.internet.interfaces import IReactorTime
 
 
+class _SteadyTime:
+    """The wall clock's time when this was made, and on from there by a steady clock."""
+
+    def __init__(self, now: float) -> None:
+        self._offset = now - monotonic()
+
+    def __call__(self) -> float:
+        return monotonic() + self._offset
+
+
 def useMonotonicTime(reactor: IReactorTime) -> None:
     """
     Have a reactor take its time from a clock that is never set (C{CLOCK_MONOTONIC}), for
-    every timer of the process. Timers that are waiting already keep the time that they
-    have left.
+    every timer of the process. Timers that are waiting already keep their time.
 
-    C{seconds()} of the reactor are seconds since some moment from then on, not since
-    1970. Twisted's HTTP server writes that into its access log as the date.
+    C{seconds()} of the reactor are those since 1970 at first. They go on evenly, whatever
+    happens to the wall clock.
 
     @param reactor: one of Twisted's own.
     """
     chosen: Any = reactor
-    if chosen.seconds is monotonic:
+    if isinstance(chosen.seconds, _SteadyTime):
         return
-    shift = monotonic() - chosen.seconds()
     # IReactorTime.seconds is what every timer of a ReactorBase asks.
-    chosen.seconds = monotonic
+    chosen.seconds = _SteadyTime(chosen.seconds())
     for call in chosen.getDelayedCalls():
-        call.time += shift
-        call.seconds = monotonic
+        call.seconds = chosen.seconds

@@ -25,17 +25,34 @@ class _Reactor(ReactorBase):
 
 
 def test_timers_that_wait_keep_their_time() -> None:
-    """A minute is still a minute away, and those that come are by the new clock."""
+    """Those from before fire in their order, whatever was cancelled among them."""
     reactor: Any = _Reactor()
+    fired: list[str] = []
+    for delay in (0.0, 1.0, 2.0):
+        reactor.callLater(delay, lambda: None).cancel()
     before = reactor.callLater(60, lambda: None)
+    reactor.callLater(0.0, fired.append, "before")
     useMonotonicTime(reactor)
+    seconds = reactor.seconds
+    useMonotonicTime(reactor)
+    assert reactor.seconds is seconds
     after = reactor.callLater(60, lambda: None)
-    useMonotonicTime(reactor)
+    reactor.callLater(0.0, fired.append, "after")
     for call in (before, after):
-        assert call.getTime() == pytest.approx(monotonic() + 60, abs=30)
+        assert call.getTime() == pytest.approx(reactor.seconds() + 60, abs=30)
     before.reset(5)
-    assert before.getTime() == pytest.approx(monotonic() + 5, abs=4)
-    assert reactor.timeout() > 0
+    assert before.getTime() == pytest.approx(reactor.seconds() + 5, abs=4)
+    reactor.runUntilCurrent()
+    assert fired == ["before", "after"]
+
+
+def test_the_time_of_a_clock_that_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It goes on evenly."""
+    reactor: Any = _Reactor()
+    useMonotonicTime(reactor)
+    now = reactor.seconds()
+    monkeypatch.setattr("time.time", lambda: now + 3600)
+    assert now <= reactor.seconds() < now + 60
 
 
 @pytest.mark.parametrize("seconds", ["-3600", "3600"])
