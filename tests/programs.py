@@ -15,6 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from echofactory.command import makeService
+from echofactory.options import ServerOptions
+
 LIMIT = 180.0
 """Seconds after which a wait of a test fails. A machine may be many times slower than
 this one, so that it is far more than anything takes."""
@@ -116,6 +119,13 @@ def multiecho(*arguments: str, **options: object) -> Iterator[tuple[Program, int
     with running([*TWISTD, "multiecho", *arguments], **options) as program:
         match = program.waitFor(r"listening on (?:\('[^']*', (\d+)\)|')")
         yield program, int(match[1] or 0)
+
+
+def multiechoMain() -> None:
+    """Do in this process what C{twistd multiecho} does with a command line that is bad."""
+    options = ServerOptions()
+    options.parseOptions()
+    makeService(options)
 
 
 @contextmanager
