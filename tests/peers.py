@@ -20,7 +20,11 @@ from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import clientFromString
 from twisted.internet.error import TimeoutError
-from twisted.internet.interfaces import IAddress, IHalfCloseableProtocol
+from twisted.internet.interfaces import (
+    IAddress,
+    IHalfCloseableProtocol,
+    IReactorPluggableNameResolver,
+)
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
@@ -215,6 +219,7 @@ class Connect:
             await peer.untilLost(self._reactor)
 
 
+@implementer(IReactorPluggableNameResolver)
 class FakeTimeReactor(Clock):
     """
     The reactor of this process with a fake clock: its sockets are real, and its timers fire
@@ -227,6 +232,9 @@ class FakeTimeReactor(Clock):
         self._reactor = reactor
 
     def __getattr__(self, name: str) -> Any:
+        # It does not provide all that the reactor does: a timerfd has the real time.
+        if name.startswith("__"):
+            raise AttributeError(name)
         return getattr(self._reactor, name)
 
     def callLater(self, delay: float, *what: Any, **named: Any) -> Any:

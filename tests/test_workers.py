@@ -10,7 +10,7 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
@@ -24,6 +24,7 @@ from programs import (
     Program,
     client,
     multiecho,
+    multiechoMain,
     running,
     until,
     withStatus,
@@ -177,12 +178,13 @@ def test_not_even_one_that_is_stopped() -> None:
 def test_a_stop_drains(count: int) -> None:
     """Open connections may finish; then all is over, and the status is the signal's."""
     with ExitStack() as stack:
-        serving = workers(count=count) if count else multiecho("127.0.0.1", "0")
+        drain = ["--drain", "1h"]
+        serving = workers(*drain, count=count) if count else multiecho(*drain, "127.0.0.1", "0")
         server, port = stack.enter_context(serving)
         held = stack.enter_context(connected(port))
         pids = children(server)
         server.process.send_signal(signal.SIGTERM)
-        server.waitFor(r"waiting up to 5 s for 1 open connections")
+        server.waitFor(r"waiting up to 3600 s for 1 open connections")
         assert echoes(held)
         held.close()
         assert server.finish() == -signal.SIGTERM
@@ -203,10 +205,8 @@ def test_a_second_signal(count: int) -> None:
         stack.enter_context(connected(port))
         server.process.send_signal(signal.SIGTERM)
         server.waitFor(r"waiting up to 3600 s for 1 open connections")
-        before = time.monotonic()
         server.process.send_signal(signal.SIGINT)
         assert server.finish() == -signal.SIGTERM
-        assert time.monotonic() - before < 5
         assert any("cut 1 connections that were still open" in line for line in server.out)
         assert not any("Traceback" in line for line in server.out)
 
@@ -215,12 +215,13 @@ def test_a_second_signal(count: int) -> None:
 def test_a_signal_to_all_at_once(number: signal.Signals) -> None:
     """As a terminal and systemd send it: the workers leave it to their parent, and drain."""
     with running(
-        [*TWISTD, "multiecho", "--workers", "2", "127.0.0.1", "0"], start_new_session=True
+        [*TWISTD, "multiecho", "--workers", "2", "--drain", "1h", "127.0.0.1", "0"],
+        start_new_session=True,
     ) as server:
         port = server.waitFor(r"listening on \('127.0.0.1', (\d+)\), 2 workers")[1]
         with connected(int(port)) as held:
             os.killpg(server.process.pid, number)
-            server.waitFor(r"waiting up to 5 s for 1 open connections")
+            server.waitFor(r"waiting up to 3600 s for 1 open connections")
             assert echoes(held)
         assert server.finish() == -number
     assert not any("is gone" in line for line in server.out)
@@ -304,11 +305,11 @@ def test_a_port_whose_connections_linger() -> None:
         (["--workers", "2", "--listen", "tcp:x"], "--listen: tcp:x: "),
     ],
 )
-def test_what_makes_no_sense(arguments: list[str], said: str) -> None:
+def test_what_makes_no_sense(
+    refusal: Callable[..., str], arguments: list[str], said: str
+) -> None:
     """One line that says why, exit 2."""
-    with running([*TWISTD, "multiecho", *arguments]) as server:
-        assert server.finish() == 2
-    (line,) = server.err
+    line = refusal(multiechoMain, *arguments)
     assert line.startswith(f"multiecho: {said}"), line
 
 
