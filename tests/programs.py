@@ -5,13 +5,14 @@ Real processes for the tests: started, waited for by what they print, and ended.
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import sysconfig
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -154,6 +155,27 @@ def client(*arguments: str, **options: object) -> Program:
     with running([*CLIENT, *arguments], **options) as program:
         program.finish()
     return program
+
+
+def connected(port: int, source: str = "127.0.0.1") -> socket.socket:
+    """Return a connection to a server on the loopback interface."""
+    return socket.create_connection(("127.0.0.1", port), LIMIT, (source, 0))
+
+
+def echoes(connection: socket.socket) -> bool:
+    """Tell whether what is sent comes back."""
+    try:
+        connection.sendall(b"x")
+        return connection.recv(1) == b"x"
+    except ConnectionError:
+        return False
+
+
+def serves(port: int, count: int = 8) -> bool:
+    """Tell whether so many connections, open together, are served."""
+    with ExitStack() as stack:
+        connections = [stack.enter_context(connected(port)) for _ in range(count)]
+        return all(map(echoes, connections))
 
 
 def environment(**changes: str) -> dict[str, str]:

@@ -22,7 +22,7 @@ from peers import (
     portOf,
     serving,
 )
-from programs import LIMIT, client, multiecho
+from programs import client, connected, echoes, multiecho, serves
 from pytest_twisted import ensureDeferred
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.task import Clock
@@ -66,16 +66,6 @@ def test_a_limit_that_could_not_be_kept() -> None:
     """Idleness takes a reactor."""
     with pytest.raises(ValueError, match=r"^reactor: "):
         EchoFactory(Limits(idle=5.0))
-
-
-def echoes(connection: socket.socket) -> bool:
-    """Tell whether what is sent comes back."""
-    connection.sendall(b"x")
-    return connection.recv(1) == b"x"
-
-
-def connected(port: int, source: str = "127.0.0.1") -> socket.socket:
-    return socket.create_connection(("127.0.0.1", port), LIMIT, (source, 0))
 
 
 def test_max_per_host() -> None:
@@ -308,8 +298,7 @@ def test_out_of_descriptors(tmp_path: Path) -> None:
                       "--window", "1", "--quiet", "--hold", "500ms")  # fmt: skip
         assert done.process.returncode == 1
         assert echoes(first)
-        again = client("127.0.0.1", str(port), "5", "--quiet")
-        assert again.process.returncode == 0, again.err
+        assert serves(port, 5)
         first.close()
         assert server.end() == -15
     seconds = time.monotonic() - began

@@ -20,11 +20,14 @@ from programs import (
     TWISTD,
     Program,
     client,
+    connected,
+    echoes,
     environment,
     multiecho,
     multiechoMain,
     residentBytes,
     running,
+    serves,
 )
 
 from echofactory.options import ServerOptions
@@ -94,7 +97,7 @@ def test_trace_levels() -> None:
     """none tells of no connection, connections of no byte."""
     for level, told in (("none", 0), ("connections", 2)):
         with multiecho("--trace", level, "127.0.0.1", "0") as (server, port):
-            assert client("127.0.0.1", str(port), "1", "--quiet").process.returncode == 0
+            assert serves(port, 1)
             if told:
                 server.waitFor("closing connection to")
             server.end()
@@ -145,7 +148,7 @@ def test_twist_runs_it_too() -> None:
     twist = [str(SCRIPTS / "twist"), "--log-format=text", "multiecho", "127.0.0.1"]
     with running([*twist, "0"]) as server:
         port = server.waitFor(r"listening on \('127.0.0.1', (\d+)\)")[1]
-        assert client("127.0.0.1", port, "10").process.returncode == 0
+        assert serves(int(port))
         with running([*twist, port]) as second:
             assert second.finish() == 1
         (line,) = second.err
@@ -218,9 +221,8 @@ def test_drain_and_cut() -> None:
         with running([*CLIENT, "127.0.0.1", str(port), "3", *workload, *progress]) as loading:
             # Those are accepted before the next one is.
             loading.waitFor(" 3 open ", loading.err)
-            with socket.create_connection(("127.0.0.1", port), timeout=LIMIT) as idle:
-                idle.sendall(b"x")
-                assert idle.recv(1) == b"x"
+            with connected(port) as idle:
+                assert echoes(idle)
                 assert server.end() == -signal.SIGTERM
             assert loading.finish() == 1
     assert any(
@@ -244,18 +246,17 @@ def test_a_stop_under_load() -> None:
 
 def test_max_connections() -> None:
     """One more than the limit is refused at once; the limit itself is served."""
-    with multiecho("--max-connections", "1", "127.0.0.1", "0") as (server, port):
-        address = ("127.0.0.1", port)
-        with socket.create_connection(address, timeout=LIMIT) as first:
-            first.sendall(b"x")
-            assert first.recv(1) == b"x"
-            with socket.create_connection(address, timeout=LIMIT) as second:
-                assert second.recv(1) == b""
-            server.waitFor(
-                r"refused 1 connections \(too many are open: 1\), the first from .*; 1 are open"
-            )
-            first.sendall(b"y")
-            assert first.recv(1) == b"y"
+    with (
+        multiecho("--max-connections", "1", "127.0.0.1", "0") as (server, port),
+        connected(port) as first,
+    ):
+        assert echoes(first)
+        with connected(port) as second:
+            assert second.recv(1) == b""
+        server.waitFor(
+            r"refused 1 connections \(too many are open: 1\), the first from .*; 1 are open"
+        )
+        assert echoes(first)
 
 
 def deafConnection(port: int) -> socket.socket:
@@ -300,7 +301,7 @@ def test_readers_that_never_read() -> None:
         assert max(pushed.values()) < 16 << 20
         assert grown < 40 << 20, f"{grown / (1 << 20):.1f} MiB"
         # And another peer is served all the same.
-        assert client("127.0.0.1", str(port), "--quiet").process.returncode == 0
+        assert serves(port)
 
 
 def test_the_tac_example() -> None:
@@ -310,7 +311,7 @@ def test_the_tac_example() -> None:
     with running([*TWISTD, "-y", str(example)], env=variables) as program:
         port = program.waitFor(r"listening on \('127.0.0.1', (\d+)\)")[1]
         web = program.waitFor(r"Site starting on (\d+)")[1]
-        assert client("127.0.0.1", port, "10").process.returncode == 0
+        assert serves(int(port), 10)
         with socket.create_connection(("127.0.0.1", int(web)), timeout=LIMIT) as connection:
             connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
             page = b"".join(iter(lambda: connection.recv(65536), b""))
