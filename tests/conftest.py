@@ -5,8 +5,9 @@ What the tests share: the reactor, certificates, short paths, and refused comman
 import resource
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 import trustme
@@ -72,8 +73,20 @@ Refusal = Callable[..., str]
 
 
 @pytest.fixture
+def outputs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Close the files that a program opens in this process, and leaves to its end to close."""
+    with ExitStack() as files:
+
+        def opening(*arguments: Any, **options: Any) -> IO[Any]:
+            return files.enter_context(open(*arguments, **options))
+
+        monkeypatch.setattr("echofactory.outputs.open", opening, raising=False)
+        yield
+
+
+@pytest.fixture
 def refusal(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    outputs: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Refusal]:
     """
     Run a program's C{main} in this process with the words of a bad command line, see that

@@ -26,6 +26,7 @@ from twisted.internet.error import TimeoutError
 from twisted.internet.interfaces import (
     IAddress,
     IHalfCloseableProtocol,
+    IReactorPluggableNameResolver,
     IStreamClientEndpoint,
 )
 from twisted.internet.protocol import ClientFactory, Factory, Protocol, connectionDone
@@ -296,6 +297,7 @@ class Connect:
 _STEPS = 100
 
 
+@implementer(IReactorPluggableNameResolver)
 class FakeTimeReactor(Clock):
     """
     The reactor of this process with a fake clock: its sockets are real, and its timers fire
@@ -308,6 +310,9 @@ class FakeTimeReactor(Clock):
         self._reactor = reactor
 
     def __getattr__(self, name: str) -> Any:
+        # It does not provide all that the reactor does: a timerfd has the real time.
+        if name.startswith("__"):
+            raise AttributeError(name)
         return getattr(self._reactor, name)
 
     def callLater(self, delay: float, *what: Any, **named: Any) -> Any:

@@ -5,15 +5,19 @@ Real processes for the tests: started, waited for by what they print, and ended.
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import sysconfig
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
+
+from echofactory.command import makeService
+from echofactory.options import ServerOptions
 
 LIMIT = 180.0
 """Seconds after which a wait of a test fails. A machine may be many times slower than
@@ -118,6 +122,13 @@ def multiecho(*arguments: str, **options: object) -> Iterator[tuple[Program, int
         yield program, int(match[1] or 0)
 
 
+def multiechoMain() -> None:
+    """Do in this process what C{twistd multiecho} does with a command line that is bad."""
+    options = ServerOptions()
+    options.parseOptions()
+    makeService(options)
+
+
 @contextmanager
 def withStatus(*arguments: str, status: str = "0") -> Iterator[tuple[Program, int, int]]:
     """
@@ -144,6 +155,27 @@ def client(*arguments: str, **options: object) -> Program:
     with running([*CLIENT, *arguments], **options) as program:
         program.finish()
     return program
+
+
+def connected(port: int, source: str = "127.0.0.1") -> socket.socket:
+    """Return a connection to a server on the loopback interface."""
+    return socket.create_connection(("127.0.0.1", port), LIMIT, (source, 0))
+
+
+def echoes(connection: socket.socket) -> bool:
+    """Tell whether what is sent comes back."""
+    try:
+        connection.sendall(b"x")
+        return connection.recv(1) == b"x"
+    except ConnectionError:
+        return False
+
+
+def serves(port: int, count: int = 8) -> bool:
+    """Tell whether so many connections, open together, are served."""
+    with ExitStack() as stack:
+        connections = [stack.enter_context(connected(port)) for _ in range(count)]
+        return all(map(echoes, connections))
 
 
 def environment(**changes: str) -> dict[str, str]:

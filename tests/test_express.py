@@ -289,9 +289,9 @@ async def test_a_producer_that_writes_until_it_is_paused(
         0, Factory.forProtocol(Pushing), interface="127.0.0.1"
     )
     peer = await connect(f"tcp:127.0.0.1:{portOf(port.getHost())}")
-    await peer.untilReceived(reactor, 1 << 20)
+    await peer.untilReceived(reactor, 1 << 18)
     assert len(pauses) > 2
-    assert peer.received[: 1 << 20] == (b"123456" * (1 << 18))[: 1 << 20]
+    assert peer.received[: 1 << 18] == (b"123456" * (1 << 16))[: 1 << 18]
     await port.stopListening()
 
 

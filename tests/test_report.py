@@ -5,30 +5,36 @@ The results for people: runs read back, merged, compared, drawn, and as a page.
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from programs import CLIENT, LIMIT, Program, client, environment, multiecho, running
+from programs import CLIENT, LIMIT, Program, client, multiecho, running
 from schema import validate
 
+from echofactory.client.program import main as clientMain
+from echofactory.findrate import Goal, RateSearch, Step
 from echofactory.intervals import Interval, mergedIntervals
 from echofactory.report.compare import Run, comparisonText
 from echofactory.report.page import page
 from echofactory.report.plot import draw
+from echofactory.report.program import main
 from echofactory.results import ConnectionFailure, FailureKind, Results, merged
 
+PICTURE = ["--size", "64", "--rate", "500", "--duration", "200ms", "--interval", "50ms"]
+"""The load of a run that is to be drawn."""
 REPORT = (sys.executable, "-m", "echofactory.report")
 START = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 S = 1_000_000_000
@@ -39,6 +45,31 @@ def report(*arguments: object) -> Program:
     with running([*REPORT, *map(str, arguments)]) as program:
         program.finish()
     return program
+
+
+class Done(NamedTuple):
+    """What came of the report in this process."""
+
+    status: int
+    out: list[str]
+    err: list[str]
+
+
+@pytest.fixture
+def reported(
+    outputs: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Done]:
+    """Run the report to its end, in this process."""
+
+    def run(*arguments: object) -> Done:
+        monkeypatch.setattr("sys.argv", ["report", *map(str, arguments)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        out, err = capsys.readouterr()
+        assert isinstance(caught.value.code, int)
+        return Done(caught.value.code, out.splitlines(), err.splitlines())
+
+    return run
 
 
 class Books:
@@ -218,44 +249,57 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder = tmp_path_factory.mktemp("runs")
     paths = [folder / "one.json", folder / "other.json"]
     with (
-        multiecho("--trace", "none", "127.0.0.1", "0") as (_, port),
-        ThreadPoolExecutor() as pool,
+        multiecho("--trace", "none", "127.0.0.1", "0") as (server, port),
+        ExitStack() as stack,
     ):
-        load = ["127.0.0.1", str(port), "5", "--size", "64", "--rate", "200"]
-        for done in pool.map(
-            lambda path: client(*load, "--duration", "1s", "--quiet", "--json", str(path)),
-            paths,
-        ):
-            assert done.process.returncode == 0, done.err
+        # Neither ends before the server goes on, which it does when both have begun.
+        server.process.send_signal(signal.SIGSTOP)
+        load = [*CLIENT, "127.0.0.1", str(port), "5", "--size", "64", "--rate", "400"]
+        told = ["--duration", "500ms", "--interval", "100ms", "--trace", "connections"]
+        running_ = [
+            stack.enter_context(running([*load, *told, "--quiet", "--json", str(path)]))
+            for path in paths
+        ]
+        for each in running_:
+            each.waitFor("starting connection 5")
+        server.process.send_signal(signal.SIGCONT)
+        for each in running_:
+            assert each.finish() == 0, each.err
     return paths
 
 
-def test_one_run_is_reported_as_the_client_did(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def port() -> Iterator[str]:
+    """The port of an echo server."""
+    with multiecho("--trace", "none", "127.0.0.1", "0") as (_, number):
+        yield str(number)
+
+
+def test_one_run_is_reported_as_the_client_did(port: str, tmp_path: Path) -> None:
     """From its JSON, to the letter."""
     path = tmp_path / "run.json"
-    with multiecho("--trace", "none", "127.0.0.1", "0") as (_, port):
-        told = client("127.0.0.1", str(port), "2", "--json", str(path))
+    told = client("127.0.0.1", port, "2", "--json", str(path))
     again = report(path)
     assert again.process.returncode == 0
     assert again.out == told.out
     assert again.err == []
 
 
-def test_runs_compared(written: list[Path]) -> None:
+def test_runs_compared(reported: Callable[..., Done], written: list[Path]) -> None:
     """Several files, one table."""
-    done = report(*written)
-    assert done.process.returncode == 0, done.err
+    done = reported(*written)
+    assert done.status == 0, done.err
     assert done.out[0].split() == [str(path) for path in written]
     assert re.match(r"messages verified +200 +200 +\+0\.0%$", done.out[4]), done.out
 
 
-def test_runs_taken_as_one(written: list[Path]) -> None:
+def test_runs_taken_as_one(reported: Callable[..., Done], written: list[Path]) -> None:
     """C{--merge} adds them up, in the report and in the JSON."""
-    done = report("--merge", *written, "--json", "-")
-    assert done.process.returncode == 0, done.err
+    done = reported("--merge", *written, "--json", "-")
+    assert done.status == 0, done.err
     results = validate(json.loads("\n".join(done.out)))
     assert results["messages"]["verified"] == results["response_ns"]["count"] == 400
-    assert results["rate"]["asked"] == 400
+    assert results["rate"]["asked"] == 800
     assert results["connections"]["requested"] == 10
     assert sum(interval["messages"] for interval in results["intervals"]) == 400
     assert re.match(r"messages +400 sent, 400 verified", done.err[2])
@@ -274,10 +318,12 @@ def test_plots(suffix: str, magic: bytes) -> None:
     assert files[0].getvalue() == files[1].getvalue()
 
 
-def test_what_is_drawn(written: list[Path], tmp_path: Path) -> None:
+def test_what_is_drawn(
+    reported: Callable[..., Done], written: list[Path], tmp_path: Path
+) -> None:
     """Latency by percentile and the run over time, with their units, of each run."""
     path = tmp_path / "both.svg"
-    assert report(*written, "--plot", path).process.returncode == 0
+    assert reported(*written, "--plot", path).status == 0
     drawn = path.read_text()
     parts = ["Latency by percentile", "p99", " ms", "Messages verified a second", "time, s",
              "Response time", f"{written[0]}: response time", f"{written[1]}: p99"]  # fmt: skip
@@ -306,27 +352,27 @@ class _Page(HTMLParser):
         self.text += data
 
 
-def test_the_page_of_a_run(tmp_path: Path) -> None:
+def test_the_page_of_a_run(port: str, tmp_path: Path) -> None:
     """It has the figures, the plots and the options, and needs nothing else."""
     path, plot = tmp_path / "run.html", tmp_path / "run.svg"
-    with multiecho("--trace", "none", "127.0.0.1", "0") as (_, port):
-        done = client("127.0.0.1", str(port), "3", "--size", "64", "--rate", "100",
-                      "--duration", "1s", "--html", str(path), "--plot", str(plot))  # fmt: skip
+    done = client("127.0.0.1", port, "3", *PICTURE, "--html", str(path), "--plot", str(plot))
     assert done.process.returncode == 0, done.err
     shown = _Page(path.read_text())
     assert shown.active == []
     assert "@import" not in path.read_text()
     assert not re.search(r"url\((?!#)", path.read_text())
     for part in ("every byte came back", "Latency by percentile", "send lag", "--reply-timeout",
-                 "10s", f"127.0.0.1 {port} 3 --size 64 --rate 100"):  # fmt: skip
+                 "10s", f"127.0.0.1 {port} 3 --size 64 --rate 500"):  # fmt: skip
         assert part in shown.text, part
     assert "Latency by percentile" in plot.read_text()
 
 
-def test_the_page_of_several(written: list[Path], tmp_path: Path) -> None:
+def test_the_page_of_several(
+    reported: Callable[..., Done], written: list[Path], tmp_path: Path
+) -> None:
     """It has the table that compares them."""
     path = tmp_path / "both.html"
-    assert report(*written, "--html", path).process.returncode == 0
+    assert reported(*written, "--html", path).status == 0
     shown = _Page(path.read_text())
     assert shown.active == []
     for part in (str(written[1]), "response time p99.9", "+0.0%"):
@@ -343,14 +389,15 @@ def test_what_peers_say_is_no_markup() -> None:
     assert shown.text.count(evil) >= 5
 
 
-def test_the_page_of_a_search(tmp_path: Path) -> None:
+def test_the_page_of_a_search() -> None:
     """It draws what was reached at each rate."""
-    path = tmp_path / "search.html"
-    with multiecho("--trace", "none", "127.0.0.1", "0") as (_, port):
-        done = client("127.0.0.1", str(port), "3", "--size", "64", "--find-rate", "p50<1us",
-                      "--duration", "200ms", "--html", str(path))  # fmt: skip
-    assert done.process.returncode == 1
-    assert "Response time at the rates that were tried" in _Page(path.read_text()).text
+    results = both().whole
+    goals = (Goal("p50", 1000, "p50<1us"),)
+    search = RateSearch(500.0)
+    search.note(Step.of(500.0, results, goals))
+    results.findRate = search.asJSON(goals)
+    shown = _Page(page([Run("x", results)], "1", "python", []))
+    assert "Response time at the rates that were tried" in shown.text
 
 
 @pytest.mark.parametrize(
@@ -384,7 +431,9 @@ def test_the_page_of_a_search(tmp_path: Path) -> None:
         (["{run}", "--plots", "x"], "option --plots not recognized"),
     ],
 )
-def test_what_makes_no_sense(tmp_path: Path, arguments: list[str], said: str) -> None:
+def test_what_makes_no_sense(
+    refusal: Callable[..., str], tmp_path: Path, arguments: list[str], said: str
+) -> None:
     """One line that says what is wrong; exit 2."""
     run: dict[str, Any] = both().parts[0].asJSON("1")
     contents = {
@@ -411,24 +460,33 @@ def test_what_makes_no_sense(tmp_path: Path, arguments: list[str], said: str) ->
     paths = {name: str(tmp_path / f"{name}.json") for name in contents}
     for name, content in contents.items():
         Path(paths[name]).write_text(content)
-    done = report(*(argument.format(**paths) for argument in arguments))
-    assert done.process.returncode == 2
-    (line,) = done.err
+    line = refusal(main, *(argument.format(**paths) for argument in arguments))
     assert line.startswith(f"echofactory.report: {said.format(**paths)}")
+
+
+def test_bad_usage_of_the_process() -> None:
+    """The same."""
+    done = report("/nowhere.json")
+    assert (done.process.returncode, done.out) == (2, [])
+    assert done.err == ["echofactory.report: '/nowhere.json': No such file or directory"]
 
 
 @pytest.mark.parametrize("mistake", [["--plot", "x.gif"], ["--html", "/nowhere/x.html"]])
 def test_a_mistake_costs_no_file(
-    written: list[Path], tmp_path: Path, mistake: list[str]
+    refusal: Callable[..., str],
+    reported: Callable[..., Done],
+    written: list[Path],
+    tmp_path: Path,
+    mistake: list[str],
 ) -> None:
     """What another option names is still what it was; and what is written replaces it."""
     kept = tmp_path / "kept.json"
     kept.write_text("x" * 100_000)
-    assert report("--merge", *written, "--json", kept, *mistake).process.returncode == 2
+    refusal(main, "--merge", *map(str, written), "--json", str(kept), *mistake)
     assert kept.read_text() == "x" * 100_000
-    assert client("127.0.0.1", "7", "--json", str(kept), *mistake).process.returncode == 2
+    refusal(clientMain, "127.0.0.1", "7", "--json", str(kept), *mistake)
     assert kept.read_text() == "x" * 100_000
-    assert report("--merge", *written, "--json", kept).process.returncode == 0
+    assert reported("--merge", *written, "--json", kept).status == 0
     validate(json.loads(kept.read_text()))
 
 
@@ -441,7 +499,12 @@ def test_what_is_said_is_added_to_a_log(written: list[Path], tmp_path: Path) -> 
     assert log.read_text().startswith("before\ntarget ")
 
 
-def test_names_are_no_markup(written: list[Path], tmp_path: Path) -> None:
+def test_names_are_no_markup(
+    reported: Callable[..., Done],
+    monkeypatch: pytest.MonkeyPatch,
+    written: list[Path],
+    tmp_path: Path,
+) -> None:
     """Neither matplotlib's nor XML's, nor what a font has no letters for."""
     names = [
         "_one.json",
@@ -450,29 +513,24 @@ def test_names_are_no_markup(written: list[Path], tmp_path: Path) -> None:
         "\x01.json",
         "漢字.json",
         "<b>&amp;.json",
+        os.fsdecode(b"\xff.json"),
     ]
     for name in names:
         (tmp_path / name).write_text(written[0].read_text())
-    (tmp_path / os.fsdecode(b"\xff.json")).write_text(written[0].read_text())
     page, drawn = tmp_path / "all.html", tmp_path / "all.svg"
-    done = subprocess.run(
-        [*REPORT, *names, b"\xff.json", "--html", page, "--plot", drawn],
-        cwd=tmp_path, capture_output=True, timeout=LIMIT, check=False,
-        env=environment(PYTHONPATH=str(Path(__file__).parent.parent)),
-    )  # fmt: skip
-    assert (done.returncode, done.stderr) == (0, b"")
+    monkeypatch.chdir(tmp_path)
+    done = reported(*names, "--html", page, "--plot", drawn)
+    assert (done.status, done.err) == (0, [])
     assert ElementTree.parse(drawn).getroot().tag.endswith("svg")
     assert _Page(page.read_text()).active == []
     for name in ("./_one.json: p50", "p$1_$.json: p50", "&lt;b&gt;&amp;amp;.json: p50"):
         assert name in drawn.read_text(), name
 
 
-def test_bytes_that_are_no_text(tmp_path: Path) -> None:
+def test_bytes_that_are_no_text(port: str, tmp_path: Path) -> None:
     """A message may be any bytes; the page shows them escaped."""
     path = tmp_path / "run.html"
-    with multiecho("--trace", "none", "127.0.0.1", "0") as (_, port):
-        done = client("127.0.0.1", str(port), "--message", os.fsdecode(b"\xff<i>"),
-                      "--html", str(path))  # fmt: skip
+    done = client("127.0.0.1", port, "--message", os.fsdecode(b"\xff<i>"), "--html", str(path))
     assert (done.process.returncode, done.err) == (0, [])
     assert "b'\\xff<i>'" in _Page(path.read_text()).text
 
@@ -490,28 +548,25 @@ def test_failures_at_the_end_are_drawn() -> None:
 
 
 @pytest.mark.parametrize("option", ["--plot", "--html"])
-def test_a_picture_that_cannot_be_written(tmp_path: Path, option: str) -> None:
+def test_a_picture_that_cannot_be_written(
+    reported: Callable[..., Done], written: list[Path], tmp_path: Path, option: str
+) -> None:
     """It is said in one line, after the report; exit 1."""
     full = tmp_path / "full.svg"
     full.symlink_to("/dev/full")
-    with multiecho("--trace", "none", "127.0.0.1", "0") as (_, port):
-        done = client("127.0.0.1", str(port), "2", option, str(full))
-    assert done.process.returncode == 1
-    assert done.err == [f"echofactory.client: {option}: No space left on device"]
+    done = reported(written[0], option, full)
+    assert done.status == 1
+    assert done.err == [f"echofactory.report: {option}: No space left on device"]
     assert done.out[-1] == "verdict        ok: every byte came back"
 
 
-def test_without_matplotlib(tmp_path: Path) -> None:
+def test_without_matplotlib(
+    refusal: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """It is said before the run what to install."""
-    code = (
-        "import sys, runpy; sys.modules['matplotlib'] = None;"
-        "runpy.run_module('echofactory.client', run_name='__main__')"
-    )
-    with running(
-        [CLIENT[0], "-c", code, "127.0.0.1", "7", "--plot", str(tmp_path / "x.png")]
-    ) as program:
-        assert program.finish() == 2
-    assert program.err == [
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    line = refusal(clientMain, "127.0.0.1", "7", "--plot", str(tmp_path / "x.png"))
+    assert line == (
         "echofactory.client: --plot: matplotlib is missing,"
         " which draws the plots: pip install matplotlib"
-    ]
+    )
