@@ -5,7 +5,6 @@ U{HdrHistogram<http://hdrhistogram.org>}: three significant digits, from 1 us to
 1 h, in nanoseconds.
 """
 
-import zlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
@@ -13,8 +12,9 @@ from itertools import accumulate, compress
 from math import ceil, sqrt
 from operator import mul
 
-from hdrh.codec import HdrCookieException, HdrHistogramSettingsException, HdrLengthException
 from hdrh.histogram import HdrHistogram
+
+from echofactory.hdrdecode import HistogramSettings, decodedCounts
 
 LOWEST_NS = 1_000
 HIGHEST_NS = 3_600_000_000_000
@@ -66,6 +66,7 @@ def _middleOf(step: int) -> float:
 
 
 _STEPS = _stepOf(HIGHEST_NS) + 1
+_SETTINGS = HistogramSettings(LOWEST_NS, HIGHEST_NS, DIGITS, _STEPS)
 
 _NONE = [0] * 256
 
@@ -80,17 +81,6 @@ def _filled(counts: Sequence[int]) -> list[int]:
         if part != _NONE:
             filled.extend(compress(range(begin, begin + len(part)), part))
     return filled
-
-
-_UNREADABLE = (
-    IndexError,
-    ValueError,
-    TypeError,
-    zlib.error,
-    HdrCookieException,
-    HdrHistogramSettingsException,
-    HdrLengthException,
-)
 
 
 class Latency:
@@ -172,19 +162,9 @@ class Latency:
         """
         Return the readings that L{encoded} wrote.
 
-        @raise ValueError: if it is no histogram.
+        @raise ValueError: if it is no such histogram.
         """
-        latency = cls()
-        if text is None:
-            return latency
-        try:
-            histogram = HdrHistogram.decode(text)
-        except _UNREADABLE as error:
-            raise ValueError("not an HdrHistogram (V2, compressed, base64)") from error
-        for item in histogram.get_recorded_iterator():
-            step = min(_stepOf(item.value_iterated_to), _STEPS - 1)
-            latency._recent[step] += item.count_added_in_this_iter_step
-        return latency
+        return cls() if text is None else cls.fromCounts(decodedCounts(text, _SETTINGS))
 
     def counts(self) -> dict[int, int]:
         """Return how many readings each step has; a step without readings is left out."""

@@ -16,6 +16,7 @@ from twisted.internet.interfaces import IStreamServerEndpoint
 from echofactory.express import laneOf
 from echofactory.passed import passedEndpoint
 from echofactory.ports import withPorts
+from echofactory.printable import printable
 from echofactory.proxied import HeaderReactor, Refused
 from echofactory.trace import reasonText
 
@@ -71,7 +72,7 @@ class EndpointError(ValueError):
         for internal, plain in _OF_ITS_STRING:
             if match := re.fullmatch(internal, text):
                 text = match.expand(plain)
-        super().__init__(f"{description}: {text}")
+        super().__init__(printable(f"{description}: {text}"))
         self.description = description
 
 
@@ -85,7 +86,7 @@ class ListenError(Exception):
     def __init__(self, endpoint: object, reason: BaseException | None) -> None:
         # The operating system's words, where Twisted wraps them.
         cause = getattr(reason, "socketError", None) or reason
-        super().__init__(f"cannot listen on {endpoint}: {reasonText(cause)}")
+        super().__init__(printable(f"cannot listen on {endpoint}: {reasonText(cause)}"))
         self.endpoint = endpoint
 
 

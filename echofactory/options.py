@@ -42,6 +42,7 @@ from echofactory.parsers import (
     parseTrace,
     parseWorkers,
 )
+from echofactory.printable import printable
 from echofactory.server import Limits
 from echofactory.streams import complain
 from echofactory.trace import dataText
@@ -117,7 +118,7 @@ class CommandOptions(usage.Options):
         self._exit(f"--{option}: {text}")
 
     def _exit(self, text: str) -> NoReturn:
-        complain(f"{self.program}: {text}")
+        complain(f"{self.program}: {printable(text)}")
         raise SystemExit(2)
 
     def read(self, option: str, parse: Callable[[str], T]) -> T:
@@ -658,7 +659,10 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
             if name not in ("connect", "connections")
         }
         return [
-            (f"--{name}", ", ".join(value) if isinstance(value, list) else str(value))
+            (
+                f"--{name}",
+                printable(", ".join(value) if isinstance(value, list) else str(value)),
+            )
             for name, value in sorted(named.items())
             if value not in (None, 0, [])
         ]

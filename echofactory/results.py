@@ -24,8 +24,13 @@ _PACED = 0.95
 """The share of its schedule that a client has to keep, for its figures to be believed."""
 
 
-def _mistake(written: object) -> str | None:
-    """Say where JSON does not follow the schema in the package; C{None}: it does."""
+def _mistake(written: dict[str, Any]) -> str | None:
+    """
+    Say where JSON does not follow the schema in the package; C{None}: it does. Of the
+    intervals, L{intervalsFromJSON} says so.
+    """
+    if isinstance(written.get("intervals"), list):
+        written = written | {"intervals": []}
     # Late, for only who reads results needs it.
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import best_match
@@ -45,7 +50,7 @@ def _fromFirst(written: dict[str, Any]) -> dict[str, Any]:
     It did not keep when the last message was sent, nor what was due and not sent. The
     last reply stands for the former, and nothing for the latter.
     """
-    with suppress(KeyError, TypeError):
+    with suppress(KeyError, TypeError, OverflowError):
         # What is not there is told by the schema, below.
         rate, messages = written["rate"], written["messages"]
         asked, sent = rate["asked"], messages["sent"]
@@ -553,34 +558,27 @@ class Results:
             written = _fromFirst(written)
         if (mistake := _mistake(written)) is not None:
             raise ValueError(f"not the results of a run: {mistake}")
-        results = cls._fromJSON(written)
-        if results.started.tzinfo is None:
-            raise ValueError("not the results of a run: $.started: of no time zone")
-        for name, latency in (
-            ("response", results.response),
-            ("service", results.service),
-            ("connect", results.connect),
-            ("send_lag", results.sendLag),
-        ):
-            if latency.count != written[f"{name}_ns"]["count"]:
-                raise ValueError(
-                    f"not the results of a run: $.histograms.{name}: it does not have the"
-                    f" readings that are counted in {name}_ns"
-                )
-        return results
+        try:
+            return cls._fromJSON(written)
+        except ValueError as error:
+            raise ValueError(f"not the results of a run: {error}") from error
 
     @classmethod
     def _fromJSON(cls, written: dict[str, Any]) -> "Results":
         connections, messages = written["connections"], written["messages"]
-        rate, histograms = written["rate"], written["histograms"]
+        rate = written["rate"]
         datagrams = written["datagrams"]
         due, asked = messages["due"] or 0, rate["asked"]
+        if asked is not None and due > asked * 1e9:
+            raise ValueError("$.messages.due: more than 1e9 s at the rate that was asked")
+        if (search := written["find_rate"]) is not None:
+            _refuseContradiction(search)
         firstAt = round((rate["from_s"] or 0) * 1e9)
         return cls(
             target=written["target"],
             workload=written["workload"],
             requested=connections["requested"],
-            started=datetime.fromisoformat(written["started"]),
+            started=_started(written["started"]),
             established=connections["established"],
             completed=connections["completed"],
             peakOpen=connections["peak_open"],
@@ -597,14 +595,14 @@ class Results:
             unanswered=messages["unanswered"],
             bytesSent=written["bytes"]["sent"],
             bytesReceived=written["bytes"]["received"],
-            connect=Latency.decoded(histograms["connect"]),
-            response=Latency.decoded(histograms["response"]),
-            service=Latency.decoded(histograms["service"]),
-            sendLag=Latency.decoded(histograms["send_lag"]),
+            connect=_latency(written, "connect"),
+            response=_latency(written, "response"),
+            service=_latency(written, "service"),
+            sendLag=_latency(written, "send_lag"),
             kernel=Kernel.fromJSON(written["tcp"]),
             datagrams=Datagrams(**datagrams) if datagrams is not None else None,
             intervals=intervalsFromJSON(written["intervals"]),
-            findRate=written["find_rate"],
+            findRate=search,
             rateAsked=asked,
             due=due,
             scheduledNs=round(due / asked * 1e9) if asked is not None else 0,
@@ -616,6 +614,51 @@ class Results:
             interrupted=written["verdict"] == "interrupted",
             warnings=list(written["warnings"]),
         )
+
+
+def _started(text: str) -> datetime:
+    """
+    Read when a run began.
+
+    @raise ValueError: if it is no time, or one of no time zone.
+    """
+    try:
+        started = datetime.fromisoformat(text)
+        if started.tzinfo is None:
+            raise ValueError("of no time zone")
+        return started.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"$.started: {error}") from error
+
+
+def _latency(written: dict[str, Any], name: str) -> Latency:
+    """
+    Read a latency from its histogram.
+
+    @raise ValueError: if it is none, or not of the readings that are counted.
+    """
+    try:
+        latency = Latency.decoded(written["histograms"][name])
+    except ValueError as error:
+        raise ValueError(f"$.histograms.{name}: {error}") from error
+    if latency.count != written[f"{name}_ns"]["count"]:
+        raise ValueError(
+            f"$.histograms.{name}: it does not have the readings that are counted in {name}_ns"
+        )
+    return latency
+
+
+def _refuseContradiction(search: dict[str, Any]) -> None:
+    """
+    Check that a search has what its ending says that it has.
+
+    @raise ValueError: if it does not.
+    """
+    ending = search["ended_by"]
+    if ending == "found" and search["found"] is None:
+        raise ValueError("$.find_rate.found: null, though ended_by is found")
+    if ending == "client" and all(step["kept"] for step in search["steps"]):
+        raise ValueError("$.find_rate.steps: each is kept, though ended_by is client")
 
 
 _SUMMED = (
@@ -654,9 +697,8 @@ def merged(runs: Sequence[Results]) -> Results:
     @raise ValueError: if they did not go on side by side, had not the same workload,
         one is a search, or some are of datagrams and others of streams.
     """
-    if max(run.started for run in runs) > min(
-        run.started + timedelta(microseconds=run.elapsedNs / 1000) for run in runs
-    ):
+    latest = max(run.started for run in runs)
+    if any(latest - run.started > timedelta(microseconds=run.elapsedNs / 1000) for run in runs):
         raise ValueError("they did not go on side by side")
     first = min(runs, key=lambda run: run.started)
     whole = Results(

@@ -370,6 +370,16 @@ async def test_a_socket_file_that_is_not_there(reactor: Any, folder: Path) -> No
 
 
 @ensureDeferred
+async def test_a_target_with_characters_that_do_not_print(reactor: Any, folder: Path) -> None:
+    """The report and the JSON have them escaped."""
+    results = await probe(reactor, f"unix:{folder}/\x1b[2J\r\u202e\udcff", Workload(), 1)
+    assert results.target == rf"unix:{folder}/\x1b[2J\r\u202e\udcff"
+    (example,) = results.examples.values()
+    assert example.peer == results.target
+    assert example.detail.isprintable()
+
+
+@ensureDeferred
 @pytest.mark.parametrize("prefix", ["", "express:"])
 async def test_a_path_that_is_too_long(reactor: Any, folder: Path, prefix: str) -> None:
     """It is told at once, and not by a traceback: 107 bytes are the most."""

@@ -83,6 +83,23 @@ def test_what_shares_no_port(reactor: Any, description: str) -> None:
         serverEndpoint(reactor, description)
 
 
+def test_what_does_not_print_is_escaped(refusal: Refusal) -> None:
+    """Whatever is quoted of a command line, its mistake is one line."""
+    assert refusal(ClientOptions, "--\x1b[2J\r") == (
+        r"echofactory.client: option --\x1b[2J\r not recognized"
+    )
+    with pytest.raises(EndpointError) as refused:
+        serverEndpoint(None, "tcp:\x1b[2J")
+    assert str(refused.value) == r"tcp:\x1b[2J: '\x1b[2J' is not a number"
+
+
+def test_the_options_of_a_page_are_escaped() -> None:
+    """They are shown beside the results."""
+    options = ClientOptions()
+    options.parseOptions(["--connect", "unix:/\x1b\u202e"])
+    assert ("--connect", r"unix:/\x1b\u202e") in options.used()
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -25,6 +25,7 @@ from echofactory.client.slices import Slices
 from echofactory.client.target import IProbeReactor, Target
 from echofactory.keepalive import DEFAULT_KEEP_ALIVE, checkKeepAlive
 from echofactory.latency import rankOf
+from echofactory.printable import printable
 from echofactory.results import ConnectionFailure, Datagrams, FailureKind, Results
 from echofactory.trace import Trace, addressText, dataText
 from echofactory.workload import Workload
@@ -214,9 +215,10 @@ class EchoClientFactory(ClientFactory):
                 self.reactor, endpoint, self.patience.connect, self._opening.addresses
             )
         self._endpoint = endpoint
-        self._text = self.results.target = repr(endpoint)
+        self._text = self.results.target = printable(repr(endpoint))
         if isinstance(endpoint, Target):
-            self._text, self.results.target = endpoint.text, endpoint.description
+            self._text = printable(endpoint.text)
+            self.results.target = printable(endpoint.description)
             self.overUNIX = endpoint.overUNIX
             if endpoint.datagrams:
                 refuseUnfit(self.workload)
@@ -595,7 +597,9 @@ class EchoClientFactory(ClientFactory):
 
         @param peer: at the other end; C{None}, if it never was connected.
         """
-        told = addressText(peer) if peer is not None else self._text
+        told = printable(addressText(peer)) if peer is not None else self._text
+        # It may quote what the peer sent: its certificate, say.
+        detail = printable(detail)
         self.results.connectionFailed(ConnectionFailure(number, told, kind, detail))
         if self.trace >= Trace.CONNECTIONS:
             _log.info(

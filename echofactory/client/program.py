@@ -39,6 +39,7 @@ from echofactory.outputs import (
     refuseSameFile,
     writeOutput,
 )
+from echofactory.printable import printable
 from echofactory.progress import progress
 from echofactory.report.compare import Run
 from echofactory.report.text import failureLines, report
@@ -265,5 +266,5 @@ def main() -> NoReturn:
     if hdrLog is not None and hdrLog.error is not None:
         complain(f"{options.program}: --hdr: {hdrLog.error.strerror}")
         status = status or 1
-    command = shlex.join(["python", "-m", options.program, *sys.argv[1:]])
+    command = printable(shlex.join(["python", "-m", options.program, *sys.argv[1:]]))
     sys.exit(pictures.write([Run(results.target, results)], command, options.used()) or status)

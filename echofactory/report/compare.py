@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from echofactory.latency import Latency
+from echofactory.printable import printable
 from echofactory.quantities import durationText, numberText, sizeRateText
 from echofactory.results import Results
 
@@ -23,10 +24,7 @@ class Run(NamedTuple):
     @classmethod
     def named(cls, path: str, results: Results) -> "Run":
         """Return the run that was read from a file of that name."""
-        name = "".join(
-            each if each.isprintable() else each.encode("unicode_escape").decode()
-            for each in path
-        )
+        name = printable(path)
         # What begins so is left out of a plot's legend.
         return cls(f"./{name}" if name.startswith("_") else name, results)
 

@@ -2,24 +2,20 @@
 The program C{python -m echofactory.report}: the results of runs, from their JSON.
 """
 
-import json
 import os
 import sys
-from pathlib import Path
 from typing import ClassVar, NoReturn
 
 from twisted.python import usage
 
+from echofactory import __version__
 from echofactory.options import PICTURES, CommandOptions
 from echofactory.outputs import Pictures, jsonText, openOutput, refuseSameFile, writeOutput
 from echofactory.report.compare import Run, comparisonText
+from echofactory.report.reading import MOST_BYTES, readResults
 from echofactory.report.text import report
 from echofactory.results import Results, merged
 from echofactory.streams import prepareStreams
-
-
-def _noNumber(text: str) -> float:
-    raise ValueError(f"{text} is no number")
 
 
 class ReportOptions(CommandOptions):
@@ -70,22 +66,18 @@ python -m echofactory.report --merge client1.json client2.json
                 raise usage.UsageError("--merge: a run is given twice")
             try:
                 whole = merged([run.results for run in self.runs])
+                # Counts that are each within their bounds may exceed them together.
+                Results.fromJSON(whole.asJSON(__version__))
             except ValueError as error:
                 raise usage.UsageError(f"--merge: {error}") from None
             self.runs = [Run(" + ".join(run.name for run in self.runs), whole)]
 
     def _read(self, path: str) -> Results:
         try:
-            content = Path("/dev/stdin" if path == "-" else path).read_bytes()
-            written = json.loads(content, parse_constant=_noNumber)
-        except RecursionError:
-            raise usage.UsageError(f"{path!r}: nested too deeply") from None
+            with open("/dev/stdin" if path == "-" else path, "rb") as file:
+                return readResults(file.read(MOST_BYTES + 1))
         except OSError as error:
             raise usage.UsageError(f"{path!r}: {error.strerror}") from None
-        except ValueError as error:
-            raise usage.UsageError(f"{path!r}: not JSON: {error}") from None
-        try:
-            return Results.fromJSON(written)
         except ValueError as error:
             raise usage.UsageError(f"{path!r}: {error}") from None
 
