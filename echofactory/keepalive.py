@@ -51,9 +51,12 @@ def keepAlive(transport: IEchoTransport, seconds: float) -> None:
     lowest: Any = lowestTransport(transport)
     if not seconds or not isinstance(lowest.getPeer(), IPv4Address | IPv6Address):
         return
+    handle: socket.socket = lowest.getHandle()
+    # A proxy may name such a peer over a UNIX socket.
+    if handle.family not in (socket.AF_INET, socket.AF_INET6):
+        return
     idle = ceil(seconds)
     interval = ceil(seconds / PROBES)
-    handle: socket.socket = lowest.getHandle()
     handle.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in (
         (_IDLE, idle),

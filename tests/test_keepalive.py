@@ -65,7 +65,8 @@ async def test_the_server_probes(
 ) -> None:
     """After a minute, every 15 s, 4 times."""
     async with serving(reactor, transport.listen(certificates, folder)) as service:
-        await connect(transport.connect(certificates, service.addresses[0]))
+        peer = await connect(transport.connect(certificates, service.addresses[0]))
+        peer.transport.write(transport.header)
         await eventually(reactor, lambda: service.factory.connections)
         (echo,) = service.factory.connections
         assert settings(echo.transport) == (1, 60, 15, 4)
