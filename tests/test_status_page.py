@@ -163,6 +163,7 @@ def strange() -> Iterator[int]:
         yield int(serving.waitFor(r"listening on (\d+)")[1])
 
 
+@pytest.mark.seconds
 def test_it_shows_a_load(page: Page) -> None:
     """Numbers, with units; charts, in words too; and nothing to complain of."""
     with withStatus() as (_, echo, port):
@@ -344,6 +345,7 @@ def test_it_says_that_the_server_drains(page: Page) -> None:
         page.lookUntil(page.gone)
 
 
+@pytest.mark.seconds
 def test_a_worker_that_is_killed_and_comes_back(page: Page) -> None:
     """It is down, and up again as another process; what was accepted stays counted."""
     with withStatus("--workers", "2") as (_, echo, port):
