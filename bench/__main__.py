@@ -28,7 +28,7 @@ _README = _HERE.parent / "README.md"
 _ORDER = [*(SERVERS | CLIENTS | {C_EPOLL: []}), *WORKERS, *WEB]
 
 _FULL = Extent(turns=3, seconds=0.25, idle=5000, count=500)
-_QUICK = Extent(turns=1, seconds=0.1, idle=1000, count=100)
+_QUICK = Extent(turns=1, seconds=0.02, idle=1000, count=20)
 
 
 def _machine() -> dict[str, object]:
@@ -106,7 +106,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--quick",
         action="store_true",
-        help="only see that it works: a tenth of a second for each figure, into build/bench",
+        help="only see that it works: 20 ms for each figure, into build/bench",
     )
     parser.add_argument(
         "--into",

@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from programs import untraced
+from programs import LIMIT, untraced
 
+from bench.__main__ import main
 from bench.show import goals, table
 
 ROOT = Path(__file__).parent.parent
@@ -29,13 +30,14 @@ def has(*needed: str) -> bool:
     "CI" not in os.environ and not has("gcc", "openssl", "taskset"),
     reason="no gcc, openssl or libssl-dev, or no second core",
 )
-@pytest.mark.timeout(240)
+@pytest.mark.seconds
 def test_a_quick_bench(tmp_path: Path) -> None:
     """Every peer is measured, its figures are written, and the README is left alone."""
     before = (ROOT / "README.md").read_bytes()
     done = subprocess.run(
         [sys.executable, "-m", "bench", "--quick", "--into", str(tmp_path)],
-        cwd=ROOT, capture_output=True, text=True, timeout=200, check=False, env=untraced(),
+        cwd=ROOT, capture_output=True, text=True, timeout=4 * LIMIT, check=False,
+        env=untraced(),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     written = json.loads((tmp_path / "results.json").read_text())
@@ -69,14 +71,18 @@ def test_a_quick_bench(tmp_path: Path) -> None:
         (["--into", "/dev/null/x"], "argument --into: /dev/null/x: Not a directory"),
     ],
 )
-def test_a_bench_that_cannot_be(arguments: list[str], said: str) -> None:
+def test_a_bench_that_cannot_be(
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    said: str,
+) -> None:
     """It is refused before anything is measured."""
-    done = subprocess.run(
-        [sys.executable, "-m", "bench", *arguments],
-        cwd=ROOT, capture_output=True, text=True, timeout=30, check=False,
-    )  # fmt: skip
-    assert done.returncode == 2
-    assert done.stderr.endswith(f"error: {said}\n"), done.stderr
+    monkeypatch.setattr("sys.argv", ["bench", *arguments])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.endswith(f"error: {said}\n")
 
 
 def test_the_readme_has_the_last_benchs_table() -> None:

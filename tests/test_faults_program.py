@@ -1,6 +1,7 @@
 """
 Each fault of C{twistd multiecho --fault}, and what C{python -m echofactory.client}
-makes of it: it is noticed, and called by its name.
+makes of it: it is noticed, and called by its name. Where the processes are not the
+point, both command lines are served by this one.
 """
 
 import json
@@ -10,19 +11,38 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from peers import Certificates
-from programs import client, multiecho, untraced
+from peers import Certificates, portOf, serving
+from programs import client, multiecho
+from pytest_twisted import ensureDeferred
 from schema import validate
 
-from echofactory import Faults, Workload
+from echofactory import EchoClientFactory, Faults, Workload
+from echofactory.command import makeFactory
 from echofactory.faults import CATCH_UP, TICK, Fate
-from echofactory.options import ServerOptions
+from echofactory.options import ClientOptions, ServerOptions
 
 MS = 1_000_000
 SEED = 11
 
 
-def probed(
+async def probed(reactor: Any, faults: str, *load: str, verdict: str = "failed") -> Any:
+    """
+    Do in this process what both programs do with these command lines; return the JSON of
+    the results.
+    """
+    server, client = ServerOptions(), ClientOptions()
+    server.parseOptions(["--fault", faults, "--fault-seed", str(SEED), "127.0.0.1", "0"])
+    client.parseOptions(["127.0.0.1", "7", *load])
+    factory = EchoClientFactory(
+        reactor, client.workload, client.connections, client.patience, opening=client.opening
+    )
+    async with serving(reactor, factory=makeFactory(server, server.limits, reactor)) as service:
+        results = await factory.run(f"tcp:127.0.0.1:{portOf(service.addresses[0])}")
+    assert results.verdict == verdict, results.examples
+    return validate(results.asJSON("1"))
+
+
+def probedByPrograms(
     faults: str, *load: str, status: int = 1, listen: Sequence[str] = ("127.0.0.1", "0")
 ) -> tuple[Any, list[str]]:
     """
@@ -31,9 +51,8 @@ def probed(
     @return: the results, and the lines of the server.
     """
     server = ["--fault", faults, "--fault-seed", str(SEED), *listen]
-    bare = {"env": untraced()}
-    with multiecho(*server, **bare) as (program, port):
-        done = client("127.0.0.1", str(port), *load, "--json", "-", "--quiet", **bare)
+    with multiecho(*server) as (program, port):
+        done = client("127.0.0.1", str(port), *load, "--json", "-", "--quiet")
         program.end()
     assert done.process.returncode == status, done.err
     return validate(json.loads("\n".join(done.out))), program.out
@@ -54,28 +73,29 @@ def firstDifference(faults: Faults, sent: bytes) -> tuple[int, bytes]:
     return at, returned[at:]
 
 
-def test_delay_and_jitter() -> None:
+@ensureDeferred
+async def test_delay_and_jitter(reactor: Any) -> None:
     """No reply takes less than the delay less the jitter, and most take longer."""
-    results, _ = probed(
-        "delay=30ms,jitter=10ms", "5", "--size", "64", "--count", "20", status=0
-    )
+    load = ["5", "--size", "64", "--count", "20"]
+    results = await probed(reactor, "delay=30ms,jitter=10ms", *load, verdict="ok")
     assert results["messages"]["verified"] == 100
     service = results["service_ns"]
     assert service["min"] >= 20 * MS
     assert service["p50"] >= 26 * MS
 
 
-def test_throttle() -> None:
+@ensureDeferred
+async def test_throttle(reactor: Any) -> None:
     """No more bytes a second come back, on two connections, than twice the throttle."""
     load = ["2", "--size", "16k", "--window", "4", "--count", "6"]
-    results, _ = probed("throttle=200k", *load, status=0)
+    results = await probed(reactor, "throttle=200k", *load, verdict="ok")
     allowed = 2 * 200 * 1024 * (results["elapsed_s"] + CATCH_UP + 2 * TICK)
     assert results["bytes"]["received"] == 2 * 6 * 16 * 1024 <= allowed
 
 
 def test_dribble() -> None:
     """Three bytes at a time all come, each write for itself."""
-    results, told = probed("dribble=3", "1", "--message", "12345678", status=0,
+    results, told = probedByPrograms("dribble=3", "1", "--message", "12345678", status=0,
                      listen=["--trace", "data", "127.0.0.1", "0"])  # fmt: skip
     echoed = [match[1] for line in told if (match := re.search(r"echoing (\S+) to", line))]
     assert echoed == ["b'123'", "b'456'", "b'78'"]
@@ -83,7 +103,8 @@ def test_dribble() -> None:
 
 
 @pytest.mark.parametrize("fault", ["corrupt", "drop", "repeat"])
-def test_damage(fault: str) -> None:
+@ensureDeferred
+async def test_damage(reactor: Any, fault: str) -> None:
     """
     It is a mismatch, in the message and at the offset where the pure part puts it,
     with the bytes that came instead.
@@ -92,7 +113,7 @@ def test_damage(fault: str) -> None:
     chance: dict[str, Any] = {fault: 3e-6}
     at, instead = firstDifference(Faults(**chance), stream(workload))
     load = ["1", "--size", "20000", "--count", "50", "--window", "50"]
-    results, _ = probed(f"{fault}=3e-6", *load)
+    results = await probed(reactor, f"{fault}=3e-6", *load)
     assert results["failures"] == {"mismatch": 1}
     message, offset = divmod(at, 20_000)
     assert results["messages"]["verified"] == message
@@ -105,53 +126,59 @@ def test_damage(fault: str) -> None:
     assert instead.startswith(eval(shown[1]))
 
 
-def test_a_last_byte_dropped() -> None:
+@ensureDeferred
+async def test_a_last_byte_dropped(reactor: Any) -> None:
     """Nothing is wrong but that it never comes: a reply that times out."""
-    results, _ = probed("drop=1", "2", "--message", "x", "--reply-timeout", "300ms")
+    results = await probed(reactor, "drop=1", "2", "--message", "x", "--reply-timeout", "300ms")
     assert results["failures"] == {"reply-timeout": 2}
     assert results["messages"]["unanswered"] == 2
 
 
-def test_a_byte_dropped_before_the_end() -> None:
+@ensureDeferred
+async def test_a_byte_dropped_before_the_end(reactor: Any) -> None:
     """With a half-close it is the end that comes too early."""
-    results, _ = probed("drop=1", "2", "--message", "x", "--half-close")
+    results = await probed(reactor, "drop=1", "2", "--message", "x", "--half-close")
     assert results["failures"] == {"closed-early": 2}
 
 
-def test_a_last_byte_repeated() -> None:
+@ensureDeferred
+async def test_a_last_byte_repeated(reactor: Any) -> None:
     """All is back, and then one more."""
-    results, _ = probed("repeat=1", "2", "--message", "x")
+    results = await probed(reactor, "repeat=1", "2", "--message", "x")
     assert results["failures"] == {"extra-bytes": 2}
     assert "received b'x' unasked" in results["examples"]["extra-bytes"]["detail"]
 
 
-def test_truncate() -> None:
+@ensureDeferred
+async def test_truncate(reactor: Any) -> None:
     """The stream ends early, after just so many bytes."""
-    results, _ = probed("truncate=64k", "3", "--size", "1M")
+    results = await probed(reactor, "truncate=64k", "3", "--size", "1M")
     assert results["failures"] == {"closed-early": 3}
     assert results["bytes"]["received"] == 3 * 65536
 
 
-def test_reset() -> None:
+@ensureDeferred
+async def test_reset(reactor: Any) -> None:
     """As many connections as the chances have it are reset, when they have sent."""
     expected = sum(Fate(Faults(reset=0.3), SEED, number).reset for number in range(1, 51))
     assert 5 < expected < 30
-    results, _ = probed("reset=0.3", "50", "--size", "1k")
+    results = await probed(reactor, "reset=0.3", "50", "--size", "1k")
     assert results["failures"] == {"reset": expected}
     assert results["connections"]["completed"] == 50 - expected
 
 
-def test_stall() -> None:
+@ensureDeferred
+async def test_stall(reactor: Any) -> None:
     """Some reply waits for all of it, by the schedule, of which a message is every 5 ms."""
     load = ["5", "--size", "64", "--rate", "200", "--duration", "600ms"]
-    results, _ = probed("stall=200ms/500ms", *load, status=0)
+    results = await probed(reactor, "stall=200ms/500ms", *load, verdict="ok")
     assert results["messages"]["verified"] == 120
     assert results["response_ns"]["max"] >= 190 * MS
 
 
 def test_refuse() -> None:
     """So many end early or are reset, and the server has counted the same."""
-    results, told = probed("refuse=0.2", "200", "--size", "64")
+    results, told = probedByPrograms("refuse=0.2", "200", "--size", "64")
     assert set(results["failures"]) <= {"closed-early", "reset"}
     failed = results["connections"]["failed"]
     # Four standard deviations.
@@ -247,7 +274,7 @@ def test_over_a_unix_socket(folder: Path) -> None:
     ("arguments", "said"),
     [
         (["--fault", "delay=fast"], "--fault: 'delay=fast' is not a duration such as 250ms"),
-        (["--fault", "delay"], "--fault: 'delay' is not a duration"),
+        (["--fault", "delay"], "--fault: 'delay' is a fault without its value: delay=20ms"),
         (["--fault", "delay=0"], "--fault: 'delay=0' is not a duration of more than 0"),
         (["--fault", ""], "--fault: '' is not a fault such as delay=20ms; they are delay, j"),
         (["--fault", "slow=1"], "--fault: 'slow=1' is not a fault such as delay=20ms; they "),

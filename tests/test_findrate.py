@@ -240,7 +240,7 @@ def test_a_search_that_is_interrupted_in_its_second_step() -> None:
 @pytest.mark.seconds
 def test_the_first_step_is_broken() -> None:
     """It says so, and exits 1."""
-    late = [sys.executable, str(Path(__file__).parent / "late_server.py"), "20"]
+    late = [sys.executable, str(Path(__file__).parent / "late_server.py"), "200"]
     with running(late) as server:
         port = server.waitFor(r"listening on (\d+)")[1]
         results, told = found(port, "50", "--size", "64", "--find-rate", "p50<10ms", status=1)

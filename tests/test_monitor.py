@@ -66,6 +66,7 @@ async def test_both_as_children_of_another_service(reactor: Any, folder: Path) -
     assert found[0] == found[1] == found[2]
 
 
+@pytest.mark.seconds
 @ensureDeferred
 async def test_what_ends_is_opened_again(reactor: Any) -> None:
     """Its failure is counted by kind, and it goes on where it was."""
@@ -87,6 +88,7 @@ async def test_what_ends_is_opened_again(reactor: Any) -> None:
         await probing.stopService()
 
 
+@pytest.mark.seconds
 @ensureDeferred
 async def test_a_target_that_is_not_there_yet(reactor: Any, folder: Path) -> None:
     """It is tried again until it is."""
@@ -208,6 +210,7 @@ async def test_a_probe_service_that_was_never_started(reactor: Any) -> None:
     await ProbeService(reactor, "tcp:127.0.0.1:7").stopService()
 
 
+@pytest.mark.seconds
 def test_the_program() -> None:
     """It tells when all are up, what fails, in a line a second, and ends in order."""
     with (
@@ -228,6 +231,7 @@ def test_the_program() -> None:
     assert not any("Traceback" in line for line in monitor.out)
 
 
+@pytest.mark.seconds
 def test_its_status() -> None:
     """Metrics, health, facts and a page of the same kind as the server's."""
     with (

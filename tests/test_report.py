@@ -2,6 +2,7 @@
 The results for people: runs read back, merged, compared, drawn, and as a page.
 """
 
+import gc
 import json
 import os
 import re
@@ -67,7 +68,11 @@ def reported(
             main()
         out, err = capsys.readouterr()
         assert isinstance(caught.value.code, int)
-        return Done(caught.value.code, out.splitlines(), err.splitlines())
+        status = caught.value.code
+        # The end of a process closes its files.
+        del caught
+        gc.collect()
+        return Done(status, out.splitlines(), err.splitlines())
 
     return run
 

@@ -635,6 +635,7 @@ def test_a_drain_is_told_until_its_end() -> None:
         get(port, "/healthz")
 
 
+@pytest.mark.seconds
 def test_no_worker_serves() -> None:
     """503 from when the last of them is gone until one listens again; not from the port."""
     with withStatus("--workers", "2") as (server, _, port):

@@ -98,6 +98,7 @@ def test_all_serve() -> None:
             server.waitFor(rf"worker {number}: accepted connection from")
 
 
+@pytest.mark.seconds
 def test_one_that_dies() -> None:
     """
     Only its own connections are lost; it is started again, each time, and serves again.
