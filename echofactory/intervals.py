@@ -162,7 +162,9 @@ class _Course:
         return counted, piece.open
 
 
-def mergedIntervals(runs: Sequence[tuple[int, Sequence[Interval]]]) -> list[Interval]:
+def mergedIntervals(
+    runs: Sequence[tuple[int, Sequence[Interval]]], wholeNs: int = 0
+) -> list[Interval]:
     """
     Return the pieces of several runs as those of one, of the length that most of
     them have; of a greater length, if they were more than those of the runs together and
@@ -171,6 +173,7 @@ def mergedIntervals(runs: Sequence[tuple[int, Sequence[Interval]]]) -> list[Inte
 
     @param runs: for each, how many nanoseconds after the first it began, and its
         intervals.
+    @param wholeNs: the length of a piece that nothing cut off; 0: not known.
     """
     if len(runs) == 1:
         return list(runs[0][1])
@@ -178,7 +181,9 @@ def mergedIntervals(runs: Sequence[tuple[int, Sequence[Interval]]]) -> list[Inte
     last = max((begin + pieces[-1].endNs for begin, pieces in runs if pieces), default=0)
     if not last:
         return []
-    lengthNs = max(round(median(lengths)), -(-last // max(len(lengths), MOST_PIECES)))
+    lengthNs = max(
+        wholeNs or round(median(lengths)), -(-last // max(len(lengths), MOST_PIECES))
+    )
     courses = [_Course(begin, pieces) for begin, pieces in runs]
     whole: list[Interval] = []
     before = 0

@@ -489,7 +489,7 @@ class ClientOptions(TargetOptions):
         "Open connections to an echo server, check that every byte comes back, and report."
         " With neither address nor options, show it all against a server in the same process."
         " Exit status: 0 every message came back whole; 1 something was lost, refused, late"
-        " or wrong; 2 bad usage; 130 interrupted."
+        " or wrong; 2 bad usage; 130, 143 or 129 interrupted by SIGINT, SIGTERM or SIGHUP."
     )
     examples = """\
 python -m echofactory.client 127.0.0.1 65432 100 --size 1k --count 1000

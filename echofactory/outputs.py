@@ -41,8 +41,7 @@ def refuseSameFile(options: CommandOptions) -> None:
 def openOutput(options: CommandOptions, name: str, binary: bool = False) -> IO[Any] | None:
     """
     Open the file that an option names; C{-} is stdout. What it holds stays there, lest a
-    mistake in another option cost it, until the caller empties it (L{emptied}). It is
-    this process's alone as long as it is open.
+    mistake in another option cost it, until the run begins (L{claim}).
 
     @return: C{None} if the option was not given.
     @raise SystemExit: with status 2 and one line, if it cannot be opened.
@@ -57,15 +56,27 @@ def openOutput(options: CommandOptions, name: str, binary: bool = False) -> IO[A
         file: IO[Any] = open(path, *kind)  # noqa: SIM115
     except OSError as error:
         options.refuse(name, f"{path!r}: {error.strerror}")
-    if S_ISREG(os.fstat(file.fileno()).st_mode):
+    return file
+
+
+def claim(options: CommandOptions, name: str, file: IO[Any] | None) -> None:
+    """
+    Empty an output because a run begins. The file is this process's alone as long as it
+    is open.
+
+    @raise SystemExit: with status 2 and one line, if another run is writing it.
+    """
+    if file is None:
+        return
+    if S_ISREG(os.fstat(file.fileno()).st_mode) and file not in (sys.stdout, sys.stderr):
         try:
             flock(file, LOCK_EX | LOCK_NB)
         except BlockingIOError:
-            options.refuse(name, f"{path!r}: another run is writing this file")
+            options.refuse(name, f"{options[name]!r}: another run is writing this file")
         except OSError:
             # A file system without locks.
             pass
-    return file
+    emptied(file)
 
 
 def emptied(file: IO[Any]) -> IO[Any]:
@@ -121,9 +132,8 @@ class Pictures:
 
     def begin(self) -> None:
         """What the files held is no longer true."""
-        for file in (self._plot, self._html):
-            if file is not None:
-                emptied(file)
+        claim(self._options, "plot", self._plot)
+        claim(self._options, "html", self._html)
 
     def write(
         self, runs: Sequence[Run], command: str = "", used: Sequence[tuple[str, str]] = ()

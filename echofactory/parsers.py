@@ -24,6 +24,8 @@ _GOAL = re.compile(r"([a-z0-9.]+)\s*<\s*(\d+(?:\.\d+)?)(us|ms|s)", re.ASCII)
 _RATES = {"": 1.0, "k": 1e3, "M": 1e6}
 MOST_RATE = 1e7
 """Messages a second: more than any process here sends."""
+LEAST_RATE = 1e-6
+"""Messages a second: one in eleven days."""
 MOST_LOW_RATE = 1000.0
 """Messages a second."""
 MOST_WORKERS = 256
@@ -124,7 +126,10 @@ def parseRate(text: str) -> float:
     @raise ValueError: saying what is accepted.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([kM]?)", text, re.ASCII)
-    if match is None or not 0 < (rate := float(match[1]) * _RATES[match[2]]) <= MOST_RATE:
+    if (
+        match is None
+        or not LEAST_RATE <= (rate := float(match[1]) * _RATES[match[2]]) <= MOST_RATE
+    ):
         raise ValueError("not a rate above 0 of up to 10M a second, such as 500 or 20k")
     return rate
 

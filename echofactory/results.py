@@ -394,7 +394,7 @@ class Results:
         achieved rate, but for a twentieth of its length. An interval in which nothing
         came back is one of them.
         """
-        if not self.intervals or not self.overNs:
+        if not self.intervals or not self.overNs or not self.firstAt:
             return []
         wholeNs = self.intervalNs or median(piece.lengthNs for piece in self.intervals)
         begin = self.firstAt - self.beganAt
@@ -404,7 +404,7 @@ class Results:
             for piece in self.intervals
         ]
         rates = [count / (ns / 1e9) for ns, count in within if 0 < ns >= 0.95 * wholeNs]
-        if end - self.intervals[-1].endNs >= wholeNs:
+        if end - self.intervals[-1].endNs >= 0.95 * wholeNs:
             # Its connections did not survive as long: nothing came back from then on.
             rates.append(0.0)
         return rates
@@ -712,7 +712,8 @@ def merged(runs: Sequence[Results]) -> Results:
         whole.datagrams = Datagrams()
     pieces = []
     firsts, lasts = [], []
-    for run in runs:
+    for number, run in enumerate(runs, 1):
+        whole.warnings += [f"run {number}: {each}" for each in run.warnings]
         if run.findRate is not None:
             raise ValueError("a search for a rate is no part of another run")
         if run.workload != first.workload or (run.rateAsked is None) != (
@@ -736,7 +737,6 @@ def merged(runs: Sequence[Results]) -> Results:
         pieces.append((offset, run.intervals))
         whole.elapsedNs = max(whole.elapsedNs, offset + run.elapsedNs)
         whole.scheduledNs = max(whole.scheduledNs, run.scheduledNs)
-        whole.warnings += [each for each in run.warnings if each not in whole.warnings]
         if run.firstAt:
             firsts.append(offset + run.firstAt - run.beganAt)
         if run.lastAt:
@@ -746,7 +746,7 @@ def merged(runs: Sequence[Results]) -> Results:
     if first.rateAsked is not None:
         whole.rateAsked = _askedTogether(runs, whole)
         whole.lastSentAt = whole.firstAt + max(run.overNs for run in runs)
-    whole.intervals = mergedIntervals(pieces)
+    whole.intervals = mergedIntervals(pieces, whole.intervalNs)
     return whole
 
 

@@ -7,6 +7,7 @@ import os
 import sys
 from contextlib import suppress
 from io import TextIOWrapper
+from typing import IO
 
 
 def prepareStreams() -> None:
@@ -29,7 +30,12 @@ def prepareStreams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def complain(line: str) -> None:
-    """Write a line to stderr. If nobody can read it, the program goes on all the same."""
+def tell(line: str, stream: IO[str]) -> None:
+    """Write a line. If nobody can read it, the program goes on all the same."""
     with suppress(OSError, ValueError):
-        print(line, file=sys.stderr, flush=True)
+        print(line, file=stream, flush=True)
+
+
+def complain(line: str) -> None:
+    """Write a line to stderr, as L{tell} does."""
+    tell(line, sys.stderr)

@@ -325,6 +325,10 @@ class FakeTimeReactor(Clock):
         for _ in range(_STEPS):
             super().advance(amount / _STEPS)
 
+    def standStill(self, amount: float) -> None:
+        """Let time pass in which the process did not run."""
+        super().advance(amount)
+
     def connectTCP(
         self, host: str, port: int, factory: Any, timeout: float = 30, bindAddress: Any = None
     ) -> Any:

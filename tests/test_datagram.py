@@ -1013,7 +1013,7 @@ def begun(
         ([[], [2, 1], [], [4, 3]], {}, "", Datagrams(reordered=2)),
         (
             [[1], [2, 2], [3], [4]], {"extra-bytes": 1},
-            "1 messages answered again, first 2", Datagrams(repeated=1),
+            "1 message answered again, first 2", Datagrams(repeated=1),
         ),
         (
             [[1], [], [], [4]], {"reply-timeout": 1},
@@ -1022,7 +1022,7 @@ def begun(
         ),
         (
             [[], [2, 2], [3], [4]], {"extra-bytes": 1},
-            "1 messages answered again, first 2; 1 of 4 messages lost, the first message 1:"
+            "1 message answered again, first 2; 1 of 4 messages lost, the first message 1:"
             " no reply within 0.3 s", Datagrams(lost=1, repeated=1),
         ),
     ],

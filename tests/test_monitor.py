@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from peers import FakeTimeReactor, eventually, portOf, serving
-from programs import TWISTD, multiecho, running, until
+from peers import FakeTimeReactor, eventually, misbehaving, neverAnswers, portOf, serving
+from programs import LIMIT, TWISTD, multiecho, running, until
 from prometheus_client.registry import Collector, CollectorRegistry
 from pytest_twisted import ensureDeferred
 from test_service import LOOPBACK, openDescriptors
@@ -190,7 +190,7 @@ async def test_a_pause_is_not_made_up_for(
         sent = results.sent
         with capturedLogs() as events:
             # As a timer finds it that comes four seconds late.
-            fake.advance(4.0)
+            fake.standStill(4.0)
             await eventually(reactor, lambda: results.sent - sent + keeper.leftOut == 400)
             # A hundred are at most a second late.
             assert results.sent - sent == 100
@@ -483,3 +483,23 @@ def test_help() -> None:
     for option in ("connect", "connections", "rate", "size", "reply-timeout", "no-express"):
         assert f"--{option}" in shown
     assert "twistd -n multiecho-client 192.0.2.7" in shown
+
+
+@ensureDeferred
+async def test_a_peer_that_never_answers(reactor: Any) -> None:
+    """It is a failure, as it is of a run."""
+    fake: Any = FakeTimeReactor(reactor)
+    with misbehaving(neverAnswers) as port:
+        patience = Patience(connect=LIMIT, reply=1.0)
+        keeper = Keeper(fake, 1, rate=10.0, patience=patience)
+        keeper.clock = fake.ns
+        running = Deferred.fromCoroutine(keeper.run(f"tcp:127.0.0.1:{port}"))
+        await eventually(reactor, lambda: keeper.results.open == 1)
+
+        def failed() -> bool:
+            fake.advance(0.2)
+            return keeper.results.failures[FailureKind.REPLY_TIMEOUT] > 0
+
+        await eventually(reactor, failed)
+        keeper.interrupt()
+        await running

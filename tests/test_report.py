@@ -155,7 +155,7 @@ def test_a_later_start_is_no_lower_rate() -> None:
     books.parts[0].warnings, books.parts[1].warnings = ["one"], ["one", "other"]
     whole = merged(books.parts)
     assert (whole.achieved, whole.rateAsked) == (400.0, 400.0)
-    assert whole.warnings == ["one", "other"]
+    assert whole.warnings == ["run 1: one", "run 2: one", "run 2: other"]
 
 
 def test_runs_of_different_lengths_merged() -> None:

@@ -29,6 +29,7 @@ from zope.interface import implementer
 
 from echofactory.client.connection import Connection
 from echofactory.datagram import AT_ONCE, BUFFER_SIZE, makeRoom
+from echofactory.quantities import counted
 from echofactory.results import FailureKind
 from echofactory.workload import (
     EchoMismatch,
@@ -394,11 +395,11 @@ class DatagramClient(Connection, DatagramProtocol):
         found = dict(self._faults)
         if self._repeated:
             first = "" if self._firstRepeated is None else f", first {self._firstRepeated + 1}"
-            again = f"{self._repeated:,} messages answered again{first}"
+            again = f"{counted(self._repeated, 'message')} answered again{first}"
             found.setdefault(FailureKind.EXTRA_BYTES, again)
         if self._lost:
             found[FailureKind.REPLY_TIMEOUT] = (
-                f"{self._lost:,} of {self._next:,} messages lost, the first message"
+                f"{self._lost:,} of {counted(self._next, 'message')} lost, the first message"
                 f" {self._firstLost + 1}: no reply within {self.factory.patience.reply:g} s"
             )
         for kind in (FailureKind.MISMATCH, FailureKind.EXTRA_BYTES, FailureKind.REPLY_TIMEOUT):

@@ -27,6 +27,7 @@ from echofactory.keepalive import DEFAULT_KEEP_ALIVE, checkKeepAlive
 from echofactory.latency import rankOf
 from echofactory.printable import printable
 from echofactory.results import ConnectionFailure, Datagrams, FailureKind, Results
+from echofactory.schedule import Schedule
 from echofactory.trace import Trace, addressText, dataText
 from echofactory.workload import Workload
 
@@ -171,6 +172,7 @@ class EchoClientFactory(ClientFactory):
         self._lastMoment = False
         self._sending = False
         self._sendingAt = 0
+        self._stoppedAt = 0
         # The connections that the schedule's messages go to in turn; and those
         # messages that wait for a connection of their own (churn).
         self._ready: Rotation[Connection] = Rotation()
@@ -190,9 +192,13 @@ class EchoClientFactory(ClientFactory):
         if self.workload.churn:
             self.results.requested += 1
         client = kind(self, self._asked)
+        self._enlist(client)
+        return client
+
+    def _enlist(self, client: Connection) -> None:
+        """A connection is asked for: time runs for it."""
         self._clients.add(client)
         self._awaited.add(client)
-        return client
 
     async def run(self, endpoint: str | IStreamClientEndpoint) -> Results:
         """
@@ -272,8 +278,11 @@ class EchoClientFactory(ClientFactory):
 
     def soFar(self) -> Results:
         """Return the books as they stand, for a report while the run goes on."""
-        elapsedNs = self.clock() - self.results.beganAt
-        return replace(self.results, elapsedNs=elapsedNs, underWay=True)
+        now = self.clock()
+        results = replace(self.results, elapsedNs=now - self.results.beganAt, underWay=True)
+        if self._pacer is not None and self._schedule is not None:
+            self._tellDue(results, self._schedule, self._dueUntil(now))
+        return results
 
     def remaining(self) -> float | None:
         """Return the seconds that are left to send; C{None} if replies decide."""
@@ -448,21 +457,33 @@ class EchoClientFactory(ClientFactory):
     def _closeSchedule(self) -> None:
         """Tell what of the schedule was due, and how far the client kept to it."""
         results, schedule, pacer = self.results, self._schedule, self._pacer
-        if schedule is None or pacer is None:
+        if schedule is None:
             return
-        past = max(pacer.handedOut, schedule.dueBefore(self.clock() - results.firstAt))
         # Of a run that its connections did not survive, the rest was due all the same.
-        results.due = past if results.interrupted or results.endedEarly else schedule.total
-        if not past:
-            return
-        results.scheduledNs = schedule.dueNs(results.due)
-        results.rateAsked = schedule.rateOf(results.due)
-        tookNs = pacer.lastAt - results.firstAt
-        results.paced = min(1.0, pacer.handedOut / past)
-        if tookNs > 0:
-            results.paced = min(results.paced, schedule.dueNs(pacer.handedOut) / tookNs)
+        cut = results.interrupted or results.endedEarly
+        past = self._dueUntil(self._stoppedAt or self.clock())
+        self._tellDue(results, schedule, past if cut else schedule.total)
+        if pacer is not None and past:
+            tookNs = pacer.lastAt - results.firstAt
+            results.paced = min(1.0, pacer.handedOut / past)
+            if tookNs > 0:
+                results.paced = min(results.paced, schedule.dueNs(pacer.handedOut) / tookNs)
         if not results.endedEarly:
             results.judge()
+
+    def _dueUntil(self, at: int) -> int:
+        """Return how many messages were due before some time; 0 if none could be sent."""
+        schedule, pacer = self._schedule, self._pacer
+        if schedule is None or pacer is None:
+            return 0
+        return max(pacer.handedOut, schedule.dueBefore(at - self.results.firstAt))
+
+    @staticmethod
+    def _tellDue(results: Results, schedule: Schedule, due: int) -> None:
+        results.due = due
+        if due:
+            results.scheduledNs = schedule.dueNs(due)
+            results.rateAsked = schedule.rateOf(due)
 
     def isMissed(self, percent: float, limitNs: int) -> bool:
         """
@@ -508,6 +529,8 @@ class EchoClientFactory(ClientFactory):
 
     def _stopSending(self) -> None:
         self._sending = False
+        # What is due while connections are cut is due no more.
+        self._stoppedAt = self._stoppedAt or self.clock()
         if self._pacer is not None:
             self._pacer.stop()
         if self._timeUp is not None:

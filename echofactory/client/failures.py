@@ -39,6 +39,17 @@ _LOST_WHILE_CONNECTING = {
 }
 
 
+def _asked(reason: VerificationError) -> str:
+    """Return the names that a certificate should have been for."""
+    names = []
+    for mismatch in reason.errors:
+        name = getattr(mismatch.mismatched_id, "hostname", b"this address")
+        names.append(
+            name.decode("ascii", "backslashreplace") if isinstance(name, bytes) else name
+        )
+    return ", ".join(names) or "this host"
+
+
 def classify(reason: BaseException | None, overUNIX: bool = False) -> tuple[FailureKind, str]:
     """
     Return the kind of a failure to connect, or of the loss of a connection
@@ -62,7 +73,8 @@ def classify(reason: BaseException | None, overUNIX: bool = False) -> tuple[Fail
         case ConnectionLost():
             return FailureKind.RESET, "the connection was reset"
         case VerificationError():
-            return FailureKind.TLS, f"the certificate is not the host's: {reason.errors}"
+            kind = FailureKind.TLS
+            return kind, f"the certificate is not for {_asked(reason)}"
         case TLSError():
             kind = FailureKind.TLS
         case _:

@@ -2,9 +2,11 @@
 What signals mean to a run.
 """
 
+import os
 from collections.abc import Callable
 from signal import (
     SIG_IGN,
+    SIGALRM,
     SIGHUP,
     SIGINT,
     SIGTERM,
@@ -50,6 +52,7 @@ class Interrupts:
 
     def _ended(self, number: int, _: object) -> None:
         if self._over or self.number is not None:
+            signal(SIGALRM, lambda *_: os._exit(128 + number))
             alarm(_PATIENCE_S)
         else:
             self.number = number

@@ -124,7 +124,7 @@ class Keeper(EchoClientFactory):
         self._again.pop(number, None)
         self.results.requested += 1
         client = self._kind(self, number)
-        self._clients.add(client)
+        self._enlist(client)
         client.connecting = Deferred.fromCoroutine(self._connect(client))
         client.connecting.addErrback(client.notConnected)
 

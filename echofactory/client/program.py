@@ -33,7 +33,7 @@ from echofactory.monotonic import useMonotonicTime
 from echofactory.options import ClientOptions
 from echofactory.outputs import (
     Pictures,
-    emptied,
+    claim,
     jsonText,
     openOutput,
     refuseSameFile,
@@ -47,7 +47,7 @@ from echofactory.results import Results
 from echofactory.schedule import Rate
 from echofactory.server import EchoFactory
 from echofactory.service import EchoService, IServiceReactor
-from echofactory.streams import complain, prepareStreams
+from echofactory.streams import complain, prepareStreams, tell
 from echofactory.trace import Trace, reasonText
 from echofactory.workload import Workload
 
@@ -84,7 +84,7 @@ class _Teller:
             complain(eventAsText(event))
         elif str(event.get("log_namespace")).startswith("echofactory."):
             if level <= LogLevel.info:
-                print(formatEvent(event), file=self._out, flush=True)
+                tell(formatEvent(event) or "", self._out)
             else:
                 complain(formatEvent(event))
 
@@ -141,8 +141,9 @@ def _search(reactor: IClientReactor, options: ClientOptions, text: IO[str]) -> S
         )
 
     assert options.goals is not None
-    tell = _silent if options["quiet"] else partial(print, file=text, flush=True)
-    return Search(options.goals, make, tell)
+    return Search(
+        options.goals, make, _silent if options["quiet"] else partial(tell, stream=text)
+    )
 
 
 def _silent(_: str) -> None:
@@ -188,7 +189,7 @@ def _run(
         if view is not None and text.isatty():
             view.say(report(so))
         else:
-            print(report(so), end="", file=text, flush=True)
+            tell(report(so).rstrip("\n"), text)
 
     interrupts = Interrupts(
         partial(reactor.callFromThread, run.interrupt), partial(reactor.callFromThread, show)
@@ -202,6 +203,17 @@ def _run(
     if isinstance(result, Failure):
         result.raiseException()
     return result, interrupts.number
+
+
+def _tellWhatIsWrong(options: ClientOptions, results: Results, text: IO[str]) -> None:
+    """Tell stderr of failures and warnings, unless the report does so at the same place."""
+    together = text is sys.stderr or (text.isatty() and sys.stderr.isatty())
+    if together and not options["quiet"]:
+        return
+    for line in failureLines(results):
+        complain(f"{options.program}: {line}")
+    for sentence in results.warnings:
+        complain(f"{options.program}: warning: {sentence}")
 
 
 def main() -> NoReturn:
@@ -239,9 +251,8 @@ def main() -> NoReturn:
     hdrFile = openOutput(options, "hdr")
     pictures = Pictures(options)
     # Whatever ends this process, no results of an earlier run are taken for its own.
-    for file in (jsonFile, hdrFile):
-        if file is not None:
-            emptied(file)
+    claim(options, "json", jsonFile)
+    claim(options, "hdr", hdrFile)
     pictures.begin()
     hdrLog = HdrLog(hdrFile) if hdrFile is not None else None
     text = sys.stderr if jsonFile is sys.stdout else sys.stdout
@@ -250,15 +261,12 @@ def main() -> NoReturn:
     )
 
     if target is None:
-        print(_INTRODUCTION, file=text, flush=True)
+        tell(_INTRODUCTION, text)
     results, number = _run(reactor, options, target, hdrLog, text)
-    status = _INTERRUPTED + number if number is not None else _STATUS[results.verdict]
-    # On a terminal, the report says all of this.
-    if options["quiet"] or not (text.isatty() and sys.stderr.isatty()):
-        for line in failureLines(results):
-            complain(f"{options.program}: {line}")
-        for sentence in results.warnings:
-            complain(f"{options.program}: warning: {sentence}")
+    status = _STATUS.get(results.verdict) or 0
+    if number is not None and results.interrupted:
+        status = _INTERRUPTED + number
+    _tellWhatIsWrong(options, results, text)
     if not options["quiet"]:
         status = writeOutput(options, "report", text, report(results)) or status
     if jsonFile is not None:

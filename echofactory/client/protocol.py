@@ -21,6 +21,7 @@ from echofactory.client.connection import Connection
 from echofactory.client.failures import classify
 from echofactory.echo import IEchoTransport, releaseClosing, turnOffNagle
 from echofactory.keepalive import keepAlive
+from echofactory.quantities import counted
 from echofactory.results import FailureKind
 from echofactory.trace import reasonText
 from echofactory.workload import BLOCK_SIZE, EchoMismatch, StreamFault, StreamVerifier
@@ -207,8 +208,9 @@ class EchoClient(Connection, Protocol):
         if not self.settled:
             kind, detail = classify(reason.value)
             if not self.established:
+                why = detail if kind is FailureKind.TLS else reasonText(reason.value)
                 kind = FailureKind.TLS
-                detail = f"before the handshake was complete: {reasonText(reason.value)}"
+                detail = f"before the handshake was complete: {why}"
             self._fail(kind, detail)
         self.factory.connectionOver(self)
 
@@ -230,7 +232,7 @@ class EchoClient(Connection, Protocol):
 
     def _failToReply(self) -> None:
         missing = (
-            f"{len(self._sentAt)} messages outstanding"
+            f"{counted(len(self._sentAt), 'message')} outstanding"
             if self._sentAt
             else "every message is back, but not the end of the stream"
         )

@@ -48,7 +48,8 @@ def _kernelText(kernel: Kernel) -> str:
     if not kernel.connections:
         return "the kernel does not say"
     again = (
-        f"{kernel.retransmits:,} segments sent again: lost on the way, or acknowledged late"
+        f"{counted(kernel.retransmits, 'segment')} sent again: lost on the way,"
+        " or acknowledged late"
         if kernel.retransmits
         else "no segment had to be sent again"
     )
@@ -152,11 +153,12 @@ def _searchRows(findRate: Mapping[str, Any] | None) -> list[tuple[str, str]]:
         return []
     tried = counted(len(findRate["steps"]), "rate")
     were = "was" if len(findRate["steps"]) == 1 else "were"
+    which = "last" if findRate["found"] is None else "best"
     return [
         (
             "search",
-            f"{searchText(findRate)}; {tried} {were} tried. What follows is of the"
-            " best of them; its latencies leave out its first second",
+            f"{searchText(findRate)}; {tried} {were} tried. What follows is of the {which} of"
+            " them; latencies of its first second are left out",
         )
     ]
 
