@@ -136,7 +136,7 @@ async def test_a_unix_peer_with_a_name(
             peer.settimeout(LIMIT)
             peer.bind(name)
             peer.connect(service.addresses[0].name)  # type: ignore[attr-defined]
-            peer.sendall(b"x")
+            peer.sendall(transport.header + b"x")
             await eventually(reactor, lambda: select.select([peer], [], [], 0)[0])
             assert peer.recv(1) == b"x"
 
@@ -149,6 +149,7 @@ async def test_descriptors_from_a_unix_peer(
     """They are closed, and nothing is logged; the bytes are echoed."""
     async with serving(reactor, transport.listen(certificates, folder)) as service:
         with rawPeer(service.addresses[0]) as peer:
+            peer.sendall(transport.header)
             await eventually(reactor, lambda: service.factory.connections)
             before = os.listdir("/dev/fd")
             with capturedLogs() as events:
@@ -183,7 +184,9 @@ async def test_a_stop_serves_what_the_kernel_has_accepted(
     """More connections than one pass accepts wait in the queue when the server stops."""
     listen = transport.listen(certificates, folder)
     async with serving(reactor, listen, drain=LIMIT) as service:
-        with rawPeers(service.addresses[0], 150):
+        with rawPeers(service.addresses[0], 150) as peers:
+            for peer in peers:
+                peer.sendall(transport.header)
             stopping = service.stopService()
             await eventually(reactor, lambda: service.factory.counts().open == 150)
         await stopping
