@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 from peers import (
     TRANSPORTS,
+    V1,
     Certificates,
     Connect,
+    FakeTimeReactor,
     Transport,
     eventually,
     noDescriptorLeft,
@@ -25,6 +27,7 @@ from peers import (
 from programs import LIMIT
 from pytest_twisted import ensureDeferred
 from twisted.internet.address import UNIXAddress
+from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.threads import deferToThread
 from twisted.logger import LogEvent, capturedLogs, formatEvent
@@ -115,6 +118,7 @@ async def test_out_of_descriptors_with_any_factory(reactor: Any) -> None:
     assert line.startswith("connections not served: 7 (no descriptor was left); the first ")
 
 
+PROXIED = [each for each in TRANSPORTS if each.header]
 UNIX = [each for each in TRANSPORTS if "unix" in each.name]
 
 
@@ -205,6 +209,95 @@ async def test_what_was_accepted_at_the_stop_is_echoed(reactor: Any, prefix: str
             assert peer.recv(1) == b"x"
         await stopping
         assert service.factory.counts().lost == {"done": 1}
+
+
+async def untilEchoed(reactor: Any, peers: Sequence[socket.socket], data: bytes) -> None:
+    """Wait until each peer has something to read, and see that it is C{data}."""
+    for peer in peers:
+        await eventually(reactor, lambda: select.select([peer], [], [], 0)[0])  # noqa: B023
+        assert peer.recv(len(data)) == data
+
+
+async def untilClosed(reactor: Any) -> None:
+    """Let the reactor take the turns in which a port with a short queue closes."""
+    for _ in range(10):
+        turn: Deferred[None] = Deferred()
+        reactor.callLater(0, turn.callback, None)
+        await turn
+
+
+@pytest.mark.parametrize("transport", PROXIED, ids=str)
+@ensureDeferred
+async def test_a_header_that_has_come_at_the_stop(
+    reactor: Any, transport: Transport, certificates: Certificates, folder: Path
+) -> None:
+    """Its connection is served as any other that the kernel has accepted."""
+    listen = transport.listen(certificates, folder)
+    async with serving(reactor, listen, drain=LIMIT) as service:
+        with rawPeers(service.addresses[0], 20) as peers:
+            for peer in peers:
+                peer.sendall(transport.header + b"hello")
+            stopping = service.stopService()
+            await untilEchoed(reactor, peers, b"hello")
+        await stopping
+        assert service.factory.counts().lost == {"done": 20}
+
+
+@ensureDeferred
+async def test_a_header_that_comes_during_the_stop(reactor: Any) -> None:
+    """Its connection is served, and the stop waits for it."""
+    listen = "haproxy:tcp:0:interface=127.0.0.1"
+    async with serving(reactor, listen, drain=LIMIT) as service:
+        with rawPeers(service.addresses[0], 2) as (first, second):
+            first.sendall(V1 + b"x")
+            stopping = service.stopService()
+            await untilEchoed(reactor, [first], b"x")
+            second.sendall(V1 + b"x")
+            await untilEchoed(reactor, [second], b"x")
+            assert not stopping.called
+        await stopping
+
+
+@pytest.mark.parametrize("drain", [0, LIMIT])
+@ensureDeferred
+async def test_a_header_that_does_not_come_ends_with_the_hurried_stop(
+    reactor: Any, drain: float
+) -> None:
+    """If there is no time to drain, or none any more, its connection is closed at once."""
+    listen = "haproxy:tcp:0:interface=127.0.0.1"
+    # Its clock stands still: nothing ends because its time is up.
+    fake = FakeTimeReactor(reactor)
+    async with serving(fake, listen, drain=drain) as service:
+        with rawPeers(service.addresses[0], 2) as (first, second):
+            first.sendall(V1 + b"x")
+            await untilEchoed(reactor, [first], b"x")
+            stopping = service.stopService()
+            await untilClosed(reactor)
+            service.cut()
+            await eventually(reactor, lambda: stopping.called)
+            with pytest.raises(ConnectionResetError):
+                second.recv(1)
+        assert service.factory.counts().lost == {"aborted": 1}
+
+
+@ensureDeferred
+async def test_a_start_while_the_stop_waits_for_headers(reactor: Any) -> None:
+    """The stop cuts the connections of its time, not those of the new start."""
+    listen = "haproxy:tcp:0:interface=127.0.0.1"
+    async with serving(reactor, listen, drain=0.2) as service:
+        with rawPeers(service.addresses[0], 2) as (first, second):
+            first.sendall(V1 + b"x")
+            await untilEchoed(reactor, [first], b"x")
+            stopping = service.stopService()
+            second.sendall(V1[:20])
+            await untilClosed(reactor)
+            service.startService()
+            with rawPeer(service.addresses[0]) as third:
+                third.sendall(V1 + b"x")
+                await untilEchoed(reactor, [third], b"x")
+                await stopping
+                third.sendall(b"y")
+                await untilEchoed(reactor, [third], b"y")
 
 
 @ensureDeferred

@@ -276,14 +276,42 @@ def test_too_many_without_a_header() -> None:
 
 
 def test_a_port_that_is_closed() -> None:
-    """What has not sent its header is closed too; what has is left to its own."""
+    """A connection that has not sent its header still has its time for it."""
+    port = Port()
+    waiting = port.connect()
+    read = port.factory.whenRead()
+    port.factory.doStop()
+    assert not waiting.disconnecting
+    assert not read.called
+    waiting.protocol.dataReceived(V1 + b"hello")
+    assert waiting.protocol.received == b"hello"
+    assert read.called
+
+
+def test_a_header_that_does_not_come_to_a_closed_port() -> None:
+    """The connection is closed after the time that all have, and no timer is left."""
+    port = Port()
+    waiting = port.connect()
+    read = port.factory.whenRead()
+    port.factory.doStop()
+    for _ in range(HEADER_WITHIN + 1):
+        port.clock.advance(1.0)
+    assert waiting.disconnecting
+    assert read.called
+    assert port.clock.getDelayedCalls() == []
+
+
+def test_no_more_time_for_headers() -> None:
+    """What has not sent its header is closed and not counted; what has is left to its own."""
     port = Port()
     waiting, served = port.connect(), port.connect()
     served.protocol.dataReceived(V1)
-    port.factory.doStop()
+    read = port.factory.whenRead()
+    port.factory.abort()
     assert (waiting.disconnecting, served.disconnecting) == (True, False)
     waiting.protocol.connectionLost(Failure(ConnectionDone()))
     assert port.told == []
+    assert read.called
     assert port.clock.getDelayedCalls() == []
 
 
