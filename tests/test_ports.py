@@ -301,6 +301,60 @@ async def test_a_start_while_the_stop_waits_for_headers(reactor: Any) -> None:
 
 
 @ensureDeferred
+async def test_a_queue_that_never_empties(
+    reactor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the kernel cannot be told to let nobody in, the stop ends all the same."""
+
+    def fails(*arguments: Any) -> None:
+        raise OSError
+
+    class Refilling(Factory):
+        protocol = Protocol
+
+        def buildProtocol(self, addr: Any) -> Any:
+            rawPeer(port.getHost()).close()
+            return super().buildProtocol(addr)
+
+    monkeypatch.setattr("echofactory.ports.attachFilter", fails)
+    port = PortsReactor(reactor).listenTCP(0, Refilling(), interface="127.0.0.1")
+    with rawPeer(port.getHost()):
+        stopping: Any = port.stopListening()
+        await stopping.addTimeout(LIMIT, reactor)
+
+
+@ensureDeferred
+async def test_a_stop_asked_for_twice(
+    reactor: Any, transport: Transport, certificates: Certificates, folder: Path
+) -> None:
+    """Both are told when the port is closed."""
+    endpoint: Any = serverEndpoint(reactor, transport.listen(certificates, folder))
+    port = await endpoint.listen(EchoFactory())
+    stops = [port.stopListening() for _ in range(2)]
+    for each in stops:
+        await each.addTimeout(LIMIT, reactor)
+
+
+@pytest.mark.parametrize("prefix", ["", "express:"])
+@ensureDeferred
+async def test_a_unix_socket_whose_file_is_gone(
+    reactor: Any, prefix: str, folder: Path
+) -> None:
+    """The stop closes the socket, and drains."""
+    async with serving(reactor, f"{prefix}unix:{folder}/s", drain=LIMIT) as service:
+        with rawPeer(service.addresses[0]) as peer:
+            await eventually(reactor, lambda: service.factory.connections)
+            (folder / "s").unlink()
+            with capturedLogs() as events:
+                stopping = service.stopService()
+                await eventually(reactor, lambda: lines(events, "waiting up to"))
+                assert lines(events, "Closed") != []
+            peer.sendall(b"x")
+            await untilEchoed(reactor, [peer], b"x")
+        await stopping
+
+
+@ensureDeferred
 async def test_a_connection_asked_for_during_the_stop(
     reactor: Any, transport: Transport, certificates: Certificates, folder: Path
 ) -> None:
@@ -324,14 +378,18 @@ async def test_a_stop_leaves_the_socket_of_systemd(
 ) -> None:
     """Its file, its mode and its queue are there for the next who listens."""
     path = folder / "s"
-    with socket.socket(family) as listening:
+    with socket.socket(family) as listening, ExitStack() as stack:
         listening.settimeout(LIMIT)
         listening.bind(str(path) if family == socket.AF_UNIX else ("127.0.0.1", 0))
         listening.listen()
         if family == socket.AF_UNIX:
             path.chmod(0o600)
         port = wrap(reactor).adoptStreamPort(listening.fileno(), family, EchoFactory())
+        waiting = stack.enter_context(rawPeer(port.getHost()))
+        waiting.sendall(b"x")
         await port.stopListening()
+        with listening.accept()[0] as served:
+            assert served.recv(1) == b"x"
         if family == socket.AF_UNIX:
             assert stat.S_IMODE(path.stat().st_mode) == 0o600
         with socket.socket(family) as peer:
