@@ -372,22 +372,19 @@ async def test_a_port_that_fails_to_close(
     reactor: Any, connect: Connect, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is logged, and the stop closes the connections."""
-    ports: list[Any] = []
+    endpoint: Any = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
+    listen = endpoint.listen
+    stops: list[Any] = []
 
-    class Failing(TCP4ServerEndpoint):
-        def listen(self, protocolFactory: Any) -> Any:
-            return super().listen(protocolFactory).addCallback(self._spoil)
+    def fail() -> None:
+        raise OSError("no such luck")
 
-        def _spoil(self, port: Any) -> Any:
-            ports.append(port.stopListening)
+    def spoil(port: Any) -> Any:
+        stops.append(port.stopListening)
+        monkeypatch.setattr(port, "stopListening", fail)
+        return port
 
-            def fail() -> None:
-                raise OSError("no such luck")
-
-            monkeypatch.setattr(port, "stopListening", fail)
-            return port
-
-    endpoint = Failing(reactor, 0, interface="127.0.0.1")
+    monkeypatch.setattr(endpoint, "listen", lambda given: listen(given).addCallback(spoil))
     service = StatusService(reactor, endpoint, ServerStatus(Source()))
     service.privilegedStartService()
     port = service.address.port  # type: ignore[union-attr]
@@ -399,5 +396,5 @@ async def test_a_port_that_fails_to_close(
         await service.stopService()
     assert any("while closing" in formatEvent(event) for event in events)
     await untilEnded(reactor, peer)
-    for stopListening in ports:
+    for stopListening in stops:
         await stopListening()
