@@ -3,7 +3,8 @@ Listening ports of TCP and UNIX sockets. They are Twisted's, but they keep these
 too:
 
  - A stop serves the connections that the kernel has accepted already. If they stayed in
-   the queue, the kernel would reset them.
+   the queue, the kernel would reset them. If the socket is somebody else's, they stay:
+   whoever listens next serves them.
  - If no descriptor is left, the connection that waits longest is closed. The factory
    counts each of them (L{ICountsRefusals}).
  - What a stranger can cause costs at most one line of the log a second.
@@ -71,6 +72,8 @@ class _AcceptingPort(tcp.Port):
     # Given up for a moment when there is no other descriptor left.
     _spare: int | None = None
     _summary: Summary
+    # Fire when the port is closed; empty: it is not being closed.
+    _stops: tuple[Deferred[None], ...] = ()
 
     def startListening(self) -> None:
         """See L{tcp.Port}."""
@@ -157,11 +160,16 @@ class _AcceptingPort(tcp.Port):
         self.stopReading()
         if not self.connected:
             return None
-        if self._shouldShutdown:
-            self._letNobodyIn()
-        self.deferred: Deferred[None] = Deferred()
-        self.reactor.callLater(0, self._takeTheRest, connDone)
-        return self.deferred
+        stopped: Deferred[None] = Deferred()
+        self._stops += (stopped,)
+        if len(self._stops) == 1:
+            passes = 0
+            if self._shouldShutdown:
+                self._letNobodyIn()
+                # If the kernel lets others in all the same, the queue may never be empty.
+                passes = self.backlog // ACCEPTS_PER_PASS + 2
+            self.reactor.callLater(0, self._takeTheRest, connDone, passes)
+        return stopped
 
     stopListening = loseConnection
 
@@ -169,19 +177,21 @@ class _AcceptingPort(tcp.Port):
         """Have the kernel accept no further connection."""
         raise NotImplementedError
 
-    def _takeTheRest(self, connDone: Failure) -> None:
-        if self.connected and self._acceptSome():
-            self.reactor.callLater(0, self._takeTheRest, connDone)
+    def _takeTheRest(self, connDone: Failure, passes: int) -> None:
+        """Accept what waits, in at most C{passes} passes, and close the socket."""
+        if self.connected and passes and self._acceptSome():
+            self.reactor.callLater(0, self._takeTheRest, connDone, passes - 1)
             return
-        deferred = self.deferred
+        failure = None
         try:
             # The reactor may have stopped meanwhile, and lost it.
             if self.connected:
                 self.connectionLost(connDone)
         except BaseException:
-            deferred.errback(Failure())
-        else:
-            deferred.callback(None)
+            failure = Failure()
+        stops, self._stops = self._stops, ()
+        for stopped in stops:
+            stopped.callback(failure)
 
     def _mayGoOn(self, error: OSError) -> bool:
         """Do what can be done about a connection that was not accepted."""
@@ -256,8 +266,14 @@ class _UNIXPort(unix.Port):
         """See L{unix.Port}."""
         if self._adopted:
             tcp.Port.connectionLost(self, reason)
-        else:
+            return
+        try:
             super().connectionLost(reason)
+        except FileNotFoundError:
+            # Somebody has removed the file. Twisted goes no further then.
+            if self.lockFile is not None:
+                self.lockFile.unlock()
+            tcp.Port.connectionLost(self, reason)
 
 
 class UNIXPort(_AcceptingPort, _UNIXPort):

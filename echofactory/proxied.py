@@ -9,14 +9,18 @@ with a header of the PROXY protocol (L{echofactory.proxyheader}).
    to return the client that the header names.
  - A connection has L{HEADER_WITHIN} seconds to send its header. At most L{MOST_WAITING}
    connections of a port wait; if there are more, the oldest of them is closed.
+ - If the port is closed, the connections that it has accepted still have that time. Who
+   closes the port may wait for them (L{HeaderFactory.whenRead}) or cut them
+   (L{HeaderFactory.abort}).
 
 Of Twisted, this sets a transport's C{protocol}, as the transport itself does when it is
 made, and its C{getPeer}.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IDelayedCall, IListeningPort
 from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
 from twisted.protocols.tls import TLSMemoryBIOFactory
@@ -56,8 +60,11 @@ class _HeaderReader(Protocol):
             self.refuse(str(error))
             return
         if header is not None:
-            self._factory.leave(self)
-            self._handOver(header)
+            # Who waits for the headers is to find the connection where it is served.
+            try:
+                self._handOver(header)
+            finally:
+                self._factory.leave(self)
 
     def _handOver(self, header: Header) -> None:
         transport = self.transport
@@ -108,6 +115,7 @@ class HeaderFactory(ServerFactory):
         self._waiting: dict[_HeaderReader, int] = {}
         self._looks = 0
         self._looking: IDelayedCall | None = None
+        self._awaited: list[Deferred[None]] = []
 
     def logPrefix(self) -> str:
         """See L{ILoggingContext<twisted.internet.interfaces.ILoggingContext>}."""
@@ -123,14 +131,28 @@ class HeaderFactory(ServerFactory):
         super().doStop()
         self.wrappedFactory.doStop()
 
-    def stopFactory(self) -> None:
-        """The port is closed: nothing is owed to the connections without a header."""
+    def whenRead(self) -> Deferred[None]:
+        """Return a L{Deferred} that fires when no connection waits for its header."""
+        awaited: Deferred[None] = Deferred()
+        self._awaited.append(awaited)
+        self._tellIfRead()
+        return awaited
+
+    def _tellIfRead(self) -> None:
+        if not self._waiting:
+            awaited, self._awaited = self._awaited, []
+            for each in awaited:
+                each.callback(None)
+
+    def abort(self) -> None:
+        """Close the connections without a header now. They are not counted."""
         if self._looking is not None:
             self._looking.cancel()
             self._looking = None
         while self._waiting:
             reader, _ = self._waiting.popitem()
             reader.transport.abortConnection()
+        self._tellIfRead()
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         """Answer a new connection with what reads its header."""
@@ -151,7 +173,9 @@ class HeaderFactory(ServerFactory):
 
         @return: whether it did.
         """
-        return self._waiting.pop(reader, None) is not None
+        waited = self._waiting.pop(reader, None) is not None
+        self._tellIfRead()
+        return waited
 
     def _look(self) -> None:
         self._looks += 1
@@ -162,6 +186,18 @@ class HeaderFactory(ServerFactory):
         self._looking = None
         if self._waiting:
             self._looking = self._reactor.callLater(1.0, self._look)
+
+
+def headerFactories(port: object) -> Iterator[HeaderFactory]:
+    """
+    Return the factories of a listening port that have headers read, in the order in which
+    a connection passes them.
+    """
+    factory = getattr(port, "factory", None)
+    while factory is not None:
+        if isinstance(factory, HeaderFactory):
+            yield factory
+        factory = getattr(factory, "wrappedFactory", None)
 
 
 class HeaderReactor:

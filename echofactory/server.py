@@ -198,7 +198,12 @@ class EchoFactory(ServerFactory):
     def doStop(self) -> None:
         """Listened on no more: see L{Factory<twisted.internet.protocol.Factory>}."""
         super().doStop()
-        if not self.numPorts and self._refusals is not None:
+        if not self.numPorts:
+            self.tellRefusals()
+
+    def tellRefusals(self) -> None:
+        """Log the refusals that are not logged yet."""
+        if self._refusals is not None:
             self._refusals.close()
 
     def connectionOpened(self, echo: Echo) -> None:

@@ -35,6 +35,7 @@ from echofactory.datagram import (
 )
 from echofactory.express import reactorBehind
 from echofactory.listening import ListenError, serverEndpoint
+from echofactory.proxied import HEADER_WITHIN, HeaderFactory, headerFactories
 from echofactory.quantities import counted
 from echofactory.server import EchoFactory
 from echofactory.trace import addressText
@@ -52,7 +53,8 @@ class EchoService(Service):
 
     Starting binds them all or none. Stopping closes the ports, leaves the open
     connections up to C{drain} seconds to finish, then cuts the rest and logs
-    how many those were. It can be started again.
+    how many those were. It can be started again. Of these seconds, connections through a
+    proxy have at most L{HEADER_WITHIN} to send their header.
 
     @ivar factory: what is served.
     @ivar datagramCounts: what came of the datagrams.
@@ -100,6 +102,7 @@ class EchoService(Service):
         self._pending: list[Deferred[None]] = []
         self._draining = False
         self._waiting: Deferred[None] | None = None
+        self._reading: Deferred[None] | None = None
         self._hurried = False
 
     @property
@@ -159,6 +162,9 @@ class EchoService(Service):
 
     def _listen(self) -> None:
         self._hurried = False
+        if self._reading is not None:
+            # The stop is to cut the connections of its time, not those of this start.
+            self._reading.cancel()
         errors: list[ListenError] = []
         starting = True
 
@@ -208,12 +214,22 @@ class EchoService(Service):
         _log.info("listening on {address}", address=addressText(port.getHost()))
 
     def _close(self) -> Deferred[list[object]]:
-        """Listen no more; the result fires when every port is closed."""
+        """
+        Listen no more. If a port fails to close, this is logged.
+
+        @return: fires when every port is closed.
+        """
         pending, self._pending = self._pending, []
         for listening in pending:
             listening.cancel()
         ports, self._ports = self._ports, []
-        return gatherResults([maybeDeferred(port.stopListening) for port in ports])
+        return gatherResults([self._closePort(port) for port in ports])
+
+    def _closePort(self, port: IListeningPort) -> Deferred[object]:
+        def failed(reason: Failure) -> None:
+            _log.failure("while closing {port}", reason, port=port)
+
+        return maybeDeferred(port.stopListening).addErrback(failed)
 
     def stopService(self) -> Deferred[None]:
         """
@@ -230,7 +246,7 @@ class EchoService(Service):
             await self._drainAndCut()
         finally:
             self._draining = False
-            self._waiting = None
+            self._waiting = self._reading = None
 
     def cut(self) -> None:
         """
@@ -238,22 +254,43 @@ class EchoService(Service):
         before the waiting has begun.
         """
         self._hurried = True
-        if self._waiting is not None:
-            self._waiting.cancel()
+        for waiting in (self._reading, self._waiting):
+            if waiting is not None:
+                waiting.cancel()
+
+    async def _readHeaders(self, factories: Sequence[HeaderFactory]) -> None:
+        """Wait for the headers of the connections that the ports have accepted."""
+
+        async def read() -> None:
+            for factory in factories:
+                await factory.whenRead()
+
+        within = 0.0 if self._hurried else min(self._drain, HEADER_WITHIN)
+        self._reading = Deferred.fromCoroutine(read())
+        try:
+            await self._reading.addTimeout(within, self._reactor)
+        except (TimeoutError, CancelledError):
+            for factory in factories:
+                factory.abort()
+        self._reading = None
+        self.factory.tellRefusals()
 
     async def _drainAndCut(self) -> None:
+        proxied = [each for port in self._ports for each in headerFactories(port)]
         await self._close()
         self.datagramCounts.close()
+        began = self._reactor.seconds()
+        await self._readHeaders(proxied)
         # Those of now: the service may be started again before they are closed.
         old = set(self.factory.connections)
-        drain = 0.0 if self._hurried else self._drain
+        spent = self._reactor.seconds() - began
+        drain = 0.0 if self._hurried else max(0.0, self._drain - spent)
         if old and drain:
             _log.info(
                 "waiting up to {drain:g} s for {open}",
-                drain=drain,
+                drain=round(drain, 2),
                 open=counted(len(old), "open connection"),
             )
-        began = self._reactor.seconds()
         self._waiting = self.factory.whenClosed(old)
         try:
             await self._waiting.addTimeout(drain, self._reactor)

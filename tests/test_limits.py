@@ -157,7 +157,7 @@ async def test_idle_connections(
     async with serving(
         reactor, transport.listen(certificates, folder), factory=factory
     ) as service:
-        target = transport.connect(certificates, service.addresses[0])
+        target = transport.target(certificates, service.addresses[0])
         idle, busy = [await connect(target) for _ in range(2)]
         for peer in (busy, idle):
             await exchanged(reactor, fake, factory, peer)

@@ -15,8 +15,10 @@ from typing import Any
 import pytest
 from peers import (
     TRANSPORTS,
+    V1,
     Certificates,
     Connect,
+    FakeTimeReactor,
     Transport,
     eventually,
     noDescriptorLeft,
@@ -25,6 +27,7 @@ from peers import (
 from programs import LIMIT
 from pytest_twisted import ensureDeferred
 from twisted.internet.address import UNIXAddress
+from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.threads import deferToThread
 from twisted.logger import LogEvent, capturedLogs, formatEvent
@@ -115,6 +118,7 @@ async def test_out_of_descriptors_with_any_factory(reactor: Any) -> None:
     assert line.startswith("connections not served: 7 (no descriptor was left); the first ")
 
 
+PROXIED = [each for each in TRANSPORTS if each.header]
 UNIX = [each for each in TRANSPORTS if "unix" in each.name]
 
 
@@ -136,7 +140,7 @@ async def test_a_unix_peer_with_a_name(
             peer.settimeout(LIMIT)
             peer.bind(name)
             peer.connect(service.addresses[0].name)  # type: ignore[attr-defined]
-            peer.sendall(b"x")
+            peer.sendall(transport.header + b"x")
             await eventually(reactor, lambda: select.select([peer], [], [], 0)[0])
             assert peer.recv(1) == b"x"
 
@@ -149,6 +153,7 @@ async def test_descriptors_from_a_unix_peer(
     """They are closed, and nothing is logged; the bytes are echoed."""
     async with serving(reactor, transport.listen(certificates, folder)) as service:
         with rawPeer(service.addresses[0]) as peer:
+            peer.sendall(transport.header)
             await eventually(reactor, lambda: service.factory.connections)
             before = os.listdir("/dev/fd")
             with capturedLogs() as events:
@@ -183,7 +188,9 @@ async def test_a_stop_serves_what_the_kernel_has_accepted(
     """More connections than one pass accepts wait in the queue when the server stops."""
     listen = transport.listen(certificates, folder)
     async with serving(reactor, listen, drain=LIMIT) as service:
-        with rawPeers(service.addresses[0], 150):
+        with rawPeers(service.addresses[0], 150) as peers:
+            for peer in peers:
+                peer.sendall(transport.header)
             stopping = service.stopService()
             await eventually(reactor, lambda: service.factory.counts().open == 150)
         await stopping
@@ -202,6 +209,149 @@ async def test_what_was_accepted_at_the_stop_is_echoed(reactor: Any, prefix: str
             assert peer.recv(1) == b"x"
         await stopping
         assert service.factory.counts().lost == {"done": 1}
+
+
+async def untilEchoed(reactor: Any, peers: Sequence[socket.socket], data: bytes) -> None:
+    """Wait until each peer has something to read, and see that it is C{data}."""
+    for peer in peers:
+        await eventually(reactor, lambda: select.select([peer], [], [], 0)[0])  # noqa: B023
+        assert peer.recv(len(data)) == data
+
+
+async def untilClosed(reactor: Any) -> None:
+    """Let the reactor take the turns in which a port with a short queue closes."""
+    for _ in range(10):
+        turn: Deferred[None] = Deferred()
+        reactor.callLater(0, turn.callback, None)
+        await turn
+
+
+@pytest.mark.parametrize("transport", PROXIED, ids=str)
+@ensureDeferred
+async def test_a_header_that_has_come_at_the_stop(
+    reactor: Any, transport: Transport, certificates: Certificates, folder: Path
+) -> None:
+    """Its connection is served as any other that the kernel has accepted."""
+    listen = transport.listen(certificates, folder)
+    async with serving(reactor, listen, drain=LIMIT) as service:
+        with rawPeers(service.addresses[0], 20) as peers:
+            for peer in peers:
+                peer.sendall(transport.header + b"hello")
+            stopping = service.stopService()
+            await untilEchoed(reactor, peers, b"hello")
+        await stopping
+        assert service.factory.counts().lost == {"done": 20}
+
+
+@ensureDeferred
+async def test_a_header_that_comes_during_the_stop(reactor: Any) -> None:
+    """Its connection is served, and the stop waits for it."""
+    listen = "haproxy:tcp:0:interface=127.0.0.1"
+    async with serving(reactor, listen, drain=LIMIT) as service:
+        with rawPeers(service.addresses[0], 2) as (first, second):
+            first.sendall(V1 + b"x")
+            stopping = service.stopService()
+            await untilEchoed(reactor, [first], b"x")
+            second.sendall(V1 + b"x")
+            await untilEchoed(reactor, [second], b"x")
+            assert not stopping.called
+        await stopping
+
+
+@pytest.mark.parametrize("drain", [0, LIMIT])
+@ensureDeferred
+async def test_a_header_that_does_not_come_ends_with_the_hurried_stop(
+    reactor: Any, drain: float
+) -> None:
+    """If there is no time to drain, or none any more, its connection is closed at once."""
+    listen = "haproxy:tcp:0:interface=127.0.0.1"
+    # Its clock stands still: nothing ends because its time is up.
+    fake = FakeTimeReactor(reactor)
+    async with serving(fake, listen, drain=drain) as service:
+        with rawPeers(service.addresses[0], 2) as (first, second):
+            first.sendall(V1 + b"x")
+            await untilEchoed(reactor, [first], b"x")
+            stopping = service.stopService()
+            await untilClosed(reactor)
+            service.cut()
+            await eventually(reactor, lambda: stopping.called)
+            with pytest.raises(ConnectionResetError):
+                second.recv(1)
+        assert service.factory.counts().lost == {"aborted": 1}
+
+
+@ensureDeferred
+async def test_a_start_while_the_stop_waits_for_headers(reactor: Any) -> None:
+    """The stop cuts the connections of its time, not those of the new start."""
+    listen = "haproxy:tcp:0:interface=127.0.0.1"
+    async with serving(reactor, listen, drain=0.2) as service:
+        with rawPeers(service.addresses[0], 2) as (first, second):
+            first.sendall(V1 + b"x")
+            await untilEchoed(reactor, [first], b"x")
+            stopping = service.stopService()
+            second.sendall(V1[:20])
+            await untilClosed(reactor)
+            service.startService()
+            with rawPeer(service.addresses[0]) as third:
+                third.sendall(V1 + b"x")
+                await untilEchoed(reactor, [third], b"x")
+                await stopping
+                third.sendall(b"y")
+                await untilEchoed(reactor, [third], b"y")
+
+
+@ensureDeferred
+async def test_a_queue_that_never_empties(
+    reactor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the kernel cannot be told to let nobody in, the stop ends all the same."""
+
+    def fails(*arguments: Any) -> None:
+        raise OSError
+
+    class Refilling(Factory):
+        protocol = Protocol
+
+        def buildProtocol(self, addr: Any) -> Any:
+            rawPeer(port.getHost()).close()
+            return super().buildProtocol(addr)
+
+    monkeypatch.setattr("echofactory.ports.attachFilter", fails)
+    port = PortsReactor(reactor).listenTCP(0, Refilling(), interface="127.0.0.1")
+    with rawPeer(port.getHost()):
+        stopping: Any = port.stopListening()
+        await stopping.addTimeout(LIMIT, reactor)
+
+
+@ensureDeferred
+async def test_a_stop_asked_for_twice(
+    reactor: Any, transport: Transport, certificates: Certificates, folder: Path
+) -> None:
+    """Both are told when the port is closed."""
+    endpoint: Any = serverEndpoint(reactor, transport.listen(certificates, folder))
+    port = await endpoint.listen(EchoFactory())
+    stops = [port.stopListening() for _ in range(2)]
+    for each in stops:
+        await each.addTimeout(LIMIT, reactor)
+
+
+@pytest.mark.parametrize("prefix", ["", "express:"])
+@ensureDeferred
+async def test_a_unix_socket_whose_file_is_gone(
+    reactor: Any, prefix: str, folder: Path
+) -> None:
+    """The stop closes the socket, and drains."""
+    async with serving(reactor, f"{prefix}unix:{folder}/s", drain=LIMIT) as service:
+        with rawPeer(service.addresses[0]) as peer:
+            await eventually(reactor, lambda: service.factory.connections)
+            (folder / "s").unlink()
+            with capturedLogs() as events:
+                stopping = service.stopService()
+                await eventually(reactor, lambda: lines(events, "waiting up to"))
+                assert lines(events, "Closed") != []
+            peer.sendall(b"x")
+            await untilEchoed(reactor, [peer], b"x")
+        await stopping
 
 
 @ensureDeferred
@@ -228,14 +378,18 @@ async def test_a_stop_leaves_the_socket_of_systemd(
 ) -> None:
     """Its file, its mode and its queue are there for the next who listens."""
     path = folder / "s"
-    with socket.socket(family) as listening:
+    with socket.socket(family) as listening, ExitStack() as stack:
         listening.settimeout(LIMIT)
         listening.bind(str(path) if family == socket.AF_UNIX else ("127.0.0.1", 0))
         listening.listen()
         if family == socket.AF_UNIX:
             path.chmod(0o600)
         port = wrap(reactor).adoptStreamPort(listening.fileno(), family, EchoFactory())
+        waiting = stack.enter_context(rawPeer(port.getHost()))
+        waiting.sendall(b"x")
         await port.stopListening()
+        with listening.accept()[0] as served:
+            assert served.recv(1) == b"x"
         if family == socket.AF_UNIX:
             assert stat.S_IMODE(path.stat().st_mode) == 0o600
         with socket.socket(family) as peer:

@@ -190,7 +190,7 @@ async def test_a_refused_header(reactor: Any, connect: Connect, data: bytes, why
     assert (counts.accepted, counts.refused) == (0, {"header": 5})
     told = [formatEvent(event) for event in events if event["log_level"].name != "info"]
     assert sum(int(re.findall(r"refused (\d+)", line)[0]) for line in told) == 5
-    assert all(f"({why}); 0 are open" in line for line in told)
+    assert all(f"({why}); 0 connections open" in line for line in told)
     assert "without a valid PROXY header" in told[0]
 
 
@@ -276,14 +276,42 @@ def test_too_many_without_a_header() -> None:
 
 
 def test_a_port_that_is_closed() -> None:
-    """What has not sent its header is closed too; what has is left to its own."""
+    """A connection that has not sent its header still has its time for it."""
+    port = Port()
+    waiting = port.connect()
+    read = port.factory.whenRead()
+    port.factory.doStop()
+    assert not waiting.disconnecting
+    assert not read.called
+    waiting.protocol.dataReceived(V1 + b"hello")
+    assert waiting.protocol.received == b"hello"
+    assert read.called
+
+
+def test_a_header_that_does_not_come_to_a_closed_port() -> None:
+    """The connection is closed after the time that all have, and no timer is left."""
+    port = Port()
+    waiting = port.connect()
+    read = port.factory.whenRead()
+    port.factory.doStop()
+    for _ in range(HEADER_WITHIN + 1):
+        port.clock.advance(1.0)
+    assert waiting.disconnecting
+    assert read.called
+    assert port.clock.getDelayedCalls() == []
+
+
+def test_no_more_time_for_headers() -> None:
+    """What has not sent its header is closed and not counted; what has is left to its own."""
     port = Port()
     waiting, served = port.connect(), port.connect()
     served.protocol.dataReceived(V1)
-    port.factory.doStop()
+    read = port.factory.whenRead()
+    port.factory.abort()
     assert (waiting.disconnecting, served.disconnecting) == (True, False)
     waiting.protocol.connectionLost(Failure(ConnectionDone()))
     assert port.told == []
+    assert read.called
     assert port.clock.getDelayedCalls() == []
 
 
@@ -312,7 +340,7 @@ def test_reserved_and_shared_ports() -> None:
         with connected(port, b"no header") as connection:
             assert closed(connection)
         program.waitFor(
-            r"worker \d: refused 1 connections \(without a valid PROXY header: 1\), the first"
+            r"worker \d: refused 1 connection \(without a valid PROXY header: 1\), the first"
             r" from \('127\.0\.0\.1', \d+\) \(the first bytes are no PROXY header\)"
         )
 
@@ -352,6 +380,6 @@ def test_the_status_page() -> None:
         with connected(status, b"GET /healthz HTTP/1.0\r\n\r\n") as connection:
             assert closed(connection)
         program.waitFor(
-            r"status page: closed 1 without a valid PROXY header, the first from"
+            r"status page: closed 1 connection without a valid PROXY header, the first from"
             r" \('127\.0\.0\.1', \d+\) \(the first bytes are no PROXY header\)"
         )

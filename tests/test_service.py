@@ -242,6 +242,34 @@ async def test_a_start_during_the_drain(reactor: Any, connect: Connect, folder: 
     await service.stopService()
 
 
+@ensureDeferred
+async def test_a_port_that_fails_to_close(
+    reactor: Any, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is logged, and the connections drain."""
+    slow, factory = Slow(), EchoFactory()
+    service = EchoService(reactor, [slow], factory, 3600)
+    service.startService()
+    port = reactor.listenTCP(0, factory, interface="127.0.0.1")
+    stopListening = port.stopListening
+
+    async def fail() -> None:
+        await stopListening()
+        raise OSError("no such luck")
+
+    monkeypatch.setattr(port, "stopListening", lambda: Deferred.fromCoroutine(fail()))
+    slow.listening.callback(port)
+    peer = await connect(f"tcp:127.0.0.1:{portOf(port.getHost())}")
+    await eventually(reactor, lambda: factory.connections)
+    with capturedLogs() as events:
+        stopping = service.stopService()
+        await eventually(reactor, lambda: len(ours(events)) == 2)
+    assert ours(events)[0].startswith("while closing ")
+    assert ours(events)[1] == "waiting up to 3600 s for 1 open connection"
+    peer.transport.loseConnection()
+    await stopping
+
+
 def test_a_service_refuses_nonsense(reactor: Any) -> None:
     """The message names the field and the value."""
     with pytest.raises(ValueError, match="drain: -1 is not 0 s or more"):

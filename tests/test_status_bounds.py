@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from peers import Certificates, Connect, Peer, eventually
+from peers import V1, Certificates, Connect, FakeTimeReactor, Peer, ThroughProxy, eventually
 from pytest_twisted import ensureDeferred
 from statuses import LOOPBACK, Source, ask, started
 from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.task import Clock, LoopingCall
+from twisted.logger import capturedLogs, formatEvent
 
 from echofactory.counts import Counts, PeerCounts
 from echofactory.status import ServerStatus, StatusService, web
@@ -345,3 +347,54 @@ async def test_the_connections_are_counted_for_a_tenth_of_the_time(
     last = (await ask(connect, reactor, port, request)).partition(b"\r\n\r\n")[2]
     assert first == again != last
     await service.stopService()
+
+
+@ensureDeferred
+async def test_a_stop_does_not_wait_for_headers(reactor: Any, connect: Connect) -> None:
+    """It closes the connections that have not sent their PROXY header."""
+    # Its clock stands still: nothing ends because its time is up.
+    fake = FakeTimeReactor(reactor)
+    service = StatusService(fake, f"haproxy:{LOOPBACK}", ServerStatus(Source()))
+    service.privilegedStartService()
+    port = service.address.port  # type: ignore[union-attr]
+    slow = await connect(f"tcp:127.0.0.1:{port}")
+    slow.transport.write(V1[:20])
+    # A later connection is answered, so that the earlier one has been accepted.
+    answered = await connect(ThroughProxy(f"tcp:127.0.0.1:{port}", V1))
+    answered.transport.write(GET)
+    await untilEnded(reactor, answered)
+    await service.stopService()
+    await untilEnded(reactor, slow)
+
+
+@ensureDeferred
+async def test_a_port_that_fails_to_close(
+    reactor: Any, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is logged, and the stop closes the connections."""
+    endpoint: Any = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
+    listen = endpoint.listen
+    stops: list[Any] = []
+
+    def fail() -> None:
+        raise OSError("no such luck")
+
+    def spoil(port: Any) -> Any:
+        stops.append(port.stopListening)
+        monkeypatch.setattr(port, "stopListening", fail)
+        return port
+
+    monkeypatch.setattr(endpoint, "listen", lambda given: listen(given).addCallback(spoil))
+    service = StatusService(reactor, endpoint, ServerStatus(Source()))
+    service.privilegedStartService()
+    port = service.address.port  # type: ignore[union-attr]
+    peer = await connect(f"tcp:127.0.0.1:{port}")
+    # It is answered, so that it has been accepted.
+    peer.transport.write(GET.replace(b"close", b"keep-alive"))
+    await peer.untilReceived(reactor, 1)
+    with capturedLogs() as events:
+        await service.stopService()
+    assert any("while closing" in formatEvent(event) for event in events)
+    await untilEnded(reactor, peer)
+    for stopListening in stops:
+        await stopListening()

@@ -27,6 +27,7 @@ from twisted.python.failure import Failure
 
 from echofactory.hosts import isLoopback, namesLoopback
 from echofactory.listening import ListenError, serverEndpoint
+from echofactory.proxied import headerFactories
 from echofactory.quantities import counted
 from echofactory.status.admission import Entrance
 from echofactory.status.channel import Answer, BoundedHTTPFactory
@@ -298,6 +299,11 @@ class StatusService(Service):
         if pending is not None:
             pending.cancel()
         if port is not None:
-            await maybeDeferred(port.stopListening)
+            try:
+                await maybeDeferred(port.stopListening)
+            except Exception:
+                _log.failure("while closing {port}", port=port)
+            for factory in headerFactories(port):
+                factory.abort()
         self._refusals.close()
         await self._factory.close()
