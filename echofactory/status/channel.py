@@ -22,6 +22,12 @@ The bounds:
 Twisted's channel parses the head and writes the answer. Alone, it would not keep the bounds:
 it answers all requests that have come, even if the peer does not read, and parses them in
 one pass.
+
+What is touched of Twisted's channel that is not documented, each with its reason:
+
+ - C{HTTPChannel.allHeadersReceived}: the head is complete.
+ - C{HTTPChannel.checkPersistence}: whether the connection stays for a second request.
+ - C{HTTPChannel.length}: the bytes of the body that the channel still waits for.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
