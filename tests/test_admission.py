@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from peers import openDescriptors
 from twisted.internet.task import Clock
 
 from echofactory.descriptors import SpareDescriptors
@@ -97,10 +98,6 @@ def test_without_a_descriptor_connections_are_displaced(
     clock.advance(GRACE_S)
     assert not places.admits()
     assert guest.cuts == 1
-
-
-def openDescriptors() -> int:
-    return len(os.listdir("/dev/fd"))
 
 
 def test_spare_descriptors() -> None:

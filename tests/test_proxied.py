@@ -25,7 +25,7 @@ from peers import (
 )
 from programs import LIMIT, multiecho, until, withStatus
 from pytest_twisted import ensureDeferred
-from test_status import get
+from statuses import get
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory, Protocol

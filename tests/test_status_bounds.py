@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from peers import Certificates, Connect, Peer, eventually
+from peers import LOOPBACK, Certificates, Connect, Peer, eventually
 from pytest_twisted import ensureDeferred
-from statuses import LOOPBACK, Source, ask, started
+from statuses import Source, ask, started
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock, LoopingCall
 
