@@ -12,6 +12,7 @@ import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from programs import LIMIT, SCRIPTS, TWISTD, environment
@@ -62,7 +63,8 @@ def test_what_has_no_room_is_dropped_and_counted(pipe: tuple[int, int]) -> None:
 def test_what_is_dropped_of_a_log_in_json(pipe: tuple[int, int]) -> None:
     """The number is a record of its own, as all of C{twist --log-format=json} are."""
     reading, writing = pipe
-    logger = Logger("x", observer=jsonFileLogObserver(LogFile(writing)))
+    log: Any = LogFile(writing)
+    logger = Logger("x", observer=jsonFileLogObserver(log))
     for _ in range(100):
         logger.info("before")
     read = os.read(reading, 10_000)
