@@ -674,7 +674,10 @@ def test_a_taken_port_of_the_echo_beside_it() -> None:
     assert done.err[0].startswith(f"multiecho: --listen: cannot listen on {taken}: ")
 
 
-@pytest.mark.parametrize("given", ["nonsense", "stdio:", "tcp:x", "99999", ""])
+@pytest.mark.parametrize(
+    "given",
+    ["nonsense", "stdio:", "tcp:x", "99999", "", "haproxy:tcp:0", "express:HAProxy:tcp:0"],
+)
 def test_bad_usage(refusal: Callable[..., str], given: str) -> None:
     """One line that names the option and the value; exit 2."""
     line = refusal(multiechoMain, "--status", given, "127.0.0.1", "0")
