@@ -46,7 +46,11 @@ def _groups(root: Path) -> Iterator[Path]:
             # cgroups(7) and proc_pid_mountinfo(5).
             before, _, after = mount.partition(" - ")
             fields = before.split()
-            kind, _, options = after.split(maxsplit=2)
+            # The source of a mount may be empty.
+            described = after.split(" ")
+            if len(fields) < 5 or len(described) < 3:
+                continue
+            kind, _, options = described[:3]
             unified = kind == "cgroup2" and not controllers
             if not unified and not (
                 kind == "cgroup"

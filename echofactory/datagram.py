@@ -5,6 +5,11 @@ A datagram's source address can be forged. An echo that answers whatever comes c
 made to talk to another such service, or to itself, without end (CERT CA-1996-01,
 CVE-1999-0103, VU#417980), and to send what it is sent on to someone who never asked.
 So some are not answered: L{DatagramGuard} says which.
+
+What is touched of Twisted that is not public, each with its reason:
+
+ - C{Port._bindSocket}: Twisted's drops the scope of a link-local address.
+ - C{Port._realPortNumber}: which port the system chose.
 """
 
 import socket

@@ -3,7 +3,7 @@ A stream of bytes as lines of bounded length. A line that is too long is left ou
 the lines after it are not.
 """
 
-LONGEST = 1 << 16
+LONGEST_LINE = 1 << 16
 """Bytes of a line, without its end."""
 
 
@@ -34,7 +34,7 @@ class Lines:
 
     def _takes(self, piece: bytes) -> bool:
         """Add to the line that has begun, unless it becomes too long."""
-        if not self._skipping and len(self._begun) + len(piece) > LONGEST:
+        if not self._skipping and len(self._begun) + len(piece) > LONGEST_LINE:
             self._skipping = True
             self._begun = b""
             self.leftOut += 1

@@ -2,6 +2,9 @@
 A file for the log that nobody waits for. If who reads the log's pipe, socket or terminal
 does not keep up, messages are dropped, and the next one that is written is preceded by
 their number. If the reader is gone, all are dropped.
+
+If the log is JSON text sequences (RFC 7464), as C{twist --log-format=json} writes, the number
+is a record of its own.
 """
 
 import io
@@ -13,7 +16,12 @@ from collections.abc import MutableMapping
 from contextlib import suppress
 from typing import Any
 
+from twisted.logger import Logger, jsonFileLogObserver
+
 from echofactory.quantities import counted
+
+_RECORD = "\x1e"
+"""What a record of RFC 7464 begins with."""
 
 
 def _reopened(descriptor: int) -> int:
@@ -27,6 +35,16 @@ def _reopened(descriptor: int) -> int:
         with suppress(OSError):
             return os.open(f"/proc/self/fd/{descriptor}", flags)
     return descriptor
+
+
+def _droppedText(number: int, asRecord: bool) -> str:
+    """Return what says that so many messages were dropped."""
+    text = f"{counted(number, 'log message')} dropped: the reader of the log did not keep up"
+    if not asRecord:
+        return f"{text}\n"
+    record = io.StringIO()
+    Logger(observer=jsonFileLogObserver(record)).warn(text)
+    return record.getvalue()
 
 
 class LogFile(io.TextIOBase):
@@ -55,8 +73,7 @@ class LogFile(io.TextIOBase):
             self._dropped += 1
             return len(text)
         if self._dropped:
-            what = counted(self._dropped, "log message")
-            data = f"{what} dropped: the reader of the log did not keep up\n".encode() + data
+            data = _droppedText(self._dropped, text.startswith(_RECORD)).encode() + data
         sent = self._send(data)
         if sent:
             self._dropped = 0

@@ -30,7 +30,7 @@ MOST_LOW_RATE = 1000.0
 """Messages a second."""
 MOST_WORKERS = 256
 """Processes."""
-LONGEST = 366 * 86400.0
+LONGEST_DURATION = 366 * 86400.0
 """Seconds: a year and a day."""
 
 _PORT = re.compile(r"\d{1,5}", re.ASCII)
@@ -59,7 +59,7 @@ def parseDuration(text: str) -> float:
     @raise ValueError: saying what is accepted.
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|)", text, re.ASCII)
-    if match is None or (seconds := float(match[1]) * _DURATIONS[match[2]]) > LONGEST:
+    if match is None or (seconds := float(match[1]) * _DURATIONS[match[2]]) > LONGEST_DURATION:
         raise ValueError("not a duration such as 250ms, 10s, 2m or 1h")
     return seconds
 

@@ -36,7 +36,7 @@ from echofactory.signals import STOPPING
 
 _LONGEST_TEXT = 5000
 """Characters of a line of the log that are told. Each is at most 12 bytes of JSON: the
-line that tells them is shorter than L{LONGEST<echofactory.lines.LONGEST>}."""
+line that tells them is shorter than L{LONGEST_LINE<echofactory.lines.LONGEST_LINE>}."""
 
 _OUT = 3
 """The descriptor on which it tells."""

@@ -37,7 +37,7 @@ from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from echofactory.counts import Counts, PeerCounts, WorkerState, busiest
-from echofactory.lines import LONGEST, Lines
+from echofactory.lines import LONGEST_LINE, Lines
 from echofactory.listening import EndpointError, ListenError, serverEndpoint, unwrapped
 from echofactory.quantities import counted
 from echofactory.reuseport import ReservingReactor
@@ -179,7 +179,7 @@ class _Worker(ProcessProtocol):
                     "worker {number} told a line of more than {longest:,} bytes,"
                     " which is left out, as all such lines",
                     number=self.number,
-                    longest=LONGEST,
+                    longest=LONGEST_LINE,
                 )
 
     def _missed(self) -> None:

@@ -36,6 +36,9 @@ from zope.interface import implementer
 
 from echofactory import EchoFactory, EchoService
 
+LOOPBACK = "tcp:0:interface=127.0.0.1"
+"""A server endpoint: any free port."""
+
 Target = str | IStreamClientEndpoint
 """What a client connects to."""
 
@@ -353,6 +356,11 @@ async def eventually(reactor: Any, reached: Callable[[], object]) -> None:
         turn: Deferred[None] = Deferred()
         reactor.callLater(0.001, turn.callback, None)
         await turn
+
+
+def openDescriptors() -> int:
+    """Return how many descriptors this process has."""
+    return len(os.listdir("/dev/fd"))
 
 
 @contextmanager

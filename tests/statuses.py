@@ -4,14 +4,15 @@ A status for the tests, and what asks it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from http.client import HTTPConnection
 from typing import Any
 
-from peers import Connect, portOf
+from peers import LOOPBACK, Connect, portOf
+from programs import LIMIT
+from prometheus_client.parser import text_string_to_metric_families
 
 from echofactory.counts import Counts, PeerCounts, WorkerState
 from echofactory.status import ServerStatus, StatusService
-
-LOOPBACK = "tcp:0:interface=127.0.0.1"
 
 
 @dataclass
@@ -51,3 +52,36 @@ def started(
     service.startService()
     assert service.address is not None
     return service, portOf(service.address)
+
+
+@dataclass
+class Reply:
+    """An answer of the status port."""
+
+    status: int
+    headers: dict[str, str]
+    body: str
+
+
+def get(port: int, path: str, method: str = "GET", host: str | None = None) -> Reply:
+    """Ask the status port of a program."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=LIMIT)
+    try:
+        connection.request(method, path, headers={} if host is None else {"Host": host})
+        reply = connection.getresponse()
+        return Reply(reply.status, dict(reply.getheaders()), reply.read().decode())
+    finally:
+        connection.close()
+
+
+def metrics(port: int) -> dict[str, float]:
+    """Return the metrics as a scraper reads them: C{name{label="value"}} and the value."""
+    found = {}
+    for family in text_string_to_metric_families(get(port, "/metrics").body):
+        assert family.documentation
+        assert family.type in ("counter", "gauge", "histogram")
+        for sample in family.samples:
+            labels = ",".join(f'{name}="{value}"' for name, value in sample.labels.items())
+            short = sample.name.removeprefix("echofactory_")
+            found[short + (f"{{{labels}}}" if labels else "")] = sample.value
+    return found

@@ -3,14 +3,19 @@ Which connections of the status port are open, and which give way.
 """
 
 import os
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+from peers import openDescriptors
 from twisted.internet.task import Clock
 
 from echofactory.descriptors import SpareDescriptors
 from echofactory.status import admission
-from echofactory.status.admission import GRACE_S, Places
+from echofactory.status.admission import ACCEPTS_PER_PASS, GRACE_S, Entrance, Places
 
 
 class Guest:
@@ -99,8 +104,74 @@ def test_without_a_descriptor_connections_are_displaced(
     assert guest.cuts == 1
 
 
-def openDescriptors() -> int:
-    return len(os.listdir("/dev/fd"))
+class FakePort:
+    """What an L{Entrance} needs of a port."""
+
+    def __init__(self) -> None:
+        self.reactor = Clock()
+        self.socket: Any = socket.create_server(("127.0.0.1", 0))
+        self.socket.setblocking(False)
+        self.address = self.socket.getsockname()
+        self.reading = True
+        self.disconnecting = False
+
+    def stopReading(self) -> None:
+        self.reading = False
+
+    def startReading(self) -> None:
+        self.reading = True
+
+
+@pytest.fixture
+def port() -> Iterator[FakePort]:
+    """A port whose entrance rests, because it has let in as many as it may in a pass."""
+    port: Any = FakePort()
+    Entrance(port, Places[Guest](100))
+    with ExitStack() as held:
+        for _ in range(ACCEPTS_PER_PASS + 2):
+            held.enter_context(socket.create_connection(port.address))
+        for _ in range(ACCEPTS_PER_PASS):
+            held.enter_context(port.socket.accept()[0])
+        with pytest.raises(BlockingIOError):
+            port.socket.accept()
+        yield port
+        if port.socket.fileno() >= 0:
+            port.socket.close()
+
+
+def test_an_entrance_rests_once(port: FakePort) -> None:
+    """If it is asked while it rests, it goes on when it would have gone on anyway."""
+    with pytest.raises(BlockingIOError):
+        port.socket.accept()
+    assert len(port.reactor.getDelayedCalls()) == 1
+    assert not port.reading
+    port.reactor.advance(0)
+    assert port.reading
+
+
+def test_an_entrance_of_a_port_that_stops(port: FakePort) -> None:
+    """It lets in all that the kernel has accepted."""
+    port.disconnecting = True
+    for _ in range(2):
+        port.socket.accept()[0].close()
+    with pytest.raises(BlockingIOError):
+        port.socket.accept()
+
+
+def test_an_entrance_that_is_closed_while_it_rests(port: FakePort) -> None:
+    """The port is not read from again."""
+    port.disconnecting = True
+    with suppress(BlockingIOError):
+        port.socket.accept()[0].close()
+    port.socket.close()
+    assert not port.reactor.getDelayedCalls()
+
+
+def test_a_rest_that_ends_during_a_stop(port: FakePort) -> None:
+    """The port is not read from again."""
+    port.disconnecting = True
+    port.reactor.advance(1)
+    assert not port.reading
 
 
 def test_spare_descriptors() -> None:

@@ -88,6 +88,21 @@ def test_a_file_that_says_something_else(tmp_path: Path, content: str) -> None:
     assert usableCores(tmp_path) == 4
 
 
+@pytest.mark.parametrize("line", ["33 25 0:28 / /tmp rw - tmpfs  rw", "33 25", "- x", ""])
+def test_a_mount_that_says_less(tmp_path: Path, line: str) -> None:
+    """A mount without a source, for one. The others count."""
+    mounts = f"{line}\n{UNIFIED.format(root='/')}"
+    system(tmp_path, "0::/\n", mounts, cpu_max="200000 100000\n")
+    assert usableCores(tmp_path) == 2
+
+
+def test_cgroups_without_a_source(tmp_path: Path) -> None:
+    """Their quota counts."""
+    mounts = "30 25 0:26 / /sys/fs/cgroup rw - cgroup2  rw\n"
+    system(tmp_path, "0::/\n", mounts, cpu_max="200000 100000\n")
+    assert usableCores(tmp_path) == 2
+
+
 def test_without_cgroups(tmp_path: Path) -> None:
     """The affinity alone counts."""
     assert usableCores(tmp_path) == 4

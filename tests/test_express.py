@@ -20,16 +20,17 @@ import pytest
 from peers import Connect, Peer, eventually, portOf, serving
 from programs import LIMIT, TWISTD, client, multiecho, running
 from pytest_twisted import ensureDeferred
-from twisted.internet import tcp, unix
+from twisted.internet import tcp, udp, unix
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.base import ReactorBase
 from twisted.internet.endpoints import clientFromString, serverFromString
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
-from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.internet.protocol import DatagramProtocol, Factory, Protocol, connectionDone
 from twisted.internet.task import deferLater
 from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
+from twisted.web.http import HTTPChannel
 
 from echofactory import ExpressReactor
 from echofactory.express import laneOf
@@ -73,12 +74,17 @@ PRIVATE = [
     (tcp.Port, "_realPortNumber"),
     (tcp.Server, "_addressType"),
     (tcp.Server, "_getLogPrefix"),
+    (udp.Port, "_bindSocket"),
+    (udp.Port, "_realPortNumber"),
+    (HTTPChannel, "allHeadersReceived"),
+    (HTTPChannel, "checkPersistence"),
+    (HTTPChannel, "length"),
 ]
 
 
 @pytest.mark.parametrize(("owner", "name"), PRIVATE)
 def test_what_is_not_public_is_there(owner: type, name: str) -> None:
-    """A Twisted release that removes one of these breaks echofactory.express."""
+    """A Twisted release that removes one of these breaks echofactory."""
     assert hasattr(owner, name), f"Twisted no longer has {owner.__name__}.{name}"
 
 
@@ -90,6 +96,7 @@ async def test_what_is_not_public_on_instances(
     async with serving(reactor, f"express:unix:{folder}/s"):
         peer = await connect(f"express:unix:{folder}/s")
         assert peer.transport._tempDataLen == 0
+    assert udp.Port(0, DatagramProtocol())._connectedAddr is None
 
 
 @pytest.mark.parametrize("name", ["epoll", "asyncio", "poll", "select", "uvloop"])

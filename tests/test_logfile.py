@@ -3,6 +3,7 @@ A log that nobody reads, and a server that does not wait for it.
 """
 
 import fcntl
+import io
 import os
 import re
 import select
@@ -11,9 +12,11 @@ import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from programs import LIMIT, SCRIPTS, TWISTD, environment
+from twisted.logger import Logger, eventsFromJSONLogFile, formatEvent, jsonFileLogObserver
 
 from echofactory.logfile import LogFile
 
@@ -55,6 +58,24 @@ def test_what_has_no_room_is_dropped_and_counted(pipe: tuple[int, int]) -> None:
     )
     log.write("and next\n")
     assert os.read(reading, 10_000).decode() == "and next\n"
+
+
+def test_what_is_dropped_of_a_log_in_json(pipe: tuple[int, int]) -> None:
+    """The number is a record of its own, as all of C{twist --log-format=json} are."""
+    reading, writing = pipe
+    log: Any = LogFile(writing)
+    logger = Logger("x", observer=jsonFileLogObserver(log))
+    for _ in range(100):
+        logger.info("before")
+    read = os.read(reading, 10_000)
+    logger.info("after")
+    read += os.read(reading, 10_000)
+    events = eventsFromJSONLogFile(io.StringIO(read.decode()))
+    *before, dropped, after = (formatEvent(event) for event in events)
+    assert set(before) == {"before"}
+    number = 100 - len(before)
+    assert dropped == f"{number} log messages dropped: the reader of the log did not keep up"
+    assert after == "after"
 
 
 def test_a_message_longer_than_the_pipe_holds(pipe: tuple[int, int]) -> None:

@@ -10,12 +10,20 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from peers import FakeTimeReactor, eventually, misbehaving, neverAnswers, portOf, serving
+from peers import (
+    LOOPBACK,
+    FakeTimeReactor,
+    eventually,
+    misbehaving,
+    neverAnswers,
+    openDescriptors,
+    portOf,
+    serving,
+)
 from programs import LIMIT, TWISTD, multiecho, running, until
 from prometheus_client.registry import Collector, CollectorRegistry
 from pytest_twisted import ensureDeferred
-from test_service import LOOPBACK, openDescriptors
-from test_status import get, metrics
+from statuses import get, metrics
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.error import ConnectionRefusedError

@@ -25,7 +25,7 @@ from peers import (
 )
 from programs import LIMIT, multiecho, until, withStatus
 from pytest_twisted import ensureDeferred
-from test_status import get
+from statuses import get
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory, Protocol
@@ -368,18 +368,3 @@ def test_whatever_comes_is_bounded(lane: list[str]) -> None:
         program.end()
     assert not any("Traceback" in line for line in program.out)
     assert all(len(line) < 500 and line.isprintable() for line in program.out)
-
-
-def test_the_status_page() -> None:
-    """It can be behind a proxy as well, and says in the log what it does not serve."""
-    with withStatus(status=LISTEN) as (program, _, status):
-        with connected(
-            status, V1, b"GET /healthz HTTP/1.0\r\nHost: localhost\r\n\r\n"
-        ) as connection:
-            assert connection.recv(15, socket.MSG_WAITALL) == b"HTTP/1.0 200 OK"
-        with connected(status, b"GET /healthz HTTP/1.0\r\n\r\n") as connection:
-            assert closed(connection)
-        program.waitFor(
-            r"status page: closed 1 connection without a valid PROXY header, the first from"
-            r" \('127\.0\.0\.1', \d+\) \(the first bytes are no PROXY header\)"
-        )

@@ -2,7 +2,6 @@
 The services: started, stopped, combined.
 """
 
-import os
 import re
 import socket
 import sys
@@ -11,7 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from peers import TRANSPORTS, Certificates, Connect, eventually, portOf, serving
+from peers import (
+    LOOPBACK,
+    TRANSPORTS,
+    Certificates,
+    Connect,
+    eventually,
+    openDescriptors,
+    portOf,
+    serving,
+)
 from programs import LIMIT
 from pytest_twisted import ensureDeferred
 from twisted.internet.defer import Deferred
@@ -33,12 +41,6 @@ from echofactory import (
     probe,
 )
 from echofactory.listening import EndpointError, ListenError
-
-LOOPBACK = "tcp:0:interface=127.0.0.1"
-
-
-def openDescriptors() -> int:
-    return len(os.listdir("/dev/fd"))
 
 
 def ours(events: Sequence[LogEvent]) -> list[str]:

@@ -13,13 +13,13 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
-from http.client import HTTPConnection, HTTPSConnection
+from dataclasses import replace
+from http.client import HTTPSConnection
 from pathlib import Path
 from typing import Any
 
 import pytest
-from peers import Certificates, Connect, portOf
+from peers import LOOPBACK, Certificates, Connect, portOf
 from programs import (
     LIMIT,
     TWISTD,
@@ -32,10 +32,9 @@ from programs import (
     until,
     withStatus,
 )
-from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import CollectorRegistry
 from pytest_twisted import ensureDeferred
-from statuses import LOOPBACK, Source, ask, started
+from statuses import Source, ask, get, metrics, started
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
@@ -467,36 +466,6 @@ async def test_services_in_turn() -> None:
 # The program.
 
 
-@dataclass
-class Reply:
-    status: int
-    headers: dict[str, str]
-    body: str
-
-
-def get(port: int, path: str, method: str = "GET", host: str | None = None) -> Reply:
-    connection = HTTPConnection("127.0.0.1", port, timeout=LIMIT)
-    try:
-        connection.request(method, path, headers={} if host is None else {"Host": host})
-        reply = connection.getresponse()
-        return Reply(reply.status, dict(reply.getheaders()), reply.read().decode())
-    finally:
-        connection.close()
-
-
-def metrics(port: int) -> dict[str, float]:
-    """Return the metrics as a scraper reads them: C{name{label="value"}} and the value."""
-    found = {}
-    for family in text_string_to_metric_families(get(port, "/metrics").body):
-        assert family.documentation
-        assert family.type in ("counter", "gauge", "histogram")
-        for sample in family.samples:
-            labels = ",".join(f'{name}="{value}"' for name, value in sample.labels.items())
-            short = sample.name.removeprefix("echofactory_")
-            found[short + (f"{{{labels}}}" if labels else "")] = sample.value
-    return found
-
-
 def answers(port: int) -> bool:
     """Tell whether health is answered; a busy machine may ask too late."""
     try:
@@ -706,7 +675,10 @@ def test_a_taken_port_of_the_echo_beside_it() -> None:
     assert done.err[0].startswith(f"multiecho: --listen: cannot listen on {taken}: ")
 
 
-@pytest.mark.parametrize("given", ["nonsense", "stdio:", "tcp:x", "99999", ""])
+@pytest.mark.parametrize(
+    "given",
+    ["nonsense", "stdio:", "tcp:x", "99999", "", "haproxy:tcp:0", "express:HAProxy:tcp:0"],
+)
 def test_bad_usage(refusal: Callable[..., str], given: str) -> None:
     """One line that names the option and the value; exit 2."""
     line = refusal(multiechoMain, "--status", given, "127.0.0.1", "0")

@@ -2,23 +2,36 @@
 What strangers can do to the status port, and what they cannot.
 """
 
+import socket
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from peers import V1, Certificates, Connect, FakeTimeReactor, Peer, ThroughProxy, eventually
+from peers import (
+    LOOPBACK,
+    V1,
+    Certificates,
+    Connect,
+    FakeTimeReactor,
+    Peer,
+    ThroughProxy,
+    eventually,
+    openDescriptors,
+)
+from programs import LIMIT
 from pytest_twisted import ensureDeferred
-from statuses import LOOPBACK, Source, ask, started
+from statuses import Source, ask, started
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ServerEndpoint
-from twisted.internet.task import Clock, LoopingCall
+from twisted.internet.task import Clock, LoopingCall, deferLater
 from twisted.logger import capturedLogs, formatEvent
 
 from echofactory.counts import Counts, PeerCounts
-from echofactory.status import ServerStatus, StatusService, web
+from echofactory.status import ServerStatus, StatusService, channel, web
+from echofactory.status.admission import ACCEPTS_PER_PASS, RESERVED
 from echofactory.status.channel import LONGEST_HEAD
 from echofactory.status.turns import SLICE_S
 
@@ -241,6 +254,81 @@ async def test_strangers_that_come_again(reactor: Any, connect: Connect, kind: s
     await service.stopService()
     for each in strangers:
         await each
+
+
+# A stop.
+
+
+def asking(port: int) -> socket.socket:
+    """Return a connection that the kernel accepts. It sends a request and ends its stream."""
+    connection = socket.create_connection(("127.0.0.1", port), LIMIT)
+    connection.sendall(GET)
+    connection.shutdown(socket.SHUT_WR)
+    return connection
+
+
+@pytest.mark.parametrize("kind", ["tcp", "express:tcp"])
+@ensureDeferred
+async def test_a_stop_answers_what_the_kernel_has_accepted(reactor: Any, kind: str) -> None:
+    """All of it, though no more than a few connections are accepted in a pass."""
+    service, port = started(reactor, Source(), f"{kind}:0:interface=127.0.0.1")
+    with ExitStack() as held:
+        peers = [held.enter_context(asking(port)) for _ in range(5 * ACCEPTS_PER_PASS)]
+        await service.stopService()
+        for peer in peers:
+            with peer.makefile("rb") as answer:
+                assert answer.read().endswith(b"\r\nok\n")
+
+
+@ensureDeferred
+async def test_a_stop_while_the_entrance_rests(reactor: Any) -> None:
+    """Nothing is left that would read from the port."""
+    service, port = started(reactor, Source())
+    with capturedLogs() as events, ExitStack() as held:
+        for _ in range(5 * ACCEPTS_PER_PASS):
+            held.enter_context(asking(port))
+        await deferLater(reactor, 0)
+        await service.stopService()
+        await deferLater(reactor, 0.01)
+    assert not [event for event in events if "log_failure" in event]
+
+
+@ensureDeferred
+async def test_a_stop_waits_for_an_answer(reactor: Any, connect: Connect) -> None:
+    """The answer is whole."""
+    source = Slow()
+    service, port = started(reactor, source)
+    asked = await connect(f"tcp:127.0.0.1:{port}")
+    asked.transport.write(b"GET /status.json HTTP/1.0\r\n\r\n")
+    await eventually(reactor, lambda: source.asked)
+    before = openDescriptors()
+    stopped = service.stopService()
+    # The port is closed when the descriptors that are kept for it are.
+    await eventually(reactor, lambda: openDescriptors() <= before - RESERVED)
+    source.told.callback(None)
+    await untilEnded(reactor, asked)
+    assert asked.received.startswith(b"HTTP/1.0 200 ")
+    asked.transport.loseConnection()
+    await stopped
+
+
+@ensureDeferred
+async def test_a_stop_cuts_what_takes_too_long(
+    reactor: Any, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request whose end does not come, or an answer that is not ready."""
+    monkeypatch.setattr(channel, "_CLOSING_S", 0.01)
+    source = Slow()
+    service, port = started(reactor, source)
+    half = await connect(f"tcp:127.0.0.1:{port}")
+    half.transport.write(GET[:9])
+    slow = await connect(f"tcp:127.0.0.1:{port}")
+    slow.transport.write(b"GET /status.json HTTP/1.0\r\n\r\n")
+    await eventually(reactor, lambda: source.asked)
+    await service.stopService()
+    for peer in (half, slow):
+        await peer.untilLost(reactor)
+    source.told.callback(None)
 
 
 # The time of a pass.

@@ -31,7 +31,7 @@ from programs import (
     until,
     withStatus,
 )
-from test_status import get
+from statuses import get
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ProcessDone
 from twisted.internet.task import Clock

@@ -1,5 +1,11 @@
 """
 The client over UDP: a connection is a socket of its own, and a message a datagram.
+
+What is touched of Twisted that is not public, each with its reason:
+
+ - C{Port._bindSocket}: the socket is bound already.
+ - C{Port._connectedAddr}: the socket is connected already.
+ - C{Port._realPortNumber}: which port the system chose.
 """
 
 import errno

@@ -9,6 +9,8 @@ hold all the places.
  - L{RESERVED} descriptors are kept for the connections. They are accepted while the rest
    of the process has used up all others.
  - At most L{ACCEPTS_PER_PASS} connections are accepted in a pass of the reactor.
+ - If the port stops, all connections that the kernel has accepted are let in at once. If they
+   stayed in the kernel, it would reset them.
 
 What it relies on of Twisted's ports, besides their interfaces: C{Port.socket} is the socket
 that the port accepts connections from, and closes in the end.
@@ -152,29 +154,36 @@ class Entrance:
 
         @raise BlockingIOError: if none waits, or none is to be accepted now.
         """
+        if self._port.disconnecting:
+            return self._accept()
         if self._accepted == ACCEPTS_PER_PASS:
             self._rest(0.0)
         elif not self._places.admits():
             self._rest(_REST_S)
         else:
-            # It may be the only descriptor that the process can have.
-            self._places.spares.give(1)
-            try:
-                accepted = self._socket.accept()
-            finally:
-                self._places.spares.fill()
+            accepted = self._accept()
             self._accepted += 1
             return accepted
         raise BlockingIOError(EAGAIN, "no more for now")
 
+    def _accept(self) -> tuple[socket.socket, Any]:
+        # It may be the only descriptor that the process can have.
+        self._places.spares.give(1)
+        try:
+            return self._socket.accept()
+        finally:
+            self._places.spares.fill()
+
     def _rest(self, seconds: float) -> None:
-        self._port.stopReading()
-        self._resting = self._reactor.callLater(seconds, self._goOn)
+        if self._resting is None:
+            self._port.stopReading()
+            self._resting = self._reactor.callLater(seconds, self._goOn)
 
     def _goOn(self) -> None:
         self._resting = None
         self._accepted = 0
-        self._port.startReading()
+        if not self._port.disconnecting:
+            self._port.startReading()
 
     def close(self) -> None:
         """See C{socket.close}."""

@@ -22,9 +22,16 @@ The bounds:
 Twisted's channel parses the head and writes the answer. Alone, it would not keep the bounds:
 it answers all requests that have come, even if the peer does not read, and parses them in
 one pass.
+
+What is touched of Twisted's channel that is not documented, each with its reason:
+
+ - C{HTTPChannel.allHeadersReceived}: the head is complete.
+ - C{HTTPChannel.checkPersistence}: whether the connection stays for a second request.
+ - C{HTTPChannel.length}: the bytes of the body that the channel still waits for.
 """
 
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from http import HTTPStatus
@@ -46,7 +53,7 @@ from twisted.web.http import HTTPChannel, HTTPFactory, Request, datetimeToString
 from zope.interface import implementer
 
 from echofactory.server import Refusal
-from echofactory.status.admission import Places
+from echofactory.status.admission import GRACE_S, Places
 from echofactory.status.turns import Turns
 
 _log = Logger()
@@ -55,7 +62,7 @@ LONGEST_HEAD = 8192
 """Bytes."""
 
 _CLOSING_S = 1.0
-"""Seconds that a stop leaves to connections to take what was sent to them."""
+"""Seconds that a stop leaves to requests to come to their end, and to answers to be taken."""
 
 _END = b"\r\n\r\n"
 
@@ -236,12 +243,17 @@ class _Channel(HTTPChannel):
         """See L{IHalfCloseableProtocol}."""
         self._peerEnded = True
         if self._stage is not _Stage.ANSWERING:
-            self.close()
+            self._close()
 
     def writeConnectionLost(self) -> None:
         """See L{IHalfCloseableProtocol}."""
 
-    def close(self) -> None:
+    def closeUnlessAsked(self) -> None:
+        """Close the connection, unless a request of it is to be answered."""
+        if self._stage is _Stage.LEAVING or (self._stage is _Stage.ASKING and not self._head):
+            self._close()
+
+    def _close(self) -> None:
         """Close the connection when the peer has taken what was written."""
         self.transport.unregisterProducer()
         self.transport.loseConnection()
@@ -313,16 +325,25 @@ class BoundedHTTPFactory(HTTPFactory):
             self._empty.callback(None)
 
     async def close(self) -> None:
-        """Close the connections; those that take too long are cut."""
+        """
+        Close the connections, those with a request after its answer. Connections that take
+        too long are cut.
+        """
+        # A request may be on its way.
+        await self._untilEmpty(GRACE_S)
+        for channel in self.places:
+            channel.closeUnlessAsked()
+        await self._untilEmpty(_CLOSING_S)
+        for channel in self.places:
+            channel.cut()
+        await self._untilEmpty(None)
+
+    async def _untilEmpty(self, seconds: float | None) -> None:
+        """Wait until no connection is open, for so many seconds at most."""
         if not self.places:
             return
         self._empty = Deferred()
-        for channel in self.places:
-            channel.close()
-        try:
-            await self._empty.addTimeout(_CLOSING_S, self.reactor)
-        except TimeoutError:
-            self._empty = Deferred()
-            for channel in self.places:
-                channel.cut()
+        if seconds is not None:
+            self._empty.addTimeout(seconds, self.reactor)
+        with suppress(TimeoutError):
             await self._empty

@@ -26,14 +26,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from echofactory.hosts import isLoopback, namesLoopback
-from echofactory.listening import ListenError, serverEndpoint
-from echofactory.proxied import headerFactories
-from echofactory.quantities import counted
+from echofactory.listening import EndpointError, ListenError, serverEndpoint, unwrapped
 from echofactory.status.admission import Entrance
 from echofactory.status.channel import Answer, BoundedHTTPFactory
 from echofactory.status.turns import Turns
 from echofactory.status.view import Status
-from echofactory.summary import Summary
 from echofactory.trace import addressText
 
 _log = Logger()
@@ -197,7 +194,8 @@ class StatusService(Service):
             displaces the one that has waited longest for its peer.
         @param deadlineS: seconds from when a connection is accepted until it is cut,
             whatever comes.
-        @raise EndpointError: if the string describes no endpoint.
+        @raise EndpointError: if the string describes no endpoint, or begins with
+            C{haproxy:}: connections that wait for their header would not have the bounds.
         """
         self._status = status
         turns = Turns(reactor)
@@ -206,12 +204,11 @@ class StatusService(Service):
             reactor, self._answers.to, turns, connections, deadlineS
         )
         self._given = endpoint
-        self._refusals = Summary(reactor, self._tellRefusals)
-        self._endpoint = (
-            serverEndpoint(reactor, endpoint, self._refuseHeader)
-            if isinstance(endpoint, str)
-            else endpoint
-        )
+        if isinstance(endpoint, str):
+            if "haproxy" in unwrapped(endpoint)[0]:
+                raise EndpointError(endpoint, ValueError("the status port takes no haproxy:"))
+            endpoint = serverEndpoint(reactor, endpoint)
+        self._endpoint = endpoint
         self._port: IListeningPort | None = None
         self._pending: Deferred[None] | None = None
         self._sampling = LoopingCall(self._answers.sample)
@@ -283,16 +280,6 @@ class StatusService(Service):
             self._sampling.stop()
         return Deferred.fromCoroutine(self._stop())
 
-    def _refuseHeader(self, peer: IAddress, why: str) -> None:
-        self._refusals.note("header", lambda: f"{addressText(peer)} ({why})")
-
-    def _tellRefusals(self, counts: dict[str, int], first: str) -> None:
-        _log.warn(
-            "status page: closed {what} without a valid PROXY header, the first from {peer}",
-            what=counted(sum(counts.values()), "connection"),
-            peer=first,
-        )
-
     async def _stop(self) -> None:
         pending, self._pending = self._pending, None
         port, self._port = self._port, None
@@ -303,7 +290,4 @@ class StatusService(Service):
                 await maybeDeferred(port.stopListening)
             except Exception:
                 _log.failure("while closing {port}", port=port)
-            for factory in headerFactories(port):
-                factory.abort()
-        self._refusals.close()
         await self._factory.close()
