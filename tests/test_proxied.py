@@ -190,7 +190,7 @@ async def test_a_refused_header(reactor: Any, connect: Connect, data: bytes, why
     assert (counts.accepted, counts.refused) == (0, {"header": 5})
     told = [formatEvent(event) for event in events if event["log_level"].name != "info"]
     assert sum(int(re.findall(r"refused (\d+)", line)[0]) for line in told) == 5
-    assert all(f"({why}); 0 are open" in line for line in told)
+    assert all(f"({why}); 0 connections open" in line for line in told)
     assert "without a valid PROXY header" in told[0]
 
 
@@ -312,7 +312,7 @@ def test_reserved_and_shared_ports() -> None:
         with connected(port, b"no header") as connection:
             assert closed(connection)
         program.waitFor(
-            r"worker \d: refused 1 connections \(without a valid PROXY header: 1\), the first"
+            r"worker \d: refused 1 connection \(without a valid PROXY header: 1\), the first"
             r" from \('127\.0\.0\.1', \d+\) \(the first bytes are no PROXY header\)"
         )
 
