@@ -38,7 +38,7 @@ def _reopened(descriptor: int) -> int:
 
 
 def _droppedText(number: int, asRecord: bool) -> str:
-    """Return what says that so many messages were dropped."""
+    """Return the line, or the record, that says how many messages were dropped."""
     text = f"{counted(number, 'log message')} dropped: the reader of the log did not keep up"
     if not asRecord:
         return f"{text}\n"

@@ -339,7 +339,7 @@ class BoundedHTTPFactory(HTTPFactory):
         await self._untilEmpty(None)
 
     async def _untilEmpty(self, seconds: float | None) -> None:
-        """Wait until no connection is open, for so many seconds at most."""
+        """Wait until no connection is open, for at most C{seconds}."""
         if not self.places:
             return
         self._empty = Deferred()
