@@ -189,6 +189,7 @@ async def test_a_pause_is_not_made_up_for(
         monkeypatch.setattr(f"echofactory.client.{module}.perf_counter_ns", fake.ns)
     async with serving(reactor, LOOPBACK) as service:
         keeper = Keeper(fake, 1, rate=100.0)
+        keeper.clock = fake.ns
         results = keeper.results
         target = f"tcp:127.0.0.1:{portOf(service.addresses[0])}"
         running = Deferred.fromCoroutine(keeper.run(target))
