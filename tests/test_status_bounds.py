@@ -12,12 +12,9 @@ from typing import Any
 import pytest
 from peers import (
     LOOPBACK,
-    V1,
     Certificates,
     Connect,
-    FakeTimeReactor,
     Peer,
-    ThroughProxy,
     eventually,
     openDescriptors,
 )
@@ -435,24 +432,6 @@ async def test_the_connections_are_counted_for_a_tenth_of_the_time(
     last = (await ask(connect, reactor, port, request)).partition(b"\r\n\r\n")[2]
     assert first == again != last
     await service.stopService()
-
-
-@ensureDeferred
-async def test_a_stop_does_not_wait_for_headers(reactor: Any, connect: Connect) -> None:
-    """It closes the connections that have not sent their PROXY header."""
-    # Its clock stands still: nothing ends because its time is up.
-    fake = FakeTimeReactor(reactor)
-    service = StatusService(fake, f"haproxy:{LOOPBACK}", ServerStatus(Source()))
-    service.privilegedStartService()
-    port = service.address.port  # type: ignore[union-attr]
-    slow = await connect(f"tcp:127.0.0.1:{port}")
-    slow.transport.write(V1[:20])
-    # A later connection is answered, so that the earlier one has been accepted.
-    answered = await connect(ThroughProxy(f"tcp:127.0.0.1:{port}", V1))
-    answered.transport.write(GET)
-    await untilEnded(reactor, answered)
-    await service.stopService()
-    await untilEnded(reactor, slow)
 
 
 @ensureDeferred

@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 from echofactory.intervals import Interval
 from echofactory.latency import Latency
 from echofactory.report.compare import Run
+from echofactory.results import Results
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -138,14 +139,17 @@ def _latencies(axes: "Axes", runs: Sequence[Run]) -> None:
         axes.text(0.5, 0.5, "no message came back", ha="center", transform=axes.transAxes)
 
 
-def _wholePieces(intervals: Sequence[Interval]) -> Sequence[Interval]:
+def _wholePieces(results: Results) -> Sequence[Interval]:
     """
     Leave out a last one that the end of the run cut off to nearly nothing, and what
     has no length.
     """
-    whole = [interval for interval in intervals if interval.lengthNs]
-    if len(whole) > 1 and whole[-1].lengthNs < whole[-2].lengthNs / 2:
-        whole.pop()
+    whole = [interval for interval in results.intervals if interval.lengthNs]
+    if len(whole) > 1:
+        # The one before may be longer than any should be, if the client stood still.
+        usualNs = results.intervalNs or whole[-2].lengthNs
+        if whole[-1].lengthNs < usualNs / 2:
+            whole.pop()
     return whole
 
 
@@ -161,7 +165,7 @@ def _edges(intervals: Sequence[Interval]) -> list[float]:
 def _overTime(rates: "Axes", times: "Axes", runs: Sequence[Run]) -> None:
     """Draw each run's rate, and its response times, interval by interval."""
     for number, (name, results) in enumerate(runs):
-        intervals = _wholePieces(results.intervals)
+        intervals = _wholePieces(results)
         if not intervals:
             continue
         colour = f"C{number}"
