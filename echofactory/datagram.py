@@ -29,6 +29,7 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.udp import Port
 from twisted.logger import Logger
 
+from echofactory.checks import checkRate, checkWhole
 from echofactory.quantities import counted
 from echofactory.trace import Trace, dataText
 
@@ -187,11 +188,11 @@ class DatagramGuard:
         """
         @param rate: datagrams a second for one source, 1 or more.
         @param sources: within a second, 1 or more; memory is bounded by that.
-        @raise ValueError: if one of them is less.
+        @raise TypeError: if one of them is of another type.
+        @raise ValueError: if one of them is out of its range.
         """
-        for name, value in (("rate", rate), ("sources", sources)):
-            if value < 1:
-                raise ValueError(f"{name}: {value:g} is not 1 or more")
+        checkRate("rate", rate, 1)
+        checkWhole("sources", sources)
         self.ports = ports
         self._rate = rate
         self._sources = sources

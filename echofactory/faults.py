@@ -9,9 +9,11 @@ number, so that it can be had again.
 
 from collections import deque
 from dataclasses import dataclass, fields
-from math import floor, isfinite, log, log1p
+from math import floor, log, log1p
 from random import Random
 from typing import NamedTuple
+
+from echofactory.checks import MOST_SIZE, checkChance, checkSeconds, checkType, checkWhole
 
 _NEVER = 1 << 62
 """Bytes: further than any stream goes."""
@@ -22,6 +24,7 @@ class Stall:
     """
     C{lasts} seconds at the end of every C{every} in which nothing is sent.
 
+    @raise TypeError: from the constructor, if a field is of another type.
     @raise ValueError: from the constructor, naming the field and the value.
     """
 
@@ -29,9 +32,11 @@ class Stall:
     every: float
 
     def __post_init__(self) -> None:
-        if not (0 < self.lasts < self.every and isfinite(self.every)):
+        for name in ("lasts", "every"):
+            checkSeconds(f"stall: {name}", getattr(self, name))
+        if self.lasts >= self.every:
             raise ValueError(
-                f"stall: {self.lasts:g} s is not more than 0 s and less than {self.every:g} s"
+                f"stall: {self.lasts:g} s is not less than the {self.every:g} s between two"
             )
 
     def after(self, time: float) -> float:
@@ -50,6 +55,7 @@ class Faults:
 
     C{str} of it is what C{--fault} takes.
 
+    @raise TypeError: from the constructor, if a field is of another type.
     @raise ValueError: from the constructor, naming the field and the value.
     """
 
@@ -77,20 +83,20 @@ class Faults:
     """The chance of a connection to be closed at once."""
 
     def __post_init__(self) -> None:
-        if not (self.delay >= 0 and isfinite(self.delay)):
-            raise ValueError(f"delay: {self.delay} is not 0 s or more")
-        if not 0 <= self.jitter <= self.delay:
+        for name in ("delay", "jitter"):
+            checkSeconds(name, getattr(self, name), zero=True)
+        if self.jitter > self.delay:
             raise ValueError(
                 f"jitter: {self.jitter:g} s is not from 0 s to the delay, which is"
                 f" {self.delay:g} s: what is sent cannot be early"
             )
         for name in ("throttle", "dribble", "truncate"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name}: {value} is not 1 byte or more")
+            if (value := getattr(self, name)) is not None:
+                checkWhole(name, value, 1, MOST_SIZE, "byte")
         for name in ("corrupt", "drop", "repeat", "reset", "refuse"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name}: {getattr(self, name)} is not a chance from 0 to 1")
+            checkChance(name, getattr(self, name))
+        if self.stall is not None:
+            checkType("stall", self.stall, Stall, "a Stall, such as Stall(1.0, 10.0)")
 
     def __str__(self) -> str:
         written = []

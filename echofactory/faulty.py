@@ -9,6 +9,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from echofactory.checks import checkType, checkWhole
 from echofactory.echo import Echo, lowestTransport, releaseClosing
 from echofactory.faults import MOST_HELD, Fate, Faults
 from echofactory.idle import unsent
@@ -192,8 +193,13 @@ class FaultyEchoFactory(EchoFactory):
         trace: Trace = Trace.NONE,
     ) -> None:
         """
-        @param seed: C{None}: a random one, which is told in the log.
+        @param seed: from 0 to 10**18; C{None}: a random one, which is told in the log.
+        @raise TypeError: if an argument is of another type.
+        @raise ValueError: if C{seed} is out of its range.
         """
+        checkType("faults", faults, Faults)
+        if seed is not None:
+            checkWhole("seed", seed, 0)
         super().__init__(limits, trace, reactor)
         if trace >= Trace.DATA:
             self.protocol = TracedFaultyEcho

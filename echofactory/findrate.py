@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from echofactory.checks import checkType, checkWhole
 from echofactory.latency import PERCENTILES, Fields
 from echofactory.results import FailureKind, Results
 
@@ -24,11 +25,20 @@ class Goal:
     @ivar name: one of L{NAMES}.
     @ivar limitNs: what it is to be less than.
     @ivar text: as it was given.
+    @raise TypeError: from the constructor, if a field is of another type.
+    @raise ValueError: from the constructor, naming the field and the value.
     """
 
     name: str
     limitNs: int
     text: str
+
+    def __post_init__(self) -> None:
+        for field in ("name", "text"):
+            checkType(field, getattr(self, field), str)
+        if self.name not in NAMES:
+            raise ValueError(f"name: {self.name!r} is not one of {', '.join(NAMES)}")
+        checkWhole("limitNs", self.limitNs)
 
     @property
     def field(self) -> str:

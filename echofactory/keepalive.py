@@ -9,6 +9,7 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
 
+from echofactory.checks import checkNumber
 from echofactory.echo import IEchoTransport, lowestTransport
 
 DEFAULT_KEEP_ALIVE = 60.0
@@ -28,12 +29,15 @@ _COUNT = getattr(socket, "TCP_KEEPCNT", None)
 
 def checkKeepAlive(seconds: float) -> None:
     """
+    @raise TypeError: if it is no number.
     @raise ValueError: if it is neither 0 nor from 1 to L{LONGEST_KEEP_ALIVE} seconds.
     """
-    if seconds and not 1 <= seconds <= LONGEST_KEEP_ALIVE:
-        raise ValueError(
-            f"keepAlive: {seconds:g} is neither 0 nor from 1 to {LONGEST_KEEP_ALIVE:g} s"
-        )
+    checkNumber(
+        "keepAlive",
+        seconds,
+        lambda number: number == 0 or 1 <= number <= LONGEST_KEEP_ALIVE,
+        f"0 s, nor from 1 s to {LONGEST_KEEP_ALIVE:,.0f} s",
+    )
 
 
 def keepAlive(transport: IEchoTransport, seconds: float) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from twisted.internet.endpoints import quoteStringArgument, serverFromString
 from twisted.internet.interfaces import IStreamServerEndpoint
 
+from echofactory.checks import checkType
 from echofactory.express import laneOf
 from echofactory.passed import passedEndpoint
 from echofactory.ports import withPorts
@@ -57,6 +58,14 @@ _OF_ITS_STRING = (
 )
 """What Twisted lets Python say of an endpoint string, and what that means to who
 wrote the string."""
+
+
+def checkServerEndpoint(field: str, value: object) -> None:
+    """
+    @raise TypeError: if it is neither a server endpoint string nor anything that listens.
+    """
+    if not callable(getattr(value, "listen", None)):
+        checkType(field, value, str, "an endpoint string, such as 'tcp:7007', or an endpoint")
 
 
 class EndpointError(ValueError):

@@ -11,9 +11,10 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.logger import Logger
 
+from echofactory.checks import checkType
 from echofactory.client.factory import Patience
 from echofactory.client.keeper import Keeper
-from echofactory.client.target import IProbeReactor, Target
+from echofactory.client.target import IProbeReactor, Target, checkClientEndpoint
 from echofactory.command import Command, prepare, statusService
 from echofactory.listening import EndpointError
 from echofactory.options import MonitorOptions
@@ -51,8 +52,12 @@ class ProbeService(Service):
         @param rate: messages a second, over all connections in turn.
         @param size: of each message, in bytes.
         @raise EndpointError: if the string describes no endpoint, or one of UDP.
+        @raise TypeError: if an argument is of another type.
         @raise ValueError: if a number is out of its range.
         """
+        checkClientEndpoint(endpoint)
+        if patience is not None:
+            checkType("patience", patience, Patience)
         patience = patience or Patience()
         if isinstance(endpoint, str):
             endpoint = Target(reactor, endpoint, patience.connect)

@@ -10,6 +10,7 @@ from errno import EADDRINUSE
 from ipaddress import IPv6Address, ip_address
 from socket import SOCK_STREAM, getaddrinfo, socket
 
+from echofactory.checks import LEAST_RATE, MOST_RATE
 from echofactory.cores import usableCores
 from echofactory.faults import Stall
 from echofactory.findrate import NAMES, Goal
@@ -22,10 +23,6 @@ from echofactory.workload import MAX_MESSAGE_SIZE
 _SIZES = {"": 1, "k": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _GOAL = re.compile(r"([a-z0-9.]+)\s*<\s*(\d+(?:\.\d+)?)(us|ms|s)", re.ASCII)
 _RATES = {"": 1.0, "k": 1e3, "M": 1e6}
-MOST_RATE = 1e7
-"""Messages a second: more than any process here sends."""
-LEAST_RATE = 1e-6
-"""Messages a second: one in eleven days."""
 MOST_LOW_RATE = 1000.0
 """Messages a second."""
 MOST_WORKERS = 256

@@ -5,6 +5,8 @@ When messages are due: the open loop's clock, which no reply can hold up.
 from dataclasses import dataclass
 from math import ceil, sqrt
 
+from echofactory.checks import checkRate
+
 _EXACT = 1e-12
 """Relative error of a few operations on floats, and some room. A message that is due
 this close to the end of the time is due at its end."""
@@ -16,6 +18,7 @@ class Rate:
     Messages a second over all connections; from C{first} evenly to C{last} over
     the run.
 
+    @raise TypeError: from the constructor, if a field is of another type.
     @raise ValueError: from the constructor, naming the field and the value.
     """
 
@@ -24,8 +27,7 @@ class Rate:
 
     def __post_init__(self) -> None:
         for name in ("first", "last"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"rate: {name}: {getattr(self, name)} is not more than 0")
+            checkRate(f"rate: {name}", getattr(self, name))
 
     @property
     def mean(self) -> float:

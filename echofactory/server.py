@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from echofactory.checks import checkSeconds, checkType, checkWhole
 from echofactory.counts import REFUSALS, Counts, PeerCounts
 from echofactory.echo import Echo, turnOffNagle
 from echofactory.hosts import hostOf
@@ -35,6 +36,7 @@ class Limits:
     """
     What a server takes on.
 
+    @raise TypeError: from the constructor, if a field is of another type.
     @raise ValueError: from the constructor, naming the field and the value.
     """
 
@@ -53,11 +55,10 @@ class Limits:
 
     def __post_init__(self) -> None:
         for name in ("connections", "perHost"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name}: {value} is not 1 or more")
-        if self.idle is not None and not self.idle > 0:
-            raise ValueError(f"idle: {self.idle} is not more than 0 s")
+            if (value := getattr(self, name)) is not None:
+                checkWhole(name, value)
+        if self.idle is not None:
+            checkSeconds("idle", self.idle)
         checkKeepAlive(self.keepAlive)
 
 
@@ -118,8 +119,12 @@ class EchoFactory(ServerFactory):
         """
         @param reactor: needed for the limit of idleness, and to tell of refusals
             in the log, once a second at most; without it they are only counted.
+        @raise TypeError: if C{limits} or C{trace} is of another type.
         @raise ValueError: if there is that limit and no reactor.
         """
+        if limits is not None:
+            checkType("limits", limits, Limits)
+        checkType("trace", trace, Trace)
         self.limits = limits or Limits()
         if self.limits.idle is not None and reactor is None:
             raise ValueError("reactor: the limit of idleness needs one")

@@ -5,6 +5,7 @@ The server as a Twisted service, and services that stop one after the other.
 import socket
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import (
@@ -25,6 +26,7 @@ from twisted.internet.interfaces import (
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from echofactory.checks import checkItems, checkRate, checkSeconds, checkType, checkWhole
 from echofactory.counts import Counts, PeerCounts, WorkerState
 from echofactory.datagram import (
     RATE,
@@ -34,7 +36,7 @@ from echofactory.datagram import (
     EchoPort,
 )
 from echofactory.express import reactorBehind
-from echofactory.listening import ListenError, serverEndpoint
+from echofactory.listening import ListenError, checkServerEndpoint, serverEndpoint
 from echofactory.proxied import HEADER_WITHIN, HeaderFactory, headerFactories
 from echofactory.quantities import counted
 from echofactory.server import EchoFactory
@@ -45,6 +47,15 @@ _log = Logger()
 
 class IServiceReactor(IReactorTime, IReactorFDSet):
     """What an L{EchoService} asks of a reactor, besides what its endpoints do."""
+
+
+def _checkHostAndPort(field: str, value: Any) -> None:
+    accepted = "a host and a port, such as ('127.0.0.1', 7007)"
+    checkType(field, value, tuple, accepted)
+    if len(value) != 2:
+        raise ValueError(f"{field}: {value!r} is not {accepted}")
+    checkType(f"{field}: host", value[0], str)
+    checkWhole(f"{field}: port", value[1], 0, 65535)
 
 
 class EchoService(Service):
@@ -77,12 +88,17 @@ class EchoService(Service):
         @param datagramRate: how many a second are answered to one source, 1 or more;
             L{DatagramGuard} says what that is.
         @raise EndpointError: if a string describes no endpoint.
-        @raise ValueError: if C{drain} is less than 0, or C{datagramRate} than 1.
+        @raise TypeError: if an argument is of another type.
+        @raise ValueError: if C{drain} is less than 0, C{datagramRate} than 1, or a port
+            is not from 0 to 65535.
         """
-        if drain < 0:
-            raise ValueError(f"drain: {drain} is not 0 s or more")
-        if datagramRate < 1:
-            raise ValueError(f"datagramRate: {datagramRate:g} is not 1 or more")
+        accepted = "endpoint strings or endpoints, such as ['tcp:7007']"
+        checkItems("endpoints", endpoints, accepted, checkServerEndpoint)
+        checkType("factory", factory, EchoFactory)
+        checkSeconds("drain", drain, zero=True)
+        accepted = "hosts and ports, such as [('127.0.0.1', 7007)]"
+        checkItems("datagrams", datagrams, accepted, _checkHostAndPort)
+        checkRate("datagramRate", datagramRate, 1)
         self.factory = factory
         self._reactor = reactor
         self._drain = drain

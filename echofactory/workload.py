@@ -8,10 +8,11 @@ import struct
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from hashlib import shake_128
 from typing import NamedTuple, Protocol
 
+from echofactory.checks import MOST_SIZE, checkItems, checkSeconds, checkType, checkWhole
 from echofactory.results import FailureKind
 from echofactory.schedule import Rate, Schedule
 
@@ -20,8 +21,8 @@ DEFAULT_MESSAGES = (b"Message 1 from client.", b"Message 2 from client.")
 BLOCK_SIZE = 64 * 1024
 """Bytes. A longer message is made, sent and checked in pieces of this size."""
 
-MAX_MESSAGE_SIZE = 1 << 40
-"""Bytes, 1 TiB: well within what a generated message's block numbers count."""
+MAX_MESSAGE_SIZE = MOST_SIZE
+"""Bytes: well within what a generated message's block numbers count."""
 
 # Prime, so that neighbouring connections, messages and blocks start far apart.
 _STARTS = 65521
@@ -76,6 +77,7 @@ class Workload:
     """
     What every connection sends.
 
+    @raise TypeError: from the constructor, if a field is of another type.
     @raise ValueError: from the constructor, naming the field and the value.
     """
 
@@ -104,6 +106,8 @@ class Workload:
     """Seconds to keep a connection open after its last message is back."""
 
     def __post_init__(self) -> None:
+        checkType("messages", self.messages, tuple, "a tuple of bytes")
+        checkItems("messages", self.messages, "bytes", partial(checkType, kind=bytes))
         if self.size is None and not self.messages:
             raise ValueError("messages: empty: there is nothing to send")
         if self.size is None and b"" in self.messages:
@@ -111,16 +115,18 @@ class Workload:
                 f"messages: number {self.messages.index(b'') + 1} is empty:"
                 " an empty message cannot come back"
             )
-        if self.size is not None and not 0 < self.size <= MAX_MESSAGE_SIZE:
-            raise ValueError(f"size: {self.size} is not from 1 byte to {MAX_MESSAGE_SIZE}")
+        if self.size is not None:
+            checkWhole("size", self.size, 1, MAX_MESSAGE_SIZE, "byte")
         for name in ("count", "window"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name}: {value} is not 1 or more")
-        if self.duration is not None and not self.duration > 0:
-            raise ValueError(f"duration: {self.duration} is not more than 0 s")
-        if not self.hold >= 0:
-            raise ValueError(f"hold: {self.hold} is not 0 s or more")
+            if (value := getattr(self, name)) is not None:
+                checkWhole(name, value)
+        if self.duration is not None:
+            checkSeconds("duration", self.duration)
+        if self.rate is not None:
+            checkType("rate", self.rate, Rate, "a Rate, such as Rate(500, 500)")
+        for name in ("churn", "halfClose"):
+            checkType(name, getattr(self, name), bool, "True or False")
+        checkSeconds("hold", self.hold, zero=True)
         if self.rate is not None and self.count is None and self.duration is None:
             raise ValueError("rate: a schedule has a duration or a count")
         if self.count is not None and self.duration is not None:

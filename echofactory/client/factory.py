@@ -15,6 +15,14 @@ from twisted.internet.protocol import ClientFactory, Factory
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
+from echofactory.checks import (
+    checkAddress,
+    checkItems,
+    checkRate,
+    checkSeconds,
+    checkType,
+    checkWhole,
+)
 from echofactory.client.connection import Connection
 from echofactory.client.datagram import DatagramClient, refuseUnfit
 from echofactory.client.kernel import kernelView
@@ -22,7 +30,7 @@ from echofactory.client.pacer import Pacer
 from echofactory.client.protocol import EchoClient
 from echofactory.client.rotation import Rotation
 from echofactory.client.slices import Slices
-from echofactory.client.target import IProbeReactor, Target
+from echofactory.client.target import IProbeReactor, Target, checkClientEndpoint
 from echofactory.keepalive import DEFAULT_KEEP_ALIVE, checkKeepAlive
 from echofactory.latency import rankOf
 from echofactory.printable import printable
@@ -54,6 +62,7 @@ class Patience:
     late. If this process did not run for some time, it first reads what has come
     meanwhile: a failure is never its own standstill.
 
+    @raise TypeError: from the constructor, if a field is of another type.
     @raise ValueError: from the constructor, naming the field and the value.
     """
 
@@ -68,8 +77,7 @@ class Patience:
     def __post_init__(self) -> None:
         checkKeepAlive(self.keepAlive)
         for name in ("connect", "reply"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}: {getattr(self, name)} is not more than 0 s")
+            checkSeconds(name, getattr(self, name))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,6 +85,7 @@ class Opening:
     """
     How connections are asked for.
 
+    @raise TypeError: from the constructor, if a field is of another type.
     @raise ValueError: from the constructor, naming the field and the value.
     """
 
@@ -86,8 +95,10 @@ class Opening:
     """This machine's, to connect from in turn; none: the system chooses."""
 
     def __post_init__(self) -> None:
-        if self.rate is not None and not self.rate > 0:
-            raise ValueError(f"rate: {self.rate} is not more than 0")
+        if self.rate is not None:
+            checkRate("rate", self.rate)
+        checkType("addresses", self.addresses, tuple, "a tuple of IP addresses")
+        checkItems("addresses", self.addresses, "IP addresses", checkAddress)
 
 
 class EchoClientFactory(ClientFactory):
@@ -122,13 +133,19 @@ class EchoClientFactory(ClientFactory):
         @param clock: C{perf_counter_ns}, or a test's; with C{rate}, that itself.
         @param interval: seconds; the results are kept by pieces of this length.
         @param settling: seconds of sending whose latencies do not count.
-        @raise ValueError: if C{connections} is less than 1, or C{interval} not
-            more than 0.
+        @raise TypeError: if an argument is of another type.
+        @raise ValueError: if C{connections} is less than 1, C{interval} not more than
+            0, or C{settling} less than 0.
         """
-        if connections < 1:
-            raise ValueError(f"connections: {connections} is not 1 or more")
-        if not interval > 0:
-            raise ValueError(f"interval: {interval} is not more than 0 s")
+        checkType("workload", workload, Workload)
+        checkWhole("connections", connections)
+        if patience is not None:
+            checkType("patience", patience, Patience)
+        checkType("trace", trace, Trace)
+        if opening is not None:
+            checkType("opening", opening, Opening)
+        checkSeconds("interval", interval)
+        checkSeconds("settling", settling, zero=True)
         self.reactor = reactor
         self.workload = workload
         self.patience = patience or Patience()
@@ -211,10 +228,12 @@ class EchoClientFactory(ClientFactory):
         @raise EndpointError: if the string describes no endpoint.
         @raise ValueError: if the endpoint is of UDP, and the workload does not go in
             datagrams.
+        @raise TypeError: if the endpoint is neither.
         @raise RuntimeError: if this factory has run already.
         """
         if self._begun:
             raise RuntimeError("an EchoClientFactory serves one run")
+        checkClientEndpoint(endpoint)
         self._begun = True
         if isinstance(endpoint, str):
             endpoint = Target(

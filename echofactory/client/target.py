@@ -26,6 +26,7 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import implementer
 
+from echofactory.checks import checkType
 from echofactory.client.datagram import DatagramEndpoint
 from echofactory.express import laneOf, reactorBehind
 from echofactory.listening import SEPARATOR, EndpointError, joined, unbracketed
@@ -40,6 +41,15 @@ _LONGEST_PATH = 107
 """Bytes, without the null byte at the end: of C{sun_path}, in C{sys/un.h}."""
 _UDP_OPTIONS = {"host", "port", "bindAddress"}
 _ESCAPE = re.compile(r"\\(.)")
+
+
+def checkClientEndpoint(value: object) -> None:
+    """
+    @raise TypeError: if it is neither a client endpoint string nor anything that connects.
+    """
+    if not callable(getattr(value, "connect", None)):
+        accepted = "an endpoint string, such as 'tcp:127.0.0.1:7007', or an endpoint"
+        checkType("endpoint", value, str, accepted)
 
 
 @implementer(IStreamClientEndpoint)

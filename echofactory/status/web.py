@@ -25,8 +25,15 @@ from twisted.internet.tcp import Port
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from echofactory.checks import checkSeconds, checkWhole
 from echofactory.hosts import isLoopback, namesLoopback
-from echofactory.listening import EndpointError, ListenError, serverEndpoint, unwrapped
+from echofactory.listening import (
+    EndpointError,
+    ListenError,
+    checkServerEndpoint,
+    serverEndpoint,
+    unwrapped,
+)
 from echofactory.status.admission import Entrance
 from echofactory.status.channel import Answer, BoundedHTTPFactory
 from echofactory.status.turns import Turns
@@ -196,7 +203,12 @@ class StatusService(Service):
             whatever comes.
         @raise EndpointError: if the string describes no endpoint, or begins with
             C{haproxy:}: connections that wait for their header would not have the bounds.
+        @raise TypeError: if an argument is of another type.
+        @raise ValueError: if a number is out of its range.
         """
+        checkServerEndpoint("endpoint", endpoint)
+        checkWhole("connections", connections)
+        checkSeconds("deadlineS", deadlineS)
         self._status = status
         turns = Turns(reactor)
         self._answers = _Answers(status, turns)
