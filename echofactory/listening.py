@@ -10,6 +10,7 @@ without a name (L{echofactory.passed}).
 import re
 from collections.abc import Iterable, Mapping
 
+from twisted.internet.abstract import isIPv6Address
 from twisted.internet.endpoints import quoteStringArgument, serverFromString
 from twisted.internet.interfaces import IStreamServerEndpoint
 
@@ -44,7 +45,15 @@ def unbracketed(description: str) -> str:
     Return an endpoint string with its IPv6 addresses as Twisted takes them: not
     C{[fe80::1%eth0]}, as in a URL, but with each colon escaped.
     """
-    return _BRACKETED.sub(lambda match: match[1].replace(":", r"\:"), description)
+
+    def escaped(match: re.Match[str]) -> str:
+        address, _, _ = match[1].partition("%")
+        if not isIPv6Address(address):
+            # Brackets of a path.
+            return match[0]
+        return match[1].replace(":", r"\:")
+
+    return _BRACKETED.sub(escaped, description)
 
 
 _OF_ITS_STRING = (

@@ -4,7 +4,7 @@ Endpoint strings: taken apart, and with a backlog.
 
 import pytest
 
-from echofactory.listening import argumentsOf, unwrapped, withBacklog
+from echofactory.listening import argumentsOf, unbracketed, unwrapped, withBacklog
 from echofactory.trace import reasonText
 
 
@@ -63,3 +63,18 @@ def test_reason_text_is_one_line() -> None:
     assert reasonText(ValueError("a\n b")) == "a b"
     assert reasonText(ValueError()) == "ValueError"
     assert reasonText(KeyError("x")) == "KeyError('x')"
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("tcp:[::1]:7", r"tcp:\:\:1:7"),
+        ("tcp:7:interface=[fe80::1%eth0]", r"tcp:7:interface=fe80\:\:1%eth0"),
+        ("unix:/run/[abc]/x", "unix:/run/[abc]/x"),
+        ("unix:/tmp/echo[1].sock", "unix:/tmp/echo[1].sock"),
+        ("ssl:7:privateKey=/etc/[dead].pem", "ssl:7:privateKey=/etc/[dead].pem"),
+    ],
+)
+def test_addresses_in_brackets(given: str, meant: str) -> None:
+    """They are taken as in a URL; the brackets of a path stay."""
+    assert unbracketed(given) == meant
