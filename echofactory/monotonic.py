@@ -6,20 +6,26 @@ hour (by NTP, or after a machine was suspended), no timer fires for an hour; if 
 forward, all timers fire at once.
 """
 
+from collections.abc import Callable
 from time import monotonic
 from typing import Any
+from weakref import WeakSet
 
 from twisted.internet.interfaces import IReactorTime
 
 
-class _SteadyTime:
-    """The wall clock's time when this was made, and on from there by a steady clock."""
+def _steadyTime(now: float) -> Callable[[], float]:
+    """Return a clock that shows this time now, and goes on from there evenly."""
+    offset = now - monotonic()
 
-    def __init__(self, now: float) -> None:
-        self._offset = now - monotonic()
+    # A reactor asks several times a turn: a plain function is the fastest there is.
+    def seconds() -> float:
+        return monotonic() + offset
 
-    def __call__(self) -> float:
-        return monotonic() + self._offset
+    return seconds
+
+
+_steady: WeakSet[Any] = WeakSet()
 
 
 def useMonotonicTime(reactor: IReactorTime) -> None:
@@ -33,9 +39,10 @@ def useMonotonicTime(reactor: IReactorTime) -> None:
     @param reactor: one of Twisted's own.
     """
     chosen: Any = reactor
-    if isinstance(chosen.seconds, _SteadyTime):
+    if chosen in _steady:
         return
+    _steady.add(chosen)
     # IReactorTime.seconds is what every timer of a ReactorBase asks.
-    chosen.seconds = _SteadyTime(chosen.seconds())
+    chosen.seconds = _steadyTime(chosen.seconds())
     for call in chosen.getDelayedCalls():
         call.seconds = chosen.seconds

@@ -79,9 +79,11 @@ class Schedule:
 
         @param number: the message's, from 0.
         """
-        first, gain = self.rate.first, self._gain
-        if not gain:
+        rate = self.rate
+        first = rate.first
+        if rate.last == first:
             return round(number * 1e9 / first)
+        gain = self._gain
         # How many are due by t is first * t + gain * t**2 / 2; this is its inverse,
         # in the form that loses no digits. A rate that falls to nothing before a
         # message is due has it due then.
