@@ -2,7 +2,6 @@
 The results for people: runs read back, merged, compared, drawn, and as a page.
 """
 
-import gc
 import json
 import os
 import re
@@ -69,9 +68,6 @@ def reported(
         out, err = capsys.readouterr()
         assert isinstance(caught.value.code, int)
         status = caught.value.code
-        # The end of a process closes its files.
-        del caught
-        gc.collect()
         return Done(status, out.splitlines(), err.splitlines())
 
     return run
