@@ -108,7 +108,7 @@ class EchoClient(Connection, Protocol):
             self.transport.unregisterProducer()
             if self._halfClose:
                 # The end of the stream is waited for.
-                self._await()
+                self._await(self._clock())
                 self.transport.loseWriteConnection()
         if not self._sentAt and not self._halfClose:
             self._complete()
@@ -149,7 +149,7 @@ class EchoClient(Connection, Protocol):
             # Nobody waited for anything until now.
             self.progressAt = now
             if not self._awaited:
-                self._await()
+                self._await(now)
         if started == 1:
             self._sentAt.append(now)
             self._results.lastSentAt = now
@@ -239,9 +239,9 @@ class EchoClient(Connection, Protocol):
         patience = self.factory.patience.reply
         self._fail(FailureKind.REPLY_TIMEOUT, f"nothing came for {patience:g} s; {missing}")
 
-    def _await(self) -> None:
+    def _await(self, now: int) -> None:
         """From now on, time runs for what is to come."""
-        self.progressAt = self._clock()
+        self.progressAt = now
         if not self._awaited:
             self._awaited = True
             self.factory.awaitReply(self)
@@ -257,7 +257,7 @@ class EchoClient(Connection, Protocol):
 
     def _settle(self) -> None:
         super()._settle()
-        self._await()
+        self._await(self._clock())
         if self.transport is not None:
             self.transport.unregisterProducer()
 
