@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from echofactory.faults import Faults
     from echofactory.faulty import FaultyEcho, FaultyEchoFactory
     from echofactory.monitor import ProbeService
+    from echofactory.monotonic import useMonotonicTime
     from echofactory.results import FailureKind, Results
     from echofactory.schedule import Rate
     from echofactory.server import EchoFactory, Limits
@@ -45,6 +46,7 @@ _MODULES = {
     "Trace": "trace",
     "Workload": "workload",
     "probe": "client.factory",
+    "useMonotonicTime": "monotonic",
 }
 
 __all__ = [
@@ -67,6 +69,7 @@ __all__ = [
     "Trace",
     "Workload",
     "probe",
+    "useMonotonicTime",
 ]
 
 

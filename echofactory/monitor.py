@@ -29,6 +29,9 @@ class ProbeService(Service):
     Keeps N connections to a target for as long as it runs, sends messages at a low
     rate, and checks every byte. It can be started again, and then counts anew.
 
+    Its times are those of the reactor, and the reactor's follow the wall clock, unless
+    L{useMonotonicTime} was called.
+
     @ivar results: what came of it since it was started last.
     @ivar leftOut: messages that were not sent since then, for they would have been over
         a second late: this process was stopped, or its machine.

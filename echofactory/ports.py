@@ -212,7 +212,11 @@ class _AcceptingPort(tcp.Port):
 
     def _serve(self, accepted: socket.socket, address: Any) -> None:
         assert self.factory is not None
-        protocol = self.factory.buildProtocol(self._addressOf(address))
+        try:
+            protocol = self.factory.buildProtocol(self._addressOf(address))
+        except BaseException:
+            accepted.close()
+            raise
         if protocol is None:
             accepted.close()
             return

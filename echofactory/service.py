@@ -67,6 +67,9 @@ class EchoService(Service):
     how many those were. It can be started again. Of these seconds, connections through a
     proxy have at most L{HEADER_WITHIN} to send their header.
 
+    Its times are those of the reactor, and the reactor's follow the wall clock, unless
+    L{useMonotonicTime} was called.
+
     @ivar factory: what is served.
     @ivar datagramCounts: what came of the datagrams.
     """

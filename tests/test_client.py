@@ -285,6 +285,70 @@ async def test_a_look_up_without_an_answer(
 
 
 @ensureDeferred
+async def test_a_standstill_is_not_the_look_ups(
+    reactor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """This process was stopped for longer than a look-up may take; the answer still counts."""
+    answer: Deferred[list[str]] = Deferred()
+
+    async def lookUp(_: object, host: str) -> list[str]:
+        return await answer
+
+    monkeypatch.setattr("echofactory.client.target.lookUp", lookUp)
+    async with serving(reactor) as service:
+        fake: Any = FakeTimeReactor(reactor)
+        target = f"tcp:echo.example:{portOf(service.addresses[0])}"
+        _, running = fakeTimeRun(fake, target, Workload(), Patience(connect=2.0))
+        fake.advance(1.0)
+        fake.standStill(60.0)
+        answer.callback(["127.0.0.1"])
+        assert (await running).verdict == "ok"
+
+
+@ensureDeferred
+async def test_a_run_that_is_cancelled_while_a_name_is_looked_up(
+    reactor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is cancelled, and not a failure of the look-up's."""
+
+    async def lookUp(_: object, host: str) -> list[str]:
+        return await Deferred()
+
+    monkeypatch.setattr("echofactory.client.target.lookUp", lookUp)
+    running = Deferred.fromCoroutine(probe(reactor, "tcp:slow.example:7", Workload()))
+    running.cancel()
+    with pytest.raises(CancelledError):
+        await running
+
+
+@ensureDeferred
+async def test_the_clock_is_set_forward_during_a_run(reactor: Any) -> None:
+    """The timers of the reactor fire an hour early; the run lasts its duration."""
+    async with serving(reactor) as service:
+        fake: Any = FakeTimeReactor(reactor)
+        elapsed = 1.0
+
+        def steady() -> int:
+            return round(elapsed * 1e9)
+
+        factory = EchoClientFactory(
+            fake, Workload(size=64, duration=5.0), 1, Patience(), clock=steady, settling=2.0
+        )
+        target = f"tcp:127.0.0.1:{portOf(service.addresses[0])}"
+        running = Deferred.fromCoroutine(factory.run(target))
+        await eventually(reactor, lambda: factory.results.verified > 10)
+        for elapsed in (1.5, 5.9):
+            fake.standStill(3600.0)
+            before = factory.results.verified
+            await eventually(reactor, lambda: factory.results.verified > before)
+            # What was sent in the first two seconds does not count.
+            assert bool(factory.results.forgotten) == (elapsed > 3.0)
+        elapsed = 6.0
+        fake.standStill(3600.0)
+        assert (await running).verdict == "ok"
+
+
+@ensureDeferred
 async def test_a_name_whose_first_address_swallows(
     reactor: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -105,6 +105,33 @@ async def test_out_of_descriptors_one_line_tells_of_all(
     assert lines(events, "EMFILE") == []
 
 
+class _Raising(Factory):
+    """Fails to make a protocol."""
+
+    noisy = False
+
+    def buildProtocol(self, addr: Any) -> Protocol | None:
+        raise RuntimeError("no protocol")
+
+
+@ensureDeferred
+@pytest.mark.parametrize("express", [False, True])
+async def test_a_factory_that_fails(reactor: Any, express: bool) -> None:
+    """The connection is closed at once, and the log has the reason."""
+    chosen = ExpressReactor(reactor) if express else reactor
+    factory = _Raising()
+    listening = await serverEndpoint(chosen, "tcp:0:interface=127.0.0.1").listen(factory)
+    try:
+        with capturedLogs() as events, rawPeer(listening.getHost()) as peer:
+            closed = deferToThread(peer.recv, 1)
+            assert await closed == b""
+        (failure,) = (event["log_failure"] for event in events if "log_failure" in event)
+        assert failure.check(RuntimeError)
+        failure.cleanFailure()
+    finally:
+        await listening.stopListening()
+
+
 @ensureDeferred
 async def test_out_of_descriptors_with_any_factory(reactor: Any) -> None:
     """If a factory counts no refusals, the port logs them."""

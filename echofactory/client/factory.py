@@ -25,6 +25,7 @@ from echofactory.checks import (
 )
 from echofactory.client.connection import Connection
 from echofactory.client.datagram import DatagramClient, refuseUnfit
+from echofactory.client.deadline import addDeadline
 from echofactory.client.kernel import kernelView
 from echofactory.client.pacer import Pacer
 from echofactory.client.protocol import EchoClient
@@ -45,6 +46,9 @@ C = TypeVar("C", bound=Connection)
 
 _LAST_MOMENT_S = 0.1
 """Seconds after the duration in which a message that was due before may be sent."""
+
+_TIMER_S = 0.001
+"""Seconds: what a timer of the reactor's is about as exact as."""
 
 _LOOKS = 10
 """Times that a connection is looked at within the time that a reply may take."""
@@ -314,7 +318,7 @@ class EchoClientFactory(ClientFactory):
     async def _resolve(self, target: Target) -> None:
         """Look up the target's name; without an address, every connection has failed."""
         self._resolving = Deferred.fromCoroutine(target.resolve())
-        self._resolving.addTimeout(self.patience.connect, self.reactor)
+        addDeadline(self._resolving, self.patience.connect, self.reactor)
         try:
             await self._resolving
         except (DNSLookupError, TimeoutError) as reason:
@@ -399,8 +403,20 @@ class EchoClientFactory(ClientFactory):
         self._ticker.reset()
 
     def _forget(self) -> None:
+        left = self._left(self._settling)
+        if left:
+            self._settled = self.reactor.callLater(left, self._forget)
+            return
         self._settled = None
         self.results.forgetLatencies()
+
+    def _left(self, seconds: float) -> float:
+        """
+        Return what is left of some time since the sending began. If the wall clock is set
+        forward, a timer of the reactor's comes early.
+        """
+        left = seconds - (self.clock() - self._sendingAt) / 1e9
+        return left if left > _TIMER_S else 0.0
 
     def _deliver(self, dueAt: int) -> None:
         """A message is due: the next connection's turn."""
@@ -423,6 +439,11 @@ class EchoClientFactory(ClientFactory):
         reactor's timers are late by a millisecond, and a busy machine's by more.
         """
         self._timeUp = None
+        assert self.workload.duration is not None
+        left = self._left(self.workload.duration)
+        if left:
+            self._timeUp = self.reactor.callLater(left, self._timeIsUp)
+            return
         behind = self._due or (self._pacer is not None and not self._pacer.over)
         if behind and not self._lastMoment:
             self._lastMoment = True

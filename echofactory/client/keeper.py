@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from echofactory.client.connection import Connection
+from echofactory.client.deadline import addDeadline
 from echofactory.client.factory import EchoClientFactory, Only, Patience
 from echofactory.client.target import IProbeReactor, Target
 from echofactory.quantities import counted
@@ -99,7 +100,7 @@ class Keeper(EchoClientFactory):
             self._lookingUp = True
             Deferred.fromCoroutine(target.resolve()).addBoth(self._lookedUp)
         seconds = self.patience.connect
-        waiting.addTimeout(seconds, self.reactor)
+        addDeadline(waiting, seconds, self.reactor)
         try:
             await waiting
         except TimeoutError:
