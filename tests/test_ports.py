@@ -27,7 +27,7 @@ from peers import (
 from programs import LIMIT
 from pytest_twisted import ensureDeferred
 from twisted.internet.address import UNIXAddress
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.threads import deferToThread
 from twisted.logger import LogEvent, capturedLogs, formatEvent
@@ -129,7 +129,7 @@ async def test_a_factory_that_fails(reactor: Any, express: bool) -> None:
         assert failure.check(RuntimeError)
         failure.cleanFailure()
     finally:
-        await listening.stopListening()
+        await maybeDeferred(listening.stopListening)
 
 
 @ensureDeferred
