@@ -151,6 +151,10 @@ async def test_a_dribbling_peer_is_patience_enough(reactor: Any) -> None:
     results = await running
     assert results.verdict == "ok", results.examples
     assert results.elapsedNs > 17e9
+    # A peer does not close because the other end has.
+    for peer in peers:
+        peer.transport.abortConnection()
+        await peer.untilLost(reactor)
     await port.stopListening()
 
 
