@@ -6,9 +6,12 @@ checks that every byte comes back, and measures.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from echofactory._version import __version__
+
 if TYPE_CHECKING:
-    from echofactory.client.factory import EchoClientFactory, Patience, probe
+    from echofactory.client.factory import EchoClientFactory, probe
     from echofactory.client.protocol import EchoClient
+    from echofactory.client.settings import Patience
     from echofactory.counts import Counts
     from echofactory.echo import Echo
     from echofactory.express import ExpressReactor
@@ -22,8 +25,6 @@ if TYPE_CHECKING:
     from echofactory.service import EchoService
     from echofactory.trace import Trace
     from echofactory.workload import Workload
-
-__version__ = "0.1.0"
 
 # Loaded when they are asked for: a program needs few of them, and starts sooner.
 _MODULES = {
@@ -39,7 +40,7 @@ _MODULES = {
     "FaultyEcho": "faulty",
     "FaultyEchoFactory": "faulty",
     "Limits": "server",
-    "Patience": "client.factory",
+    "Patience": "client.settings",
     "ProbeService": "monitor",
     "Rate": "schedule",
     "Results": "results",
@@ -68,6 +69,7 @@ __all__ = [
     "Results",
     "Trace",
     "Workload",
+    "__version__",
     "probe",
     "useMonotonicTime",
 ]

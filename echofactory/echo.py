@@ -4,7 +4,8 @@ The echo itself (RFC 862).
 
 from contextlib import suppress
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from typing import Protocol as Structure
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import (
@@ -16,9 +17,6 @@ from twisted.internet.interfaces import (
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
-
-if TYPE_CHECKING:
-    from echofactory.server import EchoFactory
 
 
 class IEchoTransport(ITCPTransport, IConsumer, IPushProducer):
@@ -58,6 +56,16 @@ def releaseClosing(transport: IEchoTransport) -> None:
         transport.unregisterProducer()
 
 
+class EchoOwner(Structure):
+    """What an L{Echo} tells of itself: its factory has this."""
+
+    def connectionOpened(self, echo: "Echo") -> None:
+        """An L{Echo} tells that it has its transport."""
+
+    def connectionClosed(self, echo: "Echo", reason: Failure) -> None:
+        """An L{Echo} tells that its transport is gone."""
+
+
 @implementer(IHalfCloseableProtocol, IPushProducer)
 class Echo(Protocol):
     """
@@ -77,7 +85,7 @@ class Echo(Protocol):
     # sixth would give each connection a dictionary of its own.
     __slots__ = ("bytesIn", "chunks", "countedHost", "host")
 
-    factory: "EchoFactory"
+    factory: EchoOwner
     transport: IEchoTransport
     chunks: int
     bytesIn: int

@@ -12,8 +12,8 @@ from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.logger import Logger
 
 from echofactory.checks import checkType
-from echofactory.client.factory import Patience
 from echofactory.client.keeper import Keeper
+from echofactory.client.settings import Patience
 from echofactory.client.target import IProbeReactor, Target, checkClientEndpoint
 from echofactory.command import Command, prepare, statusService
 from echofactory.listening import EndpointError

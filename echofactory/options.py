@@ -13,8 +13,9 @@ from twisted import __version__ as twistedVersion
 from twisted.internet.endpoints import quoteStringArgument
 from twisted.python import usage
 
+from echofactory._version import __version__
 from echofactory.client.datagram import MOST_BYTES
-from echofactory.client.factory import Opening, Patience
+from echofactory.client.settings import Opening, Patience
 from echofactory.datagram import RATE
 from echofactory.express import laneOf
 from echofactory.faults import Faults
@@ -138,8 +139,6 @@ class CommandOptions(usage.Options):
         """
         Show the versions and exit.
         """
-        from echofactory import __version__
-
         print(f"echofactory {__version__} (Twisted {twistedVersion})")
         raise SystemExit(0)
 

@@ -13,7 +13,7 @@ from io import BytesIO
 from stat import S_ISREG
 from typing import IO, Any
 
-from echofactory import __version__
+from echofactory._version import __version__
 from echofactory.options import CommandOptions
 from echofactory.report.compare import Run
 from echofactory.report.page import page

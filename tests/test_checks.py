@@ -22,7 +22,7 @@ from echofactory import (
     Workload,
     probe,
 )
-from echofactory.client.factory import Opening
+from echofactory.client.settings import Opening
 from echofactory.datagram import DatagramGuard
 from echofactory.faults import Stall
 from echofactory.findrate import Goal

@@ -33,8 +33,8 @@ from twisted.logger import capturedLogs, formatEvent
 from zope.interface import implementer
 
 from echofactory import EchoFactory, EchoService, FailureKind, ProbeService
-from echofactory.client.factory import Patience
 from echofactory.client.keeper import Keeper
+from echofactory.client.settings import Patience
 from echofactory.listening import EndpointError
 from echofactory.monitor import makeService
 from echofactory.options import MonitorOptions

@@ -14,7 +14,7 @@ import socket
 from contextlib import ExitStack
 from enum import Enum
 from itertools import islice
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -33,7 +33,7 @@ from twisted.internet.udp import Port
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from echofactory.client.connection import Connection
+from echofactory.client.connection import Connection, Run
 from echofactory.datagram import AT_ONCE, BUFFER_SIZE, makeRoom
 from echofactory.quantities import counted
 from echofactory.results import FailureKind
@@ -45,9 +45,6 @@ from echofactory.workload import (
     Workload,
     messageNumber,
 )
-
-if TYPE_CHECKING:
-    from echofactory.client.factory import EchoClientFactory
 
 MOST_BYTES = 65_507
 """Of a datagram over IPv4: 65,535 without the headers of IP and UDP."""
@@ -270,7 +267,7 @@ class DatagramClient(Connection, DatagramProtocol):
 
     noisy = False
 
-    def __init__(self, factory: "EchoClientFactory", number: int) -> None:
+    def __init__(self, factory: Run, number: int) -> None:
         super().__init__(factory, number)
         self._verifier = DatagramVerifier(self._script, factory.workload.numbered)
         assert factory.results.datagrams is not None

@@ -16,7 +16,8 @@ from twisted.python.failure import Failure
 
 from echofactory.client.connection import Connection
 from echofactory.client.deadline import addDeadline
-from echofactory.client.factory import EchoClientFactory, Only, Patience
+from echofactory.client.factory import EchoClientFactory, Only
+from echofactory.client.settings import Patience
 from echofactory.client.target import IProbeReactor, Target
 from echofactory.quantities import counted
 from echofactory.results import ConnectionFailure, FailureKind

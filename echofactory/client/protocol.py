@@ -3,7 +3,6 @@ One connection of the client: it sends its script and checks what comes back.
 """
 
 from collections import deque
-from typing import TYPE_CHECKING
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
@@ -17,7 +16,7 @@ from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from echofactory.client.connection import Connection
+from echofactory.client.connection import Connection, Run
 from echofactory.client.failures import classify
 from echofactory.echo import IEchoTransport, releaseClosing, turnOffNagle
 from echofactory.keepalive import keepAlive
@@ -25,9 +24,6 @@ from echofactory.quantities import counted
 from echofactory.results import FailureKind
 from echofactory.trace import reasonText
 from echofactory.workload import BLOCK_SIZE, EchoMismatch, StreamFault, StreamVerifier
-
-if TYPE_CHECKING:
-    from echofactory.client.factory import EchoClientFactory
 
 
 @implementer(IHalfCloseableProtocol, IHandshakeListener, IPushProducer)
@@ -42,7 +38,7 @@ class EchoClient(Connection, Protocol):
 
     transport: IEchoTransport
 
-    def __init__(self, factory: "EchoClientFactory", number: int) -> None:
+    def __init__(self, factory: Run, number: int) -> None:
         super().__init__(factory, number)
         self._verifier = StreamVerifier(self._script)
         self._allOut = False

@@ -8,7 +8,7 @@ from typing import ClassVar, NoReturn
 
 from twisted.python import usage
 
-from echofactory import __version__
+from echofactory._version import __version__
 from echofactory.options import PICTURES, CommandOptions
 from echofactory.outputs import Pictures, jsonText, openOutput, refuseSameFile, writeOutput
 from echofactory.report.compare import Run, comparisonText

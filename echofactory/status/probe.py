@@ -17,7 +17,7 @@ from prometheus_client.metrics_core import (
     HistogramMetricFamily,
 )
 
-from echofactory import __version__
+from echofactory._version import __version__
 from echofactory.latency import PERCENTILES, Latency
 from echofactory.monitor import ProbeService
 from echofactory.results import FailureKind

@@ -12,7 +12,7 @@ from typing import Any
 from prometheus_client import Metric
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
 
-from echofactory import __version__
+from echofactory._version import __version__
 from echofactory.counts import LOSSES, REFUSALS, Counts, CountsSource, WorkerState
 from echofactory.datagram import UNANSWERED
 from echofactory.status.history import History, LastMinute
