@@ -29,9 +29,9 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.udp import Port
 from twisted.logger import Logger
 
-from echofactory.checks import checkRate, checkWhole
-from echofactory.quantities import counted
 from echofactory.trace import Trace, dataText
+from echofactory.values.checks import checkRate, checkWhole
+from echofactory.values.quantities import counted
 
 _log = Logger()
 

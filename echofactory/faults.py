@@ -13,7 +13,13 @@ from math import floor, log, log1p
 from random import Random
 from typing import NamedTuple
 
-from echofactory.checks import MOST_SIZE, checkChance, checkSeconds, checkType, checkWhole
+from echofactory.values.checks import (
+    MOST_SIZE,
+    checkChance,
+    checkSeconds,
+    checkType,
+    checkWhole,
+)
 
 _NEVER = 1 << 62
 """Bytes: further than any stream goes."""

@@ -9,12 +9,12 @@ from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from echofactory.checks import checkType, checkWhole
 from echofactory.echo import Echo, lowestTransport, releaseClosing
 from echofactory.faults import MOST_HELD, Fate, Faults
 from echofactory.idle import unsent
 from echofactory.server import EchoFactory, Limits, traceEchoing
 from echofactory.trace import Trace
+from echofactory.values.checks import checkType, checkWhole
 
 _log = Logger()
 

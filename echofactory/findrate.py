@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from echofactory.checks import checkType, checkWhole
 from echofactory.latency import PERCENTILES, Fields
 from echofactory.results import FailureKind, Results
+from echofactory.values.checks import checkType, checkWhole
 
 NAMES = {field.replace("_", "."): field for field in (*PERCENTILES, "max")}
 """What a goal may be about, and the field of the JSON: C{p99.9} is C{p99_9}."""

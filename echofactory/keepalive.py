@@ -9,8 +9,8 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
 
-from echofactory.checks import checkNumber
 from echofactory.echo import IEchoTransport, lowestTransport
+from echofactory.values.checks import checkNumber
 
 DEFAULT_KEEP_ALIVE = 60.0
 """Seconds. Linux's own choice is two hours."""

@@ -14,13 +14,13 @@ from twisted.internet.abstract import isIPv6Address
 from twisted.internet.endpoints import quoteStringArgument, serverFromString
 from twisted.internet.interfaces import IStreamServerEndpoint
 
-from echofactory.checks import checkType
 from echofactory.express import laneOf
 from echofactory.passed import passedEndpoint
 from echofactory.ports import withPorts
-from echofactory.printable import printable
 from echofactory.proxied import HeaderReactor, Refused
 from echofactory.trace import reasonText
+from echofactory.values.checks import checkType
+from echofactory.values.printable import printable
 
 BACKLOG = 4096
 """Connections. Twisted's default is 50: of 80 clients that connect to a busy

@@ -18,7 +18,7 @@ from typing import Any
 
 from twisted.logger import Logger, jsonFileLogObserver
 
-from echofactory.quantities import counted
+from echofactory.values.quantities import counted
 
 _RECORD = "\x1e"
 """What a record of RFC 7464 begins with."""

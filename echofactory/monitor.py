@@ -11,7 +11,6 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.logger import Logger
 
-from echofactory.checks import checkType
 from echofactory.client.keeper import Keeper
 from echofactory.client.settings import Patience
 from echofactory.client.target import IProbeReactor, Target, checkClientEndpoint
@@ -20,6 +19,7 @@ from echofactory.listening import EndpointError
 from echofactory.options import MonitorOptions
 from echofactory.results import FailureKind, Results
 from echofactory.trace import Trace
+from echofactory.values.checks import checkType
 
 _log = Logger()
 

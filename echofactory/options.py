@@ -43,10 +43,10 @@ from echofactory.parsers import (
     parseTrace,
     parseWorkers,
 )
-from echofactory.printable import printable
 from echofactory.server import Limits
 from echofactory.streams import complain
 from echofactory.trace import dataText
+from echofactory.values.printable import printable
 from echofactory.workload import DEFAULT_MESSAGES, Workload
 
 T = TypeVar("T")

@@ -10,7 +10,6 @@ from errno import EADDRINUSE
 from ipaddress import IPv6Address, ip_address
 from socket import SOCK_STREAM, getaddrinfo, socket
 
-from echofactory.checks import LEAST_RATE, MOST_RATE
 from echofactory.cores import usableCores
 from echofactory.faults import Stall
 from echofactory.findrate import NAMES, Goal
@@ -18,6 +17,7 @@ from echofactory.keepalive import checkKeepAlive
 from echofactory.progress import CHOICES
 from echofactory.schedule import Rate
 from echofactory.trace import Trace
+from echofactory.values.checks import LEAST_RATE, MOST_RATE
 from echofactory.workload import MAX_MESSAGE_SIZE
 
 _SIZES = {"": 1, "k": 1 << 10, "M": 1 << 20, "G": 1 << 30}

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from typing import IO, Any
 
 from echofactory.intervals import Interval
-from echofactory.quantities import durationText, numberText, rateText, sizeRateText
 from echofactory.results import Results
+from echofactory.values.quantities import durationText, numberText, rateText, sizeRateText
 
 CHOICES = ("auto", "always", "never")
 

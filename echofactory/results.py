@@ -15,7 +15,7 @@ from typing import Any
 
 from echofactory.intervals import Interval, intervalsFromJSON, mergedIntervals
 from echofactory.latency import Latency
-from echofactory.quantities import percentText
+from echofactory.values.quantities import percentText
 
 SCHEMA = "echofactory.results/2"
 _FIRST = "echofactory.results/1"

@@ -5,7 +5,7 @@ When messages are due: the open loop's clock, which no reply can hold up.
 from dataclasses import dataclass
 from math import ceil, sqrt
 
-from echofactory.checks import checkRate
+from echofactory.values.checks import checkRate
 
 _EXACT = 1e-12
 """Relative error of a few operations on floats, and some room. A message that is due

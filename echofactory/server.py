@@ -17,16 +17,16 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from echofactory.checks import checkSeconds, checkType, checkWhole
 from echofactory.counts import REFUSALS, Counts, PeerCounts
 from echofactory.echo import Echo, turnOffNagle
 from echofactory.hosts import hostOf
 from echofactory.idle import LOOKS, IdleSweep
 from echofactory.keepalive import DEFAULT_KEEP_ALIVE, checkKeepAlive, keepAlive
 from echofactory.ports import ICountsRefusals
-from echofactory.quantities import counted
 from echofactory.summary import Summary
 from echofactory.trace import Trace, addressText, dataText, reasonText
+from echofactory.values.checks import checkSeconds, checkType, checkWhole
+from echofactory.values.quantities import counted
 
 _log = Logger()
 

@@ -26,7 +26,6 @@ from twisted.internet.interfaces import (
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from echofactory.checks import checkItems, checkRate, checkSeconds, checkType, checkWhole
 from echofactory.counts import Counts, PeerCounts, WorkerState
 from echofactory.datagram import (
     RATE,
@@ -38,9 +37,10 @@ from echofactory.datagram import (
 from echofactory.express import reactorBehind
 from echofactory.listening import ListenError, checkServerEndpoint, serverEndpoint
 from echofactory.proxied import HEADER_WITHIN, HeaderFactory, headerFactories
-from echofactory.quantities import counted
 from echofactory.server import EchoFactory
 from echofactory.trace import addressText
+from echofactory.values.checks import checkItems, checkRate, checkSeconds, checkType, checkWhole
+from echofactory.values.quantities import counted
 
 _log = Logger()
 

@@ -12,9 +12,9 @@ from functools import cached_property, partial
 from hashlib import shake_128
 from typing import NamedTuple, Protocol
 
-from echofactory.checks import MOST_SIZE, checkItems, checkSeconds, checkType, checkWhole
 from echofactory.results import FailureKind
 from echofactory.schedule import Rate, Schedule
+from echofactory.values.checks import MOST_SIZE, checkItems, checkSeconds, checkType, checkWhole
 
 DEFAULT_MESSAGES = (b"Message 1 from client.", b"Message 2 from client.")
 

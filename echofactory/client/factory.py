@@ -15,7 +15,6 @@ from twisted.internet.protocol import ClientFactory, Factory
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from echofactory.checks import checkSeconds, checkType, checkWhole
 from echofactory.client.connection import Connection
 from echofactory.client.datagram import DatagramClient, refuseUnfit
 from echofactory.client.deadline import addDeadline
@@ -27,10 +26,11 @@ from echofactory.client.settings import Opening, Patience
 from echofactory.client.slices import Slices
 from echofactory.client.target import IProbeReactor, Target, checkClientEndpoint
 from echofactory.latency import rankOf
-from echofactory.printable import printable
 from echofactory.results import ConnectionFailure, Datagrams, FailureKind, Results
 from echofactory.schedule import Schedule
 from echofactory.trace import Trace, addressText, dataText
+from echofactory.values.checks import checkSeconds, checkType, checkWhole
+from echofactory.values.printable import printable
 from echofactory.workload import Workload
 
 _log = Logger()

@@ -39,7 +39,6 @@ from echofactory.outputs import (
     refuseSameFile,
     writeOutput,
 )
-from echofactory.printable import printable
 from echofactory.progress import progress
 from echofactory.report.compare import Run
 from echofactory.report.text import failureLines, report
@@ -49,6 +48,7 @@ from echofactory.server import EchoFactory
 from echofactory.service import EchoService, IServiceReactor
 from echofactory.streams import complain, prepareStreams, tell
 from echofactory.trace import Trace, reasonText
+from echofactory.values.printable import printable
 from echofactory.workload import Workload
 
 _STATUS = {"ok": 0, "failed": 1}

@@ -4,8 +4,14 @@ What a run of the client is told about time and about opening connections.
 
 from dataclasses import dataclass
 
-from echofactory.checks import checkAddress, checkItems, checkRate, checkSeconds, checkType
 from echofactory.keepalive import DEFAULT_KEEP_ALIVE, checkKeepAlive
+from echofactory.values.checks import (
+    checkAddress,
+    checkItems,
+    checkRate,
+    checkSeconds,
+    checkType,
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from echofactory.latency import Latency
-from echofactory.printable import printable
-from echofactory.quantities import durationText, numberText, sizeRateText
 from echofactory.results import Results
+from echofactory.values.printable import printable
+from echofactory.values.quantities import durationText, numberText, sizeRateText
 
 
 class Run(NamedTuple):

@@ -25,7 +25,6 @@ from twisted.internet.tcp import Port
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from echofactory.checks import checkSeconds, checkWhole
 from echofactory.hosts import isLoopback, namesLoopback
 from echofactory.listening import (
     EndpointError,
@@ -39,6 +38,7 @@ from echofactory.status.channel import Answer, BoundedHTTPFactory
 from echofactory.status.turns import Turns
 from echofactory.status.view import Status
 from echofactory.trace import addressText
+from echofactory.values.checks import checkSeconds, checkWhole
 
 _log = Logger()
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 from typing import Any
 
-from echofactory.quantities import counted
+from echofactory.values.quantities import counted
 
 MOST_SECONDS = 1e9
 """Seconds: more than 31 years."""
