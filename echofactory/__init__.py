@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from echofactory.client.settings import Patience
     from echofactory.counts import Counts
     from echofactory.echo import Echo
-    from echofactory.express import ExpressReactor
+    from echofactory.express.reactor import ExpressReactor
     from echofactory.faults import Faults
     from echofactory.faulty import FaultyEcho, FaultyEchoFactory
     from echofactory.monitor import ProbeService
@@ -34,7 +34,7 @@ _MODULES = {
     "EchoClientFactory": "client.factory",
     "EchoFactory": "server",
     "EchoService": "service",
-    "ExpressReactor": "express",
+    "ExpressReactor": "express.reactor",
     "FailureKind": "results",
     "Faults": "faults",
     "FaultyEcho": "faulty",

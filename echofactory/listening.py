@@ -14,9 +14,9 @@ from twisted.internet.abstract import isIPv6Address
 from twisted.internet.endpoints import quoteStringArgument, serverFromString
 from twisted.internet.interfaces import IStreamServerEndpoint
 
-from echofactory.express import laneOf
+from echofactory.express.ports import withPorts
+from echofactory.express.reactor import laneOf
 from echofactory.passed import passedEndpoint
-from echofactory.ports import withPorts
 from echofactory.proxied import HeaderReactor, Refused
 from echofactory.trace import reasonText
 from echofactory.values.checks import checkType

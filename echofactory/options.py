@@ -17,7 +17,7 @@ from echofactory._version import __version__
 from echofactory.client.datagram import MOST_BYTES
 from echofactory.client.settings import Opening, Patience
 from echofactory.datagram import RATE
-from echofactory.express import laneOf
+from echofactory.express.reactor import laneOf
 from echofactory.faults import Faults
 from echofactory.parsers import (
     MOST_LOW_RATE,

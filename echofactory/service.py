@@ -34,7 +34,7 @@ from echofactory.datagram import (
     EchoDatagrams,
     EchoPort,
 )
-from echofactory.express import reactorBehind
+from echofactory.express.reactor import reactorBehind
 from echofactory.listening import ListenError, checkServerEndpoint, serverEndpoint
 from echofactory.proxied import HEADER_WITHIN, HeaderFactory, headerFactories
 from echofactory.server import EchoFactory

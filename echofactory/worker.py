@@ -25,10 +25,10 @@ from zope.interface import implementer
 
 from echofactory.command import makeFactory
 from echofactory.descriptors import raiseDescriptorLimit
+from echofactory.express.ports import withPorts
 from echofactory.listening import serverEndpoint
 from echofactory.monotonic import useMonotonicTime
 from echofactory.options import ServerOptions
-from echofactory.ports import withPorts
 from echofactory.reuseport import ReusePortReactor
 from echofactory.server import Limits
 from echofactory.service import EchoService

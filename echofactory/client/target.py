@@ -27,7 +27,7 @@ from twisted.internet.interfaces import (
 from zope.interface import implementer
 
 from echofactory.client.datagram import DatagramEndpoint
-from echofactory.express import laneOf, reactorBehind
+from echofactory.express.reactor import laneOf, reactorBehind
 from echofactory.listening import SEPARATOR, EndpointError, joined, unbracketed
 from echofactory.values.checks import checkType
 

@@ -55,7 +55,7 @@ def _nested(
 ) -> tuple[Any, str]:
     """Return the lane and the endpoint string that stood behind the prefix."""
     # Late: whoever looks for plugins loads this module, used or not.
-    from echofactory.express import laneOf
+    from echofactory.express.reactor import laneOf
     from echofactory.listening import joined
 
     return laneOf(reactor), joined(args, kwargs)

@@ -1,5 +1,5 @@
 """
-The lane itself (L{echofactory.express}): an epoll that a reactor watches as one
+The lane itself (L{echofactory.express.reactor}): an epoll that a reactor watches as one
 descriptor among its others, and what is watched by it.
 """
 
@@ -15,7 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from echofactory.transports import DONE, LOST
+from echofactory.express.transports import DONE, LOST
 
 _log = Logger()
 

@@ -30,10 +30,10 @@ from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import implementer
 
-from echofactory.lane import IN, OUT, Lane
-from echofactory.ports import PortsReactor
-from echofactory.transports import LanePort, TCPConnector
-from echofactory.unixtransports import UNIXConnector
+from echofactory.express.lane import IN, OUT, Lane
+from echofactory.express.ports import PortsReactor
+from echofactory.express.transports import LanePort, TCPConnector
+from echofactory.express.unixtransports import UNIXConnector
 
 _log = Logger()
 

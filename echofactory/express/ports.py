@@ -39,9 +39,9 @@ from twisted.python import log
 from twisted.python.failure import Failure
 from zope.interface import Interface, alsoProvides, providedBy
 
-from echofactory.socketfilter import NO_SYN, attachFilter
-from echofactory.summary import Summary
-from echofactory.unixtransports import UNIXServer
+from echofactory.express.socketfilter import NO_SYN, attachFilter
+from echofactory.express.summarylog import Summary
+from echofactory.express.unixtransports import UNIXServer
 
 _log = Logger()
 

@@ -1,5 +1,5 @@
 """
-The TCP transports of the lane (L{echofactory.express}): Twisted's own, but they
+The TCP transports of the lane (L{echofactory.express.reactor}): Twisted's own, but they
 send at once what the kernel takes, and do without what costs and is not asked for.
 
 What is touched of Twisted that is not public, each with its reason:
@@ -29,7 +29,7 @@ from twisted.internet.error import getConnectError
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.python.failure import Failure
 
-from echofactory.ports import TCPPort
+from echofactory.express.ports import TCPPort
 
 DONE = Failure(CONNECTION_DONE)
 LOST = Failure(CONNECTION_LOST)
@@ -50,7 +50,7 @@ class _Connection(tcp.Connection):
     """
     A TCP transport that sends in C{write} what the kernel takes.
 
-    Its reactor is an L{ExpressReactor<echofactory.express.ExpressReactor>}.
+    Its reactor is an L{ExpressReactor<echofactory.express.reactor.ExpressReactor>}.
 
     @ivar _readSize: bytes to ask for.
     @ivar _direct: whether what is written may go to the kernel at once. Whatever
