@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from echofactory.faults import Faults
     from echofactory.faulty import FaultyEcho, FaultyEchoFactory
     from echofactory.monitor import ProbeService
-    from echofactory.monotonic import useMonotonicTime
+    from echofactory.net.monotonic import useMonotonicTime
+    from echofactory.net.tracing import Trace
     from echofactory.results import FailureKind, Results
     from echofactory.schedule import Rate
     from echofactory.server import EchoFactory, Limits
     from echofactory.service import EchoService
-    from echofactory.trace import Trace
     from echofactory.workload import Workload
 
 # Loaded when they are asked for: a program needs few of them, and starts sooner.
@@ -44,10 +44,10 @@ _MODULES = {
     "ProbeService": "monitor",
     "Rate": "schedule",
     "Results": "results",
-    "Trace": "trace",
+    "Trace": "net.tracing",
     "Workload": "workload",
     "probe": "client.factory",
-    "useMonotonicTime": "monotonic",
+    "useMonotonicTime": "net.monotonic",
 }
 
 __all__ = [

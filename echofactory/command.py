@@ -14,15 +14,15 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from echofactory.counts import Together
-from echofactory.descriptors import raiseDescriptorLimit
 from echofactory.faulty import FaultyEchoFactory
-from echofactory.listening import EndpointError, ListenError
 from echofactory.logfile import neverWaitForTheLog
-from echofactory.monotonic import useMonotonicTime
+from echofactory.net.descriptors import raiseDescriptorLimit
+from echofactory.net.endpoints import EndpointError, ListenError
+from echofactory.net.monotonic import useMonotonicTime
+from echofactory.net.signals import handle, heedSwallowed, stopInOrder
 from echofactory.options import CommandOptions, ServerOptions, StatusOptions
 from echofactory.server import EchoFactory, Limits
 from echofactory.service import EchoService, InTurn
-from echofactory.signals import handle, heedSwallowed, stopInOrder
 from echofactory.workers import Workers
 
 _log = Logger()

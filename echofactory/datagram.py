@@ -29,7 +29,7 @@ from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.udp import Port
 from twisted.logger import Logger
 
-from echofactory.trace import Trace, dataText
+from echofactory.net.tracing import Trace, dataText
 from echofactory.values.checks import checkRate, checkWhole
 from echofactory.values.quantities import counted
 

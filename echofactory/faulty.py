@@ -12,8 +12,8 @@ from twisted.python.failure import Failure
 from echofactory.echo import Echo, lowestTransport, releaseClosing
 from echofactory.faults import MOST_HELD, Fate, Faults
 from echofactory.idle import unsent
+from echofactory.net.tracing import Trace
 from echofactory.server import EchoFactory, Limits, traceEchoing
-from echofactory.trace import Trace
 from echofactory.values.checks import checkType, checkWhole
 
 _log = Logger()

@@ -15,10 +15,10 @@ from echofactory.client.keeper import Keeper
 from echofactory.client.settings import Patience
 from echofactory.client.target import IProbeReactor, Target, checkClientEndpoint
 from echofactory.command import Command, prepare, statusService
-from echofactory.listening import EndpointError
+from echofactory.net.endpoints import EndpointError
+from echofactory.net.tracing import Trace
 from echofactory.options import MonitorOptions
 from echofactory.results import FailureKind, Results
-from echofactory.trace import Trace
 from echofactory.values.checks import checkType
 
 _log = Logger()

@@ -19,6 +19,7 @@ from echofactory.client.settings import Opening, Patience
 from echofactory.datagram import RATE
 from echofactory.express.reactor import laneOf
 from echofactory.faults import Faults
+from echofactory.net.tracing import dataText
 from echofactory.parsers import (
     MOST_LOW_RATE,
     parseAddress,
@@ -45,7 +46,6 @@ from echofactory.parsers import (
 )
 from echofactory.server import Limits
 from echofactory.streams import complain
-from echofactory.trace import dataText
 from echofactory.values.printable import printable
 from echofactory.workload import DEFAULT_MESSAGES, Workload
 
@@ -216,7 +216,7 @@ class StatusOptions(ConnectingOptions):
         """
         Return what on the command line asks to listen on an endpoint.
 
-        @param endpoint: as L{ListenError<echofactory.listening.ListenError>} names it.
+        @param endpoint: as L{ListenError<echofactory.net.endpoints.ListenError>} names it.
         """
         return "--status"
 

@@ -13,10 +13,10 @@ from socket import SOCK_STREAM, getaddrinfo, socket
 from echofactory.cores import usableCores
 from echofactory.faults import Stall
 from echofactory.findrate import NAMES, Goal
-from echofactory.keepalive import checkKeepAlive
+from echofactory.net.keepalive import checkKeepAlive
+from echofactory.net.tracing import Trace
 from echofactory.progress import CHOICES
 from echofactory.schedule import Rate
-from echofactory.trace import Trace
 from echofactory.values.checks import LEAST_RATE, MOST_RATE
 from echofactory.workload import MAX_MESSAGE_SIZE
 

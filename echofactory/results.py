@@ -126,7 +126,7 @@ class ConnectionFailure:
 class Kernel:
     """
     What the kernel saw, summed over the connections that it was asked about just
-    before they closed (L{echofactory.client.kernel}).
+    before they closed (L{echofactory.net.tcpinfo}).
     """
 
     connections: int = 0

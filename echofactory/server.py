@@ -21,10 +21,10 @@ from echofactory.counts import REFUSALS, Counts, PeerCounts
 from echofactory.echo import Echo, turnOffNagle
 from echofactory.express.ports import ICountsRefusals
 from echofactory.express.summarylog import Summary
-from echofactory.hosts import hostOf
 from echofactory.idle import LOOKS, IdleSweep
-from echofactory.keepalive import DEFAULT_KEEP_ALIVE, checkKeepAlive, keepAlive
-from echofactory.trace import Trace, addressText, dataText, reasonText
+from echofactory.net.addresses import hostOf
+from echofactory.net.keepalive import DEFAULT_KEEP_ALIVE, checkKeepAlive, keepAlive
+from echofactory.net.tracing import Trace, addressText, dataText, reasonText
 from echofactory.values.checks import checkSeconds, checkType, checkWhole
 from echofactory.values.quantities import counted
 

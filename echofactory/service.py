@@ -35,10 +35,10 @@ from echofactory.datagram import (
     EchoPort,
 )
 from echofactory.express.reactor import reactorBehind
-from echofactory.listening import ListenError, checkServerEndpoint, serverEndpoint
-from echofactory.proxied import HEADER_WITHIN, HeaderFactory, headerFactories
+from echofactory.net.endpoints import ListenError, checkServerEndpoint, serverEndpoint
+from echofactory.net.proxied import HEADER_WITHIN, HeaderFactory, headerFactories
+from echofactory.net.tracing import addressText
 from echofactory.server import EchoFactory
-from echofactory.trace import addressText
 from echofactory.values.checks import checkItems, checkRate, checkSeconds, checkType, checkWhole
 from echofactory.values.quantities import counted
 

@@ -24,15 +24,15 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from echofactory.command import makeFactory
-from echofactory.descriptors import raiseDescriptorLimit
 from echofactory.express.ports import withPorts
-from echofactory.listening import serverEndpoint
-from echofactory.monotonic import useMonotonicTime
+from echofactory.net.descriptors import raiseDescriptorLimit
+from echofactory.net.endpoints import serverEndpoint
+from echofactory.net.monotonic import useMonotonicTime
+from echofactory.net.reuseport import ReusePortReactor
+from echofactory.net.signals import STOPPING
 from echofactory.options import ServerOptions
-from echofactory.reuseport import ReusePortReactor
 from echofactory.server import Limits
 from echofactory.service import EchoService
-from echofactory.signals import STOPPING
 
 _LONGEST_TEXT = 5000
 """Characters of a line of the log that are told. Each is at most 12 bytes of JSON: the

@@ -38,9 +38,9 @@ from twisted.python.failure import Failure
 
 from echofactory.counts import Counts, PeerCounts, WorkerState, busiest
 from echofactory.lines import LONGEST_LINE, Lines
-from echofactory.listening import EndpointError, ListenError, serverEndpoint, unwrapped
-from echofactory.reuseport import ReservingReactor
-from echofactory.trace import addressText
+from echofactory.net.endpoints import EndpointError, ListenError, serverEndpoint, unwrapped
+from echofactory.net.reuseport import ReservingReactor
+from echofactory.net.tracing import addressText
 from echofactory.values.quantities import counted
 
 _log = Logger()

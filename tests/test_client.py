@@ -65,7 +65,7 @@ from echofactory import (
 )
 from echofactory.client.failures import classify
 from echofactory.client.target import Target
-from echofactory.listening import EndpointError
+from echofactory.net.endpoints import EndpointError
 from echofactory.schedule import Rate
 
 # For a peer that never answers: the timeout fires however fast the machine is.

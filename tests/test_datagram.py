@@ -77,7 +77,7 @@ from echofactory.datagram import (
     Way,
     wayOf,
 )
-from echofactory.listening import EndpointError, ListenError
+from echofactory.net.endpoints import EndpointError, ListenError
 from echofactory.options import ServerOptions
 from echofactory.results import Datagrams, merged
 from echofactory.schedule import Rate

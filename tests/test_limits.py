@@ -30,8 +30,8 @@ from twisted.logger import capturedLogs
 
 from echofactory import Echo, EchoFactory, Faults, FaultyEchoFactory, Limits
 from echofactory.echo import lowestTransport
-from echofactory.hosts import hostOf
 from echofactory.idle import LOOKS, unsent
+from echofactory.net.addresses import hostOf
 from echofactory.options import ServerOptions
 
 DESCRIPTORS = 64

@@ -35,8 +35,8 @@ from zope.interface import implementer
 from echofactory import EchoFactory, EchoService, FailureKind, ProbeService
 from echofactory.client.keeper import Keeper
 from echofactory.client.settings import Patience
-from echofactory.listening import EndpointError
 from echofactory.monitor import makeService
+from echofactory.net.endpoints import EndpointError
 from echofactory.options import MonitorOptions
 from echofactory.results import Results
 from echofactory.status import ProbeStatus, View

@@ -34,7 +34,7 @@ from twisted.logger import LogEvent, capturedLogs, formatEvent
 
 from echofactory import EchoFactory, ExpressReactor
 from echofactory.express.ports import PortsReactor
-from echofactory.listening import serverEndpoint
+from echofactory.net.endpoints import serverEndpoint
 
 
 @pytest.fixture(params=TRANSPORTS, ids=str)

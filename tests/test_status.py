@@ -42,8 +42,8 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs
 
 from echofactory.counts import Counts, PeerCounts, WorkerState
-from echofactory.hosts import namesLoopback
-from echofactory.listening import EndpointError, ListenError
+from echofactory.net.addresses import namesLoopback
+from echofactory.net.endpoints import EndpointError, ListenError
 from echofactory.service import InTurn
 from echofactory.status import History, ServerStatus, StatusService, View
 from echofactory.status.history import LastMinute

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from echofactory.listening import EndpointError, serverEndpoint
+from echofactory.net.endpoints import EndpointError, serverEndpoint
 from echofactory.options import ClientOptions, ServerOptions
 from echofactory.parsers import parseAddress
 

@@ -42,7 +42,7 @@ from twisted.python.failure import Failure
 from echofactory import Counts, Limits
 from echofactory.counts import PeerCounts
 from echofactory.lines import Lines
-from echofactory.listening import ListenError
+from echofactory.net.endpoints import ListenError
 from echofactory.worker import Channel, share
 from echofactory.workers import IWorkersReactor, Workers
 

@@ -15,8 +15,8 @@ from twisted.python.failure import Failure
 
 from echofactory.client.failures import classify
 from echofactory.client.settings import Patience
+from echofactory.net.tracing import Trace
 from echofactory.results import FailureKind, Results
-from echofactory.trace import Trace
 from echofactory.workload import Workload
 
 _NO_LIMIT = 1 << 62

@@ -18,7 +18,6 @@ from twisted.logger import Logger
 from echofactory.client.connection import Connection
 from echofactory.client.datagram import DatagramClient, refuseUnfit
 from echofactory.client.deadline import addDeadline
-from echofactory.client.kernel import kernelView
 from echofactory.client.pacer import Pacer
 from echofactory.client.protocol import EchoClient
 from echofactory.client.rotation import Rotation
@@ -26,9 +25,10 @@ from echofactory.client.settings import Opening, Patience
 from echofactory.client.slices import Slices
 from echofactory.client.target import IProbeReactor, Target, checkClientEndpoint
 from echofactory.latency import rankOf
+from echofactory.net.tcpinfo import kernelView
+from echofactory.net.tracing import Trace, addressText, dataText
 from echofactory.results import ConnectionFailure, Datagrams, FailureKind, Results
 from echofactory.schedule import Schedule
-from echofactory.trace import Trace, addressText, dataText
 from echofactory.values.checks import checkSeconds, checkType, checkWhole
 from echofactory.values.printable import printable
 from echofactory.workload import Workload

@@ -19,9 +19,9 @@ from echofactory.client.deadline import addDeadline
 from echofactory.client.factory import EchoClientFactory, Only
 from echofactory.client.settings import Patience
 from echofactory.client.target import IProbeReactor, Target
+from echofactory.net.tracing import Trace
 from echofactory.results import ConnectionFailure, FailureKind
 from echofactory.schedule import Rate
-from echofactory.trace import Trace
 from echofactory.values.quantities import counted
 from echofactory.workload import Workload
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.logger import Logger
 
-from echofactory.client.timer import timer
+from echofactory.net.timerfd import timer
 from echofactory.schedule import Schedule
 
 _log = Logger()

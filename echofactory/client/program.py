@@ -26,10 +26,11 @@ from echofactory.client.factory import EchoClientFactory
 from echofactory.client.interrupts import Interrupts
 from echofactory.client.search import SETTLING, Search
 from echofactory.client.target import IProbeReactor, Target
-from echofactory.descriptors import connectionsThatFit, raiseDescriptorLimit
 from echofactory.hdrlog import HdrLog
-from echofactory.listening import EndpointError
-from echofactory.monotonic import useMonotonicTime
+from echofactory.net.descriptors import connectionsThatFit, raiseDescriptorLimit
+from echofactory.net.endpoints import EndpointError
+from echofactory.net.monotonic import useMonotonicTime
+from echofactory.net.tracing import Trace, reasonText
 from echofactory.options import ClientOptions
 from echofactory.outputs import (
     Pictures,
@@ -47,7 +48,6 @@ from echofactory.schedule import Rate
 from echofactory.server import EchoFactory
 from echofactory.service import EchoService, IServiceReactor
 from echofactory.streams import complain, prepareStreams, tell
-from echofactory.trace import Trace, reasonText
 from echofactory.values.printable import printable
 from echofactory.workload import Workload
 

@@ -19,9 +19,9 @@ from zope.interface import implementer
 from echofactory.client.connection import Connection, Run
 from echofactory.client.failures import classify
 from echofactory.echo import IEchoTransport, releaseClosing, turnOffNagle
-from echofactory.keepalive import keepAlive
+from echofactory.net.keepalive import keepAlive
+from echofactory.net.tracing import reasonText
 from echofactory.results import FailureKind
-from echofactory.trace import reasonText
 from echofactory.values.quantities import counted
 from echofactory.workload import BLOCK_SIZE, EchoMismatch, StreamFault, StreamVerifier
 

@@ -28,7 +28,7 @@ from zope.interface import implementer
 
 from echofactory.client.datagram import DatagramEndpoint
 from echofactory.express.reactor import laneOf, reactorBehind
-from echofactory.listening import SEPARATOR, EndpointError, joined, unbracketed
+from echofactory.net.endpoints import SEPARATOR, EndpointError, joined, unbracketed
 from echofactory.values.checks import checkType
 
 

@@ -26,7 +26,7 @@ class _Command(ServiceMaker):
         """
         Begin: this is asked for when the command line names the command, and before
         anything of the package is imported. From here until the command runs
-        (L{echofactory.signals}), SIGINT ends the process as SIGTERM does. Python's own
+        (L{echofactory.net.signals}), SIGINT ends the process as SIGTERM does. Python's own
         handler raises an exception wherever it happens to be, and not every C{except}
         lets it through: the signal was lost, or half a start was.
         """
@@ -56,7 +56,7 @@ def _nested(
     """Return the lane and the endpoint string that stood behind the prefix."""
     # Late: whoever looks for plugins loads this module, used or not.
     from echofactory.express.reactor import laneOf
-    from echofactory.listening import joined
+    from echofactory.net.endpoints import joined
 
     return laneOf(reactor), joined(args, kwargs)
 
@@ -94,8 +94,8 @@ class _ReusePort:
     def parseStreamServer(
         self, reactor: Any, *args: object, **kwargs: object
     ) -> IStreamServerEndpoint:
-        from echofactory.listening import joined
-        from echofactory.reuseport import ReusePortReactor
+        from echofactory.net.endpoints import joined
+        from echofactory.net.reuseport import ReusePortReactor
 
         port = str(kwargs.get("port", args[0] if args else ""))
         if not port.isdecimal():

@@ -1,6 +1,6 @@
 """
 Connections that come through a proxy, C{haproxy:} in an endpoint string. Each begins
-with a header of the PROXY protocol (L{echofactory.proxyheader}).
+with a header of the PROXY protocol (L{echofactory.net.proxyheader}).
 
  - The header comes before everything else, the TLS handshake included: proxies send it
    first. Nothing is served, counted or limited before it is complete.
@@ -27,7 +27,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 from zope.interface import alsoProvides, providedBy
 
-from echofactory.proxyheader import Header, HeaderError, parseHeader
+from echofactory.net.proxyheader import Header, HeaderError, parseHeader
 
 HEADER_WITHIN = 5
 """Seconds, and up to one more. The specification wants at least 3: TCP may have to send
