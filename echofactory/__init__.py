@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from echofactory.monitor import ProbeService
     from echofactory.net.monotonic import useMonotonicTime
     from echofactory.net.tracing import Trace
-    from echofactory.results import FailureKind, Results
+    from echofactory.results.books import FailureKind, Results
     from echofactory.schedule import Rate
     from echofactory.server import EchoFactory, Limits
     from echofactory.service import EchoService
@@ -35,7 +35,7 @@ _MODULES = {
     "EchoFactory": "server",
     "EchoService": "service",
     "ExpressReactor": "express.reactor",
-    "FailureKind": "results",
+    "FailureKind": "results.books",
     "Faults": "faults",
     "FaultyEcho": "faulty",
     "FaultyEchoFactory": "faulty",
@@ -43,7 +43,7 @@ _MODULES = {
     "Patience": "client.settings",
     "ProbeService": "monitor",
     "Rate": "schedule",
-    "Results": "results",
+    "Results": "results.books",
     "Trace": "net.tracing",
     "Workload": "workload",
     "probe": "client.factory",

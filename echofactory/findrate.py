@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from echofactory.latency import PERCENTILES, Fields
-from echofactory.results import FailureKind, Results
+from echofactory.results.books import FailureKind, Results
+from echofactory.results.latency import PERCENTILES, Fields
 from echofactory.values.checks import checkType, checkWhole
 
 NAMES = {field.replace("_", "."): field for field in (*PERCENTILES, "max")}

@@ -7,8 +7,8 @@ from typing import IO
 
 from hdrh.log import HistogramLogWriter
 
-from echofactory.latency import Latency
-from echofactory.results import Results
+from echofactory.results.books import Results
+from echofactory.results.latency import Latency
 
 
 class HdrLog:

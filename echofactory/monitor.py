@@ -18,7 +18,7 @@ from echofactory.command import Command, prepare, statusService
 from echofactory.net.endpoints import EndpointError
 from echofactory.net.tracing import Trace
 from echofactory.options import MonitorOptions
-from echofactory.results import FailureKind, Results
+from echofactory.results.books import FailureKind, Results
 from echofactory.values.checks import checkType
 
 _log = Logger()

@@ -18,7 +18,7 @@ from echofactory.options import CommandOptions
 from echofactory.report.compare import Run
 from echofactory.report.page import page
 from echofactory.report.plot import SUFFIXES, draw, missing
-from echofactory.results import Results
+from echofactory.results.books import Results
 from echofactory.streams import complain
 
 

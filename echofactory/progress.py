@@ -5,8 +5,8 @@ What is seen of a run while it goes on.
 from collections.abc import Callable
 from typing import IO, Any
 
-from echofactory.intervals import Interval
-from echofactory.results import Results
+from echofactory.results.books import Results
+from echofactory.results.intervals import Interval
 from echofactory.values.quantities import durationText, numberText, rateText, sizeRateText
 
 CHOICES = ("auto", "always", "never")

@@ -12,7 +12,7 @@ from functools import cached_property, partial
 from hashlib import shake_128
 from typing import NamedTuple, Protocol
 
-from echofactory.results import FailureKind
+from echofactory.results.books import FailureKind
 from echofactory.schedule import Rate, Schedule
 from echofactory.values.checks import MOST_SIZE, checkItems, checkSeconds, checkType, checkWhole
 

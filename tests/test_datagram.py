@@ -79,7 +79,7 @@ from echofactory.datagram import (
 )
 from echofactory.net.endpoints import EndpointError, ListenError
 from echofactory.options import ServerOptions
-from echofactory.results import Datagrams, merged
+from echofactory.results.books import Datagrams, merged
 from echofactory.schedule import Rate
 
 HERE = Path(__file__).parent

@@ -25,7 +25,7 @@ from echofactory.client.search import Search
 from echofactory.client.target import IProbeReactor
 from echofactory.findrate import PRECISION, Ending, Goal, RateSearch, Step
 from echofactory.parsers import parseGoals
-from echofactory.results import ConnectionFailure, FailureKind, Results
+from echofactory.results.books import ConnectionFailure, FailureKind, Results
 from echofactory.schedule import Rate
 from echofactory.workload import Workload
 

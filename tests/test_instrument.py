@@ -43,7 +43,7 @@ from twisted.internet.defer import Deferred
 
 from echofactory import EchoClientFactory, Patience, Workload
 from echofactory.client.program import main
-from echofactory.latency import DIGITS, HIGHEST_NS, LOWEST_NS
+from echofactory.results.latency import DIGITS, HIGHEST_NS, LOWEST_NS
 from echofactory.schedule import Rate
 
 HERE = Path(__file__).parent

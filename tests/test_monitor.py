@@ -38,7 +38,7 @@ from echofactory.client.settings import Patience
 from echofactory.monitor import makeService
 from echofactory.net.endpoints import EndpointError
 from echofactory.options import MonitorOptions
-from echofactory.results import Results
+from echofactory.results.books import Results
 from echofactory.status import ProbeStatus, View
 
 CLIENT = (*TWISTD, "multiecho-client")

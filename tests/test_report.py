@@ -26,12 +26,12 @@ from schema import validate
 
 from echofactory.client.program import main as clientMain
 from echofactory.findrate import Goal, RateSearch, Step
-from echofactory.intervals import Interval, mergedIntervals
 from echofactory.report.compare import Run, comparisonText
 from echofactory.report.page import page
 from echofactory.report.plot import draw
 from echofactory.report.program import main
-from echofactory.results import ConnectionFailure, FailureKind, Results, merged
+from echofactory.results.books import ConnectionFailure, FailureKind, Results, merged
+from echofactory.results.intervals import Interval, mergedIntervals
 
 PICTURE = ["--size", "64", "--rate", "500", "--duration", "200ms", "--interval", "50ms"]
 """The load of a run that is to be drawn."""

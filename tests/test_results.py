@@ -9,7 +9,7 @@ import pytest
 from schema import validate
 
 from echofactory.report.text import failureLines, report
-from echofactory.results import ConnectionFailure, FailureKind, Results
+from echofactory.results.books import ConnectionFailure, FailureKind, Results
 from echofactory.values.quantities import (
     counted,
     durationText,

@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from echofactory.client.failures import classify
 from echofactory.client.settings import Patience
 from echofactory.net.tracing import Trace
-from echofactory.results import FailureKind, Results
+from echofactory.results.books import FailureKind, Results
 from echofactory.workload import Workload
 
 _NO_LIMIT = 1 << 62

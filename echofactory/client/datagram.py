@@ -35,7 +35,7 @@ from zope.interface import implementer
 
 from echofactory.client.connection import Connection, Run
 from echofactory.datagram import AT_ONCE, BUFFER_SIZE, makeRoom
-from echofactory.results import FailureKind
+from echofactory.results.books import FailureKind
 from echofactory.values.quantities import counted
 from echofactory.workload import (
     EchoMismatch,

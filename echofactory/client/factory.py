@@ -24,10 +24,10 @@ from echofactory.client.rotation import Rotation
 from echofactory.client.settings import Opening, Patience
 from echofactory.client.slices import Slices
 from echofactory.client.target import IProbeReactor, Target, checkClientEndpoint
-from echofactory.latency import rankOf
 from echofactory.net.tcpinfo import kernelView
 from echofactory.net.tracing import Trace, addressText, dataText
-from echofactory.results import ConnectionFailure, Datagrams, FailureKind, Results
+from echofactory.results.books import ConnectionFailure, Datagrams, FailureKind, Results
+from echofactory.results.latency import rankOf
 from echofactory.schedule import Schedule
 from echofactory.values.checks import checkSeconds, checkType, checkWhole
 from echofactory.values.printable import printable

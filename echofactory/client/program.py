@@ -43,7 +43,7 @@ from echofactory.outputs import (
 from echofactory.progress import progress
 from echofactory.report.compare import Run
 from echofactory.report.text import failureLines, report
-from echofactory.results import Results
+from echofactory.results.books import Results
 from echofactory.schedule import Rate
 from echofactory.server import EchoFactory
 from echofactory.service import EchoService, IServiceReactor

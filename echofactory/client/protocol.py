@@ -21,7 +21,7 @@ from echofactory.client.failures import classify
 from echofactory.echo import IEchoTransport, releaseClosing, turnOffNagle
 from echofactory.net.keepalive import keepAlive
 from echofactory.net.tracing import reasonText
-from echofactory.results import FailureKind
+from echofactory.results.books import FailureKind
 from echofactory.values.quantities import counted
 from echofactory.workload import BLOCK_SIZE, EchoMismatch, StreamFault, StreamVerifier
 

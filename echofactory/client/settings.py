@@ -32,7 +32,7 @@ class Patience:
     """For the next byte, while something is outstanding."""
     keepAlive: float = DEFAULT_KEEP_ALIVE
     """Seconds without a byte, after which the kernel asks whether a TCP peer is still there
-    (L{keepAlive<echofactory.net.keepalive.keepAlive>}), from 1 to 32,767. 0: it does not ask."""
+    (L{keepAlive<echofactory.net.keepalive.keepAlive>}), from 1 to 32,767. 0: it does not."""
 
     def __post_init__(self) -> None:
         checkKeepAlive(self.keepAlive)

@@ -14,7 +14,7 @@ from echofactory.outputs import Pictures, jsonText, openOutput, refuseSameFile, 
 from echofactory.report.compare import Run, comparisonText
 from echofactory.report.reading import MOST_BYTES, readResults
 from echofactory.report.text import report
-from echofactory.results import Results, merged
+from echofactory.results.books import Results, merged
 from echofactory.streams import prepareStreams
 
 

@@ -11,7 +11,7 @@ import json
 from math import isfinite
 from typing import Any
 
-from echofactory.results import Results
+from echofactory.results.books import Results
 from echofactory.values.printable import printable
 
 MOST_BYTES = 64 << 20

@@ -5,7 +5,7 @@ The results for people: aligned text, a unit on every number.
 from collections.abc import Mapping
 from typing import Any
 
-from echofactory.results import FailureKind, Kernel, Results
+from echofactory.results.books import FailureKind, Kernel, Results
 from echofactory.values.quantities import (
     counted,
     durationText,

@@ -18,9 +18,9 @@ from prometheus_client.metrics_core import (
 )
 
 from echofactory._version import __version__
-from echofactory.latency import PERCENTILES, Latency
 from echofactory.monitor import ProbeService
-from echofactory.results import FailureKind
+from echofactory.results.books import FailureKind
+from echofactory.results.latency import PERCENTILES, Latency
 from echofactory.status.history import History, LastMinute
 from echofactory.status.server import byLabel, chart, columns, timeText, withAll
 from echofactory.status.view import Table, View

@@ -13,8 +13,8 @@ from importlib.resources import files
 from statistics import median
 from typing import Any
 
-from echofactory.intervals import Interval, intervalsFromJSON, mergedIntervals
-from echofactory.latency import Latency
+from echofactory.results.intervals import Interval, intervalsFromJSON, mergedIntervals
+from echofactory.results.latency import Latency
 from echofactory.values.quantities import percentText
 
 SCHEMA = "echofactory.results/2"

@@ -14,7 +14,7 @@ from operator import mul
 
 from hdrh.histogram import HdrHistogram
 
-from echofactory.hdrdecode import HistogramSettings, decodedCounts
+from echofactory.results.hdrdecode import HistogramSettings, decodedCounts
 
 LOWEST_NS = 1_000
 HIGHEST_NS = 3_600_000_000_000
