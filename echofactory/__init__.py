@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from echofactory.net.monotonic import useMonotonicTime
     from echofactory.net.tracing import Trace
     from echofactory.results.books import FailureKind, Results
-    from echofactory.schedule import Rate
     from echofactory.server import EchoFactory, Limits
     from echofactory.service import EchoService
-    from echofactory.workload import Workload
+    from echofactory.workload.schedule import Rate
+    from echofactory.workload.settings import Workload
 
 # Loaded when they are asked for: a program needs few of them, and starts sooner.
 _MODULES = {
@@ -42,10 +42,10 @@ _MODULES = {
     "Limits": "server",
     "Patience": "client.settings",
     "ProbeService": "monitor",
-    "Rate": "schedule",
+    "Rate": "workload.schedule",
     "Results": "results.books",
     "Trace": "net.tracing",
-    "Workload": "workload",
+    "Workload": "workload.settings",
     "probe": "client.factory",
     "useMonotonicTime": "net.monotonic",
 }

@@ -47,7 +47,7 @@ from echofactory.parsers import (
 from echofactory.server import Limits
 from echofactory.streams import complain
 from echofactory.values.printable import printable
-from echofactory.workload import DEFAULT_MESSAGES, Workload
+from echofactory.workload.settings import DEFAULT_MESSAGES, Workload
 
 T = TypeVar("T")
 

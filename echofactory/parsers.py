@@ -16,9 +16,9 @@ from echofactory.findrate import NAMES, Goal
 from echofactory.net.keepalive import checkKeepAlive
 from echofactory.net.tracing import Trace
 from echofactory.progress import CHOICES
-from echofactory.schedule import Rate
 from echofactory.values.checks import LEAST_RATE, MOST_RATE
-from echofactory.workload import MAX_MESSAGE_SIZE
+from echofactory.workload.schedule import Rate
+from echofactory.workload.settings import MAX_MESSAGE_SIZE
 
 _SIZES = {"": 1, "k": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _GOAL = re.compile(r"([a-z0-9.]+)\s*<\s*(\d+(?:\.\d+)?)(us|ms|s)", re.ASCII)

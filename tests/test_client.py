@@ -66,7 +66,7 @@ from echofactory import (
 from echofactory.client.failures import classify
 from echofactory.client.target import Target
 from echofactory.net.endpoints import EndpointError
-from echofactory.schedule import Rate
+from echofactory.workload.schedule import Rate
 
 # For a peer that never answers: the timeout fires however fast the machine is.
 HASTY = Patience(connect=LIMIT, reply=0.2)

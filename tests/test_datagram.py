@@ -80,7 +80,7 @@ from echofactory.datagram import (
 from echofactory.net.endpoints import EndpointError, ListenError
 from echofactory.options import ServerOptions
 from echofactory.results.books import Datagrams, merged
-from echofactory.schedule import Rate
+from echofactory.workload.schedule import Rate
 
 HERE = Path(__file__).parent
 

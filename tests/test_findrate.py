@@ -26,8 +26,8 @@ from echofactory.client.target import IProbeReactor
 from echofactory.findrate import PRECISION, Ending, Goal, RateSearch, Step
 from echofactory.parsers import parseGoals
 from echofactory.results.books import ConnectionFailure, FailureKind, Results
-from echofactory.schedule import Rate
-from echofactory.workload import Workload
+from echofactory.workload.schedule import Rate
+from echofactory.workload.settings import Workload
 
 MS = 1_000_000
 GOALS = (Goal("p99", 5 * MS, "p99<5ms"),)

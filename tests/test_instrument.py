@@ -44,7 +44,7 @@ from twisted.internet.defer import Deferred
 from echofactory import EchoClientFactory, Patience, Workload
 from echofactory.client.program import main
 from echofactory.results.latency import DIGITS, HIGHEST_NS, LOWEST_NS
-from echofactory.schedule import Rate
+from echofactory.workload.schedule import Rate
 
 HERE = Path(__file__).parent
 MS = 1_000_000

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echofactory.workload import (
+from echofactory.workload.settings import (
     BLOCK_SIZE,
     DEFAULT_MESSAGES,
     KEPT_SIZE,

@@ -17,7 +17,7 @@ from echofactory.client.failures import classify
 from echofactory.client.settings import Patience
 from echofactory.net.tracing import Trace
 from echofactory.results.books import FailureKind, Results
-from echofactory.workload import Workload
+from echofactory.workload.settings import Workload
 
 _NO_LIMIT = 1 << 62
 

@@ -37,7 +37,7 @@ from echofactory.client.connection import Connection, Run
 from echofactory.datagram import AT_ONCE, BUFFER_SIZE, makeRoom
 from echofactory.results.books import FailureKind
 from echofactory.values.quantities import counted
-from echofactory.workload import (
+from echofactory.workload.settings import (
     EchoMismatch,
     ExtraBytes,
     Script,

@@ -28,10 +28,10 @@ from echofactory.net.tcpinfo import kernelView
 from echofactory.net.tracing import Trace, addressText, dataText
 from echofactory.results.books import ConnectionFailure, Datagrams, FailureKind, Results
 from echofactory.results.latency import rankOf
-from echofactory.schedule import Schedule
 from echofactory.values.checks import checkSeconds, checkType, checkWhole
 from echofactory.values.printable import printable
-from echofactory.workload import Workload
+from echofactory.workload.schedule import Schedule
+from echofactory.workload.settings import Workload
 
 _log = Logger()
 

@@ -21,9 +21,9 @@ from echofactory.client.settings import Patience
 from echofactory.client.target import IProbeReactor, Target
 from echofactory.net.tracing import Trace
 from echofactory.results.books import ConnectionFailure, FailureKind
-from echofactory.schedule import Rate
 from echofactory.values.quantities import counted
-from echofactory.workload import Workload
+from echofactory.workload.schedule import Rate
+from echofactory.workload.settings import Workload
 
 _log = Logger()
 

@@ -9,7 +9,7 @@ from typing import Any
 from twisted.logger import Logger
 
 from echofactory.net.timerfd import timer
-from echofactory.schedule import Schedule
+from echofactory.workload.schedule import Schedule
 
 _log = Logger()
 

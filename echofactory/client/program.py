@@ -44,12 +44,12 @@ from echofactory.progress import progress
 from echofactory.report.compare import Run
 from echofactory.report.text import failureLines, report
 from echofactory.results.books import Results
-from echofactory.schedule import Rate
 from echofactory.server import EchoFactory
 from echofactory.service import EchoService, IServiceReactor
 from echofactory.streams import complain, prepareStreams, tell
 from echofactory.values.printable import printable
-from echofactory.workload import Workload
+from echofactory.workload.schedule import Rate
+from echofactory.workload.settings import Workload
 
 _STATUS = {"ok": 0, "failed": 1}
 _INTERRUPTED = 128

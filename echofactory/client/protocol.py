@@ -23,7 +23,7 @@ from echofactory.net.keepalive import keepAlive
 from echofactory.net.tracing import reasonText
 from echofactory.results.books import FailureKind
 from echofactory.values.quantities import counted
-from echofactory.workload import BLOCK_SIZE, EchoMismatch, StreamFault, StreamVerifier
+from echofactory.workload.settings import BLOCK_SIZE, EchoMismatch, StreamFault, StreamVerifier
 
 
 @implementer(IHalfCloseableProtocol, IHandshakeListener, IPushProducer)

@@ -13,8 +13,8 @@ from hashlib import shake_128
 from typing import NamedTuple, Protocol
 
 from echofactory.results.books import FailureKind
-from echofactory.schedule import Rate, Schedule
 from echofactory.values.checks import MOST_SIZE, checkItems, checkSeconds, checkType, checkWhole
+from echofactory.workload.schedule import Rate, Schedule
 
 DEFAULT_MESSAGES = (b"Message 1 from client.", b"Message 2 from client.")
 
