@@ -12,34 +12,34 @@ if TYPE_CHECKING:
     from echofactory.client.factory import EchoClientFactory, probe
     from echofactory.client.protocol import EchoClient
     from echofactory.client.settings import Patience
-    from echofactory.counts import Counts
-    from echofactory.echo import Echo
     from echofactory.express.reactor import ExpressReactor
-    from echofactory.faults import Faults
-    from echofactory.faulty import FaultyEcho, FaultyEchoFactory
     from echofactory.monitor import ProbeService
     from echofactory.net.monotonic import useMonotonicTime
     from echofactory.net.tracing import Trace
     from echofactory.results.books import FailureKind, Results
-    from echofactory.server import EchoFactory, Limits
-    from echofactory.service import EchoService
+    from echofactory.server.counts import Counts
+    from echofactory.server.echo import Echo
+    from echofactory.server.factory import EchoFactory, Limits
+    from echofactory.server.faults.echo import FaultyEcho, FaultyEchoFactory
+    from echofactory.server.faults.settings import Faults
+    from echofactory.server.service import EchoService
     from echofactory.workload.schedule import Rate
     from echofactory.workload.settings import Workload
 
 # Loaded when they are asked for: a program needs few of them, and starts sooner.
 _MODULES = {
-    "Counts": "counts",
-    "Echo": "echo",
+    "Counts": "server.counts",
+    "Echo": "server.echo",
     "EchoClient": "client.protocol",
     "EchoClientFactory": "client.factory",
-    "EchoFactory": "server",
-    "EchoService": "service",
+    "EchoFactory": "server.factory",
+    "EchoService": "server.service",
     "ExpressReactor": "express.reactor",
     "FailureKind": "results.books",
-    "Faults": "faults",
-    "FaultyEcho": "faulty",
-    "FaultyEchoFactory": "faulty",
-    "Limits": "server",
+    "Faults": "server.faults.settings",
+    "FaultyEcho": "server.faults.echo",
+    "FaultyEchoFactory": "server.faults.echo",
+    "Limits": "server.factory",
     "Patience": "client.settings",
     "ProbeService": "monitor",
     "Rate": "workload.schedule",

@@ -13,17 +13,17 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from echofactory.counts import Together
-from echofactory.faulty import FaultyEchoFactory
 from echofactory.logfile import neverWaitForTheLog
 from echofactory.net.descriptors import raiseDescriptorLimit
 from echofactory.net.endpoints import EndpointError, ListenError
 from echofactory.net.monotonic import useMonotonicTime
 from echofactory.net.signals import handle, heedSwallowed, stopInOrder
 from echofactory.options import CommandOptions, ServerOptions, StatusOptions
-from echofactory.server import EchoFactory, Limits
-from echofactory.service import EchoService, InTurn
-from echofactory.workers import Workers
+from echofactory.server.counts import Together
+from echofactory.server.factory import EchoFactory, Limits
+from echofactory.server.faults.echo import FaultyEchoFactory
+from echofactory.server.service import EchoService, InTurn
+from echofactory.server.workers.supervisor import Workers
 
 _log = Logger()
 

@@ -16,9 +16,7 @@ from twisted.python import usage
 from echofactory._version import __version__
 from echofactory.client.datagram import MOST_BYTES
 from echofactory.client.settings import Opening, Patience
-from echofactory.datagram import RATE
 from echofactory.express.reactor import laneOf
-from echofactory.faults import Faults
 from echofactory.net.tracing import dataText
 from echofactory.parsers import (
     MOST_LOW_RATE,
@@ -44,7 +42,9 @@ from echofactory.parsers import (
     parseTrace,
     parseWorkers,
 )
-from echofactory.server import Limits
+from echofactory.server.datagrams import RATE
+from echofactory.server.factory import Limits
+from echofactory.server.faults.settings import Faults
 from echofactory.streams import complain
 from echofactory.values.printable import printable
 from echofactory.workload.settings import DEFAULT_MESSAGES, Workload

@@ -10,12 +10,12 @@ from errno import EADDRINUSE
 from ipaddress import IPv6Address, ip_address
 from socket import SOCK_STREAM, getaddrinfo, socket
 
-from echofactory.cores import usableCores
-from echofactory.faults import Stall
 from echofactory.findrate import NAMES, Goal
 from echofactory.net.keepalive import checkKeepAlive
 from echofactory.net.tracing import Trace
 from echofactory.progress import CHOICES
+from echofactory.server.faults.settings import Stall
+from echofactory.server.workers.cores import usableCores
 from echofactory.values.checks import LEAST_RATE, MOST_RATE
 from echofactory.workload.schedule import Rate
 from echofactory.workload.settings import MAX_MESSAGE_SIZE
@@ -369,8 +369,8 @@ def parseFault(text: str) -> tuple[str, object]:
     """
     Read one fault, such as C{delay=20ms}.
 
-    @return: the name of a field of L{Faults<echofactory.faults.Faults>}, and its
-        value.
+    @return: the name of a field of L{Faults<echofactory.server.faults.settings.Faults>},
+        and its value.
     @raise ValueError: saying what is accepted.
     """
     name, equals, value = text.partition("=")

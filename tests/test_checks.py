@@ -23,9 +23,9 @@ from echofactory import (
     probe,
 )
 from echofactory.client.settings import Opening
-from echofactory.datagram import DatagramGuard
-from echofactory.faults import Stall
 from echofactory.findrate import Goal
+from echofactory.server.datagrams import DatagramGuard
+from echofactory.server.faults.settings import Stall
 from echofactory.status import ServerStatus, StatusService
 
 NAN, INF = float("nan"), float("inf")

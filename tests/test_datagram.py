@@ -62,7 +62,10 @@ from echofactory.client.datagram import (
 )
 from echofactory.client.program import main
 from echofactory.client.target import Target
-from echofactory.datagram import (
+from echofactory.net.endpoints import EndpointError, ListenError
+from echofactory.options import ServerOptions
+from echofactory.results.books import Datagrams, merged
+from echofactory.server.datagrams import (
     ANSWERS,
     AT_ONCE,
     FAR,
@@ -77,9 +80,6 @@ from echofactory.datagram import (
     Way,
     wayOf,
 )
-from echofactory.net.endpoints import EndpointError, ListenError
-from echofactory.options import ServerOptions
-from echofactory.results.books import Datagrams, merged
 from echofactory.workload.schedule import Rate
 
 HERE = Path(__file__).parent

@@ -18,8 +18,8 @@ from schema import validate
 
 from echofactory import EchoClientFactory, Faults, Workload
 from echofactory.command import makeFactory
-from echofactory.faults import CATCH_UP, TICK, Fate
 from echofactory.options import ClientOptions, ServerOptions
+from echofactory.server.faults.settings import CATCH_UP, TICK, Fate
 
 MS = 1_000_000
 SEED = 11

@@ -41,10 +41,10 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs
 
-from echofactory.counts import Counts, PeerCounts, WorkerState
 from echofactory.net.addresses import namesLoopback
 from echofactory.net.endpoints import EndpointError, ListenError
-from echofactory.service import InTurn
+from echofactory.server.counts import Counts, PeerCounts, WorkerState
+from echofactory.server.service import InTurn
 from echofactory.status import History, ServerStatus, StatusService, View
 from echofactory.status.history import LastMinute
 

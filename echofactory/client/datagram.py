@@ -34,8 +34,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from echofactory.client.connection import Connection, Run
-from echofactory.datagram import AT_ONCE, BUFFER_SIZE, makeRoom
 from echofactory.results.books import FailureKind
+from echofactory.server.datagrams import AT_ONCE, BUFFER_SIZE, makeRoom
 from echofactory.values.quantities import counted
 from echofactory.workload.settings import (
     EchoMismatch,

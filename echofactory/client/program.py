@@ -44,8 +44,8 @@ from echofactory.progress import progress
 from echofactory.report.compare import Run
 from echofactory.report.text import failureLines, report
 from echofactory.results.books import Results
-from echofactory.server import EchoFactory
-from echofactory.service import EchoService, IServiceReactor
+from echofactory.server.factory import EchoFactory
+from echofactory.server.service import EchoService, IServiceReactor
 from echofactory.streams import complain, prepareStreams, tell
 from echofactory.values.printable import printable
 from echofactory.workload.schedule import Rate

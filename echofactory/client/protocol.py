@@ -18,10 +18,10 @@ from zope.interface import implementer
 
 from echofactory.client.connection import Connection, Run
 from echofactory.client.failures import classify
-from echofactory.echo import IEchoTransport, releaseClosing, turnOffNagle
 from echofactory.net.keepalive import keepAlive
 from echofactory.net.tracing import reasonText
 from echofactory.results.books import FailureKind
+from echofactory.server.echo import IEchoTransport, releaseClosing, turnOffNagle
 from echofactory.values.quantities import counted
 from echofactory.workload.settings import BLOCK_SIZE, EchoMismatch, StreamFault, StreamVerifier
 

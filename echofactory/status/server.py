@@ -13,8 +13,8 @@ from prometheus_client import Metric
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
 
 from echofactory._version import __version__
-from echofactory.counts import LOSSES, REFUSALS, Counts, CountsSource, WorkerState
-from echofactory.datagram import UNANSWERED
+from echofactory.server.counts import LOSSES, REFUSALS, Counts, CountsSource, WorkerState
+from echofactory.server.datagrams import UNANSWERED
 from echofactory.status.history import History, LastMinute
 from echofactory.status.view import Chart, Column, Condition, Table, View
 

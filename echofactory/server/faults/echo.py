@@ -9,11 +9,11 @@ from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from echofactory.echo import Echo, lowestTransport, releaseClosing
-from echofactory.faults import MOST_HELD, Fate, Faults
-from echofactory.idle import unsent
 from echofactory.net.tracing import Trace
-from echofactory.server import EchoFactory, Limits, traceEchoing
+from echofactory.server.echo import Echo, lowestTransport, releaseClosing
+from echofactory.server.factory import EchoFactory, Limits, traceEchoing
+from echofactory.server.faults.settings import MOST_HELD, Fate, Faults
+from echofactory.server.idle import unsent
 from echofactory.values.checks import checkType, checkWhole
 
 _log = Logger()

@@ -26,19 +26,19 @@ from twisted.internet.interfaces import (
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from echofactory.counts import Counts, PeerCounts, WorkerState
-from echofactory.datagram import (
+from echofactory.express.reactor import reactorBehind
+from echofactory.net.endpoints import ListenError, checkServerEndpoint, serverEndpoint
+from echofactory.net.proxied import HEADER_WITHIN, HeaderFactory, headerFactories
+from echofactory.net.tracing import addressText
+from echofactory.server.counts import Counts, PeerCounts, WorkerState
+from echofactory.server.datagrams import (
     RATE,
     DatagramCounts,
     DatagramGuard,
     EchoDatagrams,
     EchoPort,
 )
-from echofactory.express.reactor import reactorBehind
-from echofactory.net.endpoints import ListenError, checkServerEndpoint, serverEndpoint
-from echofactory.net.proxied import HEADER_WITHIN, HeaderFactory, headerFactories
-from echofactory.net.tracing import addressText
-from echofactory.server import EchoFactory
+from echofactory.server.factory import EchoFactory
 from echofactory.values.checks import checkItems, checkRate, checkSeconds, checkType, checkWhole
 from echofactory.values.quantities import counted
 

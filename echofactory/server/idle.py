@@ -8,7 +8,7 @@ from contextlib import suppress
 from fcntl import ioctl
 from termios import TIOCOUTQ
 
-from echofactory.echo import Echo, lowestTransport
+from echofactory.server.echo import Echo, lowestTransport
 
 LOOKS = 20
 """Times that a connection is looked at within the time after which it is idle."""

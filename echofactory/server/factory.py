@@ -17,14 +17,14 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from echofactory.counts import REFUSALS, Counts, PeerCounts
-from echofactory.echo import Echo, turnOffNagle
 from echofactory.express.ports import ICountsRefusals
 from echofactory.express.summarylog import Summary
-from echofactory.idle import LOOKS, IdleSweep
 from echofactory.net.addresses import hostOf
 from echofactory.net.keepalive import DEFAULT_KEEP_ALIVE, checkKeepAlive, keepAlive
 from echofactory.net.tracing import Trace, addressText, dataText, reasonText
+from echofactory.server.counts import REFUSALS, Counts, PeerCounts
+from echofactory.server.echo import Echo, turnOffNagle
+from echofactory.server.idle import LOOKS, IdleSweep
 from echofactory.values.checks import checkSeconds, checkType, checkWhole
 from echofactory.values.quantities import counted
 
@@ -101,7 +101,7 @@ class EchoFactory(ServerFactory):
     """
     Makes an L{Echo} of each connection, and keeps the books.
 
-    It belongs to one L{EchoService<echofactory.service.EchoService>}, which
+    It belongs to one L{EchoService<echofactory.server.service.EchoService>}, which
     waits for its connections when it stops.
 
     @ivar connections: the open ones.

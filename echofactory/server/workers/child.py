@@ -1,6 +1,6 @@
 """
-C{python -m echofactory.worker}: one of several processes that serve, started and
-told what to do by L{echofactory.workers}, on its standard input.
+C{python -m echofactory.server.workers.child}: one of several processes that serve, started and
+told what to do by L{echofactory.server.workers.supervisor}, on its standard input.
 """
 
 import ctypes
@@ -31,12 +31,13 @@ from echofactory.net.monotonic import useMonotonicTime
 from echofactory.net.reuseport import ReusePortReactor
 from echofactory.net.signals import STOPPING
 from echofactory.options import ServerOptions
-from echofactory.server import Limits
-from echofactory.service import EchoService
+from echofactory.server.factory import Limits
+from echofactory.server.service import EchoService
 
 _LONGEST_TEXT = 5000
 """Characters of a line of the log that are told. Each is at most 12 bytes of JSON: the
-line that tells them is shorter than L{LONGEST_LINE<echofactory.lines.LONGEST_LINE>}."""
+line that tells them is shorter than
+L{LONGEST_LINE<echofactory.server.workers.lines.LONGEST_LINE>}."""
 
 _OUT = 3
 """The descriptor on which it tells."""

@@ -3,8 +3,8 @@ Several processes that serve the same ports, and the one that looks after them.
 
 Twisted's own C{ProcessMonitor} restarts processes too, but its stop cannot be
 waited for, its children outlive it if it is killed, and they cannot tell what they
-count. Here each worker (L{echofactory.worker}) has a pipe from this process, whose
-end is the worker's end, whatever this process dies of; and one to it, on which it
+count. Here each worker (L{echofactory.server.workers.child}) has a pipe from this process,
+whose end is the worker's end, whatever this process dies of; and one to it, on which it
 tells what it logs and counts. Both carry JSON, an object a line:
 
  - to the worker: C{{"start": ...}} first, what it is to serve; C{{"stop": true}};
@@ -36,11 +36,11 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
-from echofactory.counts import Counts, PeerCounts, WorkerState, busiest
-from echofactory.lines import LONGEST_LINE, Lines
 from echofactory.net.endpoints import EndpointError, ListenError, serverEndpoint, unwrapped
 from echofactory.net.reuseport import ReservingReactor
 from echofactory.net.tracing import addressText
+from echofactory.server.counts import Counts, PeerCounts, WorkerState, busiest
+from echofactory.server.workers.lines import LONGEST_LINE, Lines
 from echofactory.values.quantities import counted
 
 _log = Logger()
@@ -144,7 +144,7 @@ class _Worker(ProcessProtocol):
                 self,
                 sys.executable,
                 # -P: as for twistd, what lies in the working directory is no module.
-                [sys.executable, "-P", "-m", "echofactory.worker"],
+                [sys.executable, "-P", "-m", "echofactory.server.workers.child"],
                 env=None,
                 childFDs={0: "w", 1: 1, 2: 2, 3: "r"},
             )
@@ -306,7 +306,7 @@ class Workers(Service):
     Serves the same ports with several processes, and starts one that ends again; one that
     has told nothing for half a minute, though each should once a second, is ended.
 
-    A L{CountsSource<echofactory.counts.CountsSource>}: what is counted is the sum
+    A L{CountsSource<echofactory.server.counts.CountsSource>}: what is counted is the sum
     over the workers, as each told it within the last second, and does not run
     backwards when one is started again.
     """
@@ -347,15 +347,15 @@ class Workers(Service):
         return [port.getHost() for port in self._ports]
 
     def counts(self) -> Counts:
-        """See L{CountsSource<echofactory.counts.CountsSource>}."""
+        """See L{CountsSource<echofactory.server.counts.CountsSource>}."""
         return sum((worker.counts for worker in self._workers), Counts())
 
     def workers(self) -> Sequence[WorkerState]:
-        """See L{CountsSource<echofactory.counts.CountsSource>}."""
+        """See L{CountsSource<echofactory.server.counts.CountsSource>}."""
         return [worker.state for worker in self._workers]
 
     async def peers(self, most: int = 10) -> Sequence[PeerCounts]:
-        """See L{CountsSource<echofactory.counts.CountsSource>}."""
+        """See L{CountsSource<echofactory.server.counts.CountsSource>}."""
         # One that is busy here may be among the less busy there.
         asked = [worker.peers(10 * most) for worker in self._workers]
         answered: list[list[PeerCounts]] = await gatherResults(asked)

@@ -108,7 +108,7 @@ class WorkerState(NamedTuple):
 
 class CountsSource(Protocol):
     """
-    What tells of a server: an L{EchoService<echofactory.service.EchoService>}, or
+    What tells of a server: an L{EchoService<echofactory.server.service.EchoService>}, or
     several processes together.
     """
 
