@@ -10,8 +10,8 @@ from echofactory._version import __version__
 
 if TYPE_CHECKING:
     from echofactory.client.factory import EchoClientFactory, probe
-    from echofactory.client.protocol import EchoClient
     from echofactory.client.settings import Patience
+    from echofactory.client.stream import EchoClient
     from echofactory.express.reactor import ExpressReactor
     from echofactory.monitor import ProbeService
     from echofactory.net.monotonic import useMonotonicTime
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "Counts": "server.counts",
     "Echo": "server.echo",
-    "EchoClient": "client.protocol",
+    "EchoClient": "client.stream",
     "EchoClientFactory": "client.factory",
     "EchoFactory": "server.factory",
     "EchoService": "server.service",

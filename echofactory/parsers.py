@@ -10,7 +10,7 @@ from errno import EADDRINUSE
 from ipaddress import IPv6Address, ip_address
 from socket import SOCK_STREAM, getaddrinfo, socket
 
-from echofactory.findrate import NAMES, Goal
+from echofactory.client.findrate import NAMES, Goal
 from echofactory.net.keepalive import checkKeepAlive
 from echofactory.net.tracing import Trace
 from echofactory.progress import CHOICES

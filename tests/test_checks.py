@@ -22,8 +22,8 @@ from echofactory import (
     Workload,
     probe,
 )
+from echofactory.client.findrate import Goal
 from echofactory.client.settings import Opening
-from echofactory.findrate import Goal
 from echofactory.server.datagrams import DatagramGuard
 from echofactory.server.faults.settings import Stall
 from echofactory.status import ServerStatus, StatusService

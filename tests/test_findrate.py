@@ -20,10 +20,10 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactor
 
 from echofactory.client.factory import EchoClientFactory
+from echofactory.client.findrate import PRECISION, Ending, Goal, RateSearch, Step
 from echofactory.client.program import main
 from echofactory.client.search import Search
 from echofactory.client.target import IProbeReactor
-from echofactory.findrate import PRECISION, Ending, Goal, RateSearch, Step
 from echofactory.parsers import parseGoals
 from echofactory.results.books import ConnectionFailure, FailureKind, Results
 from echofactory.workload.schedule import Rate

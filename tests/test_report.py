@@ -24,8 +24,8 @@ from hypothesis import strategies as st
 from programs import CLIENT, LIMIT, Program, client, multiecho, running
 from schema import validate
 
+from echofactory.client.findrate import Goal, RateSearch, Step
 from echofactory.client.program import main as clientMain
-from echofactory.findrate import Goal, RateSearch, Step
 from echofactory.report.compare import Run, comparisonText
 from echofactory.report.page import page
 from echofactory.report.plot import draw

@@ -19,10 +19,10 @@ from echofactory.client.connection import Connection
 from echofactory.client.datagram import DatagramClient, refuseUnfit
 from echofactory.client.deadline import addDeadline
 from echofactory.client.pacer import Pacer
-from echofactory.client.protocol import EchoClient
 from echofactory.client.rotation import Rotation
 from echofactory.client.settings import Opening, Patience
 from echofactory.client.slices import Slices
+from echofactory.client.stream import EchoClient
 from echofactory.client.target import IProbeReactor, Target, checkClientEndpoint
 from echofactory.net.tcpinfo import kernelView
 from echofactory.net.tracing import Trace, addressText, dataText

@@ -8,7 +8,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.task import LoopingCall
 
 from echofactory.client.factory import EchoClientFactory
-from echofactory.findrate import Goal, RateSearch, Step
+from echofactory.client.findrate import Goal, RateSearch, Step
 from echofactory.report.text import searchText
 from echofactory.results.books import Results
 from echofactory.values.quantities import durationText, numberText
