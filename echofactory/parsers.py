@@ -13,7 +13,7 @@ from socket import SOCK_STREAM, getaddrinfo, socket
 from echofactory.client.findrate import NAMES, Goal
 from echofactory.net.keepalive import checkKeepAlive
 from echofactory.net.tracing import Trace
-from echofactory.progress import CHOICES
+from echofactory.report.live import CHOICES
 from echofactory.server.faults.settings import Stall
 from echofactory.server.workers.cores import usableCores
 from echofactory.values.checks import LEAST_RATE, MOST_RATE

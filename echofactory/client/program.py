@@ -26,7 +26,6 @@ from echofactory.client.factory import EchoClientFactory
 from echofactory.client.interrupts import Interrupts
 from echofactory.client.search import SETTLING, Search
 from echofactory.client.target import IProbeReactor, Target
-from echofactory.hdrlog import HdrLog
 from echofactory.net.descriptors import connectionsThatFit, raiseDescriptorLimit
 from echofactory.net.endpoints import EndpointError
 from echofactory.net.monotonic import useMonotonicTime
@@ -40,8 +39,9 @@ from echofactory.outputs import (
     refuseSameFile,
     writeOutput,
 )
-from echofactory.progress import progress
 from echofactory.report.compare import Run
+from echofactory.report.hdrlog import HdrLog
+from echofactory.report.live import progress
 from echofactory.report.text import failureLines, report
 from echofactory.results.books import Results
 from echofactory.server.factory import EchoFactory
