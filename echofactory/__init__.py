@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from echofactory._version import __version__
 
 if TYPE_CHECKING:
+    from echofactory.cli.monitor import ProbeService
     from echofactory.client.factory import EchoClientFactory, probe
     from echofactory.client.settings import Patience
     from echofactory.client.stream import EchoClient
     from echofactory.express.reactor import ExpressReactor
-    from echofactory.monitor import ProbeService
     from echofactory.net.monotonic import useMonotonicTime
     from echofactory.net.tracing import Trace
     from echofactory.results.books import FailureKind, Results
@@ -41,7 +41,7 @@ _MODULES = {
     "FaultyEchoFactory": "server.faults.echo",
     "Limits": "server.factory",
     "Patience": "client.settings",
-    "ProbeService": "monitor",
+    "ProbeService": "cli.monitor",
     "Rate": "workload.schedule",
     "Results": "results.books",
     "Trace": "net.tracing",

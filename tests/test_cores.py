@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from echofactory.parsers import parseWorkers
+from echofactory.cli.parsers import parseWorkers
 from echofactory.server.workers.cores import usableCores
 
 UNIFIED = "30 25 0:26 {root} /sys/fs/cgroup rw,relatime shared:9 - cgroup2 cgroup2 rw\n"

@@ -51,6 +51,8 @@ from echofactory import (
     Workload,
     probe,
 )
+from echofactory.cli.client import main
+from echofactory.cli.options import ServerOptions
 from echofactory.client.datagram import (
     KEPT,
     MOST_BYTES,
@@ -60,10 +62,8 @@ from echofactory.client.datagram import (
     Verdict,
     _ConnectedPort,
 )
-from echofactory.client.program import main
 from echofactory.client.target import Target
 from echofactory.net.endpoints import EndpointError, ListenError
-from echofactory.options import ServerOptions
 from echofactory.results.books import Datagrams, merged
 from echofactory.server.datagrams import (
     ANSWERS,

@@ -19,12 +19,12 @@ from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactor
 
+from echofactory.cli.client import main
+from echofactory.cli.parsers import parseGoals
 from echofactory.client.factory import EchoClientFactory
 from echofactory.client.findrate import PRECISION, Ending, Goal, RateSearch, Step
-from echofactory.client.program import main
 from echofactory.client.search import Search
 from echofactory.client.target import IProbeReactor
-from echofactory.parsers import parseGoals
 from echofactory.results.books import ConnectionFailure, FailureKind, Results
 from echofactory.workload.schedule import Rate
 from echofactory.workload.settings import Workload

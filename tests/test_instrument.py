@@ -42,7 +42,7 @@ from schema import validate
 from twisted.internet.defer import Deferred
 
 from echofactory import EchoClientFactory, Patience, Workload
-from echofactory.client.program import main
+from echofactory.cli.client import main
 from echofactory.results.latency import DIGITS, HIGHEST_NS, LOWEST_NS
 from echofactory.workload.schedule import Rate
 

@@ -21,9 +21,9 @@ from programs import LIMIT
 from pytest_twisted import ensureDeferred
 
 from echofactory import EchoClientFactory, EchoFactory, Limits, Patience, Workload
+from echofactory.cli.options import ClientOptions, MonitorOptions, ServerOptions
+from echofactory.cli.parsers import parseKeepAlive
 from echofactory.express.socketfilter import NOTHING, attachFilter
-from echofactory.options import ClientOptions, MonitorOptions, ServerOptions
-from echofactory.parsers import parseKeepAlive
 from echofactory.server.echo import lowestTransport
 
 OVER_TCP = [each for each in TRANSPORTS if "unix" not in each.name]

@@ -29,8 +29,8 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
 from echofactory import Echo, EchoFactory, Faults, FaultyEchoFactory, Limits
+from echofactory.cli.options import ServerOptions
 from echofactory.net.addresses import hostOf
-from echofactory.options import ServerOptions
 from echofactory.server.echo import lowestTransport
 from echofactory.server.idle import LOOKS, unsent
 

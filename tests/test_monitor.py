@@ -33,11 +33,11 @@ from twisted.logger import capturedLogs, formatEvent
 from zope.interface import implementer
 
 from echofactory import EchoFactory, EchoService, FailureKind, ProbeService
+from echofactory.cli.monitor import makeService
+from echofactory.cli.options import MonitorOptions
 from echofactory.client.keeper import Keeper
 from echofactory.client.settings import Patience
-from echofactory.monitor import makeService
 from echofactory.net.endpoints import EndpointError
-from echofactory.options import MonitorOptions
 from echofactory.results.books import Results
 from echofactory.status import ProbeStatus, View
 

@@ -21,10 +21,10 @@ from jsonschema import Draft202012Validator
 from programs import running
 from schema import validate
 
+from echofactory.cli.report import ReportOptions
 from echofactory.report.compare import Run, comparisonText
 from echofactory.report.page import page
 from echofactory.report.plot import draw
-from echofactory.report.program import ReportOptions
 from echofactory.report.reading import (
     LONGEST_TEXT,
     MOST_BYTES,

@@ -37,14 +37,14 @@ class _Command(ServiceMaker):
 
 multiecho = _Command(
     "echofactory server",
-    "echofactory.command",
+    "echofactory.cli.twistd",
     "An echo server for many connections (RFC 862).",
     "multiecho",
 )
 
 multiechoClient = _Command(
     "echofactory monitor",
-    "echofactory.monitor",
+    "echofactory.cli.monitor",
     "Keeps connections to an echo server, and checks and shows how they fare.",
     "multiecho-client",
 )

@@ -23,14 +23,14 @@ from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from echofactory.command import makeFactory
+from echofactory.cli.options import ServerOptions
+from echofactory.cli.twistd import makeFactory
 from echofactory.express.ports import withPorts
 from echofactory.net.descriptors import raiseDescriptorLimit
 from echofactory.net.endpoints import serverEndpoint
 from echofactory.net.monotonic import useMonotonicTime
 from echofactory.net.reuseport import ReusePortReactor
 from echofactory.net.signals import STOPPING
-from echofactory.options import ServerOptions
 from echofactory.server.factory import Limits
 from echofactory.server.service import EchoService
 

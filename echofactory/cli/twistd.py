@@ -13,12 +13,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from echofactory.logfile import neverWaitForTheLog
+from echofactory.cli.logfile import neverWaitForTheLog
+from echofactory.cli.options import CommandOptions, ServerOptions, StatusOptions
 from echofactory.net.descriptors import raiseDescriptorLimit
 from echofactory.net.endpoints import EndpointError, ListenError
 from echofactory.net.monotonic import useMonotonicTime
 from echofactory.net.signals import handle, heedSwallowed, stopInOrder
-from echofactory.options import CommandOptions, ServerOptions, StatusOptions
 from echofactory.server.counts import Together
 from echofactory.server.factory import EchoFactory, Limits
 from echofactory.server.faults.echo import FaultyEchoFactory

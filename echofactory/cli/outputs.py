@@ -14,12 +14,12 @@ from stat import S_ISREG
 from typing import IO, Any
 
 from echofactory._version import __version__
-from echofactory.options import CommandOptions
+from echofactory.cli.options import CommandOptions
+from echofactory.cli.streams import complain
 from echofactory.report.compare import Run
 from echofactory.report.page import page
 from echofactory.report.plot import SUFFIXES, draw, missing
 from echofactory.results.books import Results
-from echofactory.streams import complain
 
 
 def refuseSameFile(options: CommandOptions) -> None:

@@ -9,13 +9,13 @@ from typing import ClassVar, NoReturn
 from twisted.python import usage
 
 from echofactory._version import __version__
-from echofactory.options import PICTURES, CommandOptions
-from echofactory.outputs import Pictures, jsonText, openOutput, refuseSameFile, writeOutput
+from echofactory.cli.options import PICTURES, CommandOptions
+from echofactory.cli.outputs import Pictures, jsonText, openOutput, refuseSameFile, writeOutput
+from echofactory.cli.streams import prepareStreams
 from echofactory.report.compare import Run, comparisonText
 from echofactory.report.reading import MOST_BYTES, readResults
 from echofactory.report.text import report
 from echofactory.results.books import Results, merged
-from echofactory.streams import prepareStreams
 
 
 class ReportOptions(CommandOptions):

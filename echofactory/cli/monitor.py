@@ -11,13 +11,13 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.logger import Logger
 
+from echofactory.cli.options import MonitorOptions
+from echofactory.cli.twistd import Command, prepare, statusService
 from echofactory.client.keeper import Keeper
 from echofactory.client.settings import Patience
 from echofactory.client.target import IProbeReactor, Target, checkClientEndpoint
-from echofactory.command import Command, prepare, statusService
 from echofactory.net.endpoints import EndpointError
 from echofactory.net.tracing import Trace
-from echofactory.options import MonitorOptions
 from echofactory.results.books import FailureKind, Results
 from echofactory.values.checks import checkType
 

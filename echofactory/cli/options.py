@@ -14,11 +14,7 @@ from twisted.internet.endpoints import quoteStringArgument
 from twisted.python import usage
 
 from echofactory._version import __version__
-from echofactory.client.datagram import MOST_BYTES
-from echofactory.client.settings import Opening, Patience
-from echofactory.express.reactor import laneOf
-from echofactory.net.tracing import dataText
-from echofactory.parsers import (
+from echofactory.cli.parsers import (
     MOST_LOW_RATE,
     parseAddress,
     parseCount,
@@ -42,10 +38,14 @@ from echofactory.parsers import (
     parseTrace,
     parseWorkers,
 )
+from echofactory.cli.streams import complain
+from echofactory.client.datagram import MOST_BYTES
+from echofactory.client.settings import Opening, Patience
+from echofactory.express.reactor import laneOf
+from echofactory.net.tracing import dataText
 from echofactory.server.datagrams import RATE
 from echofactory.server.factory import Limits
 from echofactory.server.faults.settings import Faults
-from echofactory.streams import complain
 from echofactory.values.printable import printable
 from echofactory.workload.settings import DEFAULT_MESSAGES, Workload
 
@@ -59,7 +59,7 @@ _PLACES = {"connect", "hdr", "html", "json", "message-file", "plot", "status"}
 class CommandOptions(usage.Options):
     """
     What all command lines have in common: options may stand before and after
-    the arguments, each is read by a parser (L{echofactory.parsers}), and a
+    the arguments, each is read by a parser (L{echofactory.cli.parsers}), and a
     mistake is one line on stderr and exit status 2.
 
     @ivar given: whether there was anything on the command line.

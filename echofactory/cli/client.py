@@ -22,16 +22,9 @@ from twisted.logger import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from echofactory.client.factory import EchoClientFactory
-from echofactory.client.interrupts import Interrupts
-from echofactory.client.search import SETTLING, Search
-from echofactory.client.target import IProbeReactor, Target
-from echofactory.net.descriptors import connectionsThatFit, raiseDescriptorLimit
-from echofactory.net.endpoints import EndpointError
-from echofactory.net.monotonic import useMonotonicTime
-from echofactory.net.tracing import Trace, reasonText
-from echofactory.options import ClientOptions
-from echofactory.outputs import (
+from echofactory.cli.interrupts import Interrupts
+from echofactory.cli.options import ClientOptions
+from echofactory.cli.outputs import (
     Pictures,
     claim,
     jsonText,
@@ -39,6 +32,14 @@ from echofactory.outputs import (
     refuseSameFile,
     writeOutput,
 )
+from echofactory.cli.streams import complain, prepareStreams, tell
+from echofactory.client.factory import EchoClientFactory
+from echofactory.client.search import SETTLING, Search
+from echofactory.client.target import IProbeReactor, Target
+from echofactory.net.descriptors import connectionsThatFit, raiseDescriptorLimit
+from echofactory.net.endpoints import EndpointError
+from echofactory.net.monotonic import useMonotonicTime
+from echofactory.net.tracing import Trace, reasonText
 from echofactory.report.compare import Run
 from echofactory.report.hdrlog import HdrLog
 from echofactory.report.live import progress
@@ -46,7 +47,6 @@ from echofactory.report.text import failureLines, report
 from echofactory.results.books import Results
 from echofactory.server.factory import EchoFactory
 from echofactory.server.service import EchoService, IServiceReactor
-from echofactory.streams import complain, prepareStreams, tell
 from echofactory.values.printable import printable
 from echofactory.workload.schedule import Rate
 from echofactory.workload.settings import Workload

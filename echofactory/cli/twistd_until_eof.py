@@ -1,5 +1,5 @@
 """
-C{python -m echofactory.tethered}: C{twistd}, on a tether. It stops when its standard
+C{python -m echofactory.cli.twistd_until_eof}: C{twistd}, on a tether. It stops when its standard
 input ends, and so does not outlive whoever holds the other end of that pipe, whatever
 that one dies of.
 """
