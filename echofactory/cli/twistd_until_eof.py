@@ -1,7 +1,6 @@
 """
-C{python -m echofactory.cli.twistd_until_eof}: C{twistd}, on a tether. It stops when its standard
-input ends, and so does not outlive whoever holds the other end of that pipe, whatever
-that one dies of.
+C{python -m echofactory.cli.twistd_until_eof}: C{twistd}, which also stops when its standard
+input ends. So it does not outlive the process that holds the other end of that pipe.
 """
 
 import os
