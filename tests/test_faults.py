@@ -34,7 +34,7 @@ from twisted.logger import capturedLogs, formatEvent
 import echofactory.server.faults.echo
 from echofactory import EchoService, Faults, FaultyEchoFactory, Limits, Trace
 from echofactory.cli.parsers import parseFault
-from echofactory.server.echo import lowestTransport
+from echofactory.net.transport import lowestTransport
 from echofactory.server.faults.echo import LINGER
 from echofactory.server.faults.settings import (
     CATCH_UP,

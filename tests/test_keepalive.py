@@ -24,7 +24,7 @@ from echofactory import EchoClientFactory, EchoFactory, Limits, Patience, Worklo
 from echofactory.cli.options import ClientOptions, MonitorOptions, ServerOptions
 from echofactory.cli.parsers import parseKeepAlive
 from echofactory.express.socketfilter import NOTHING, attachFilter
-from echofactory.server.echo import lowestTransport
+from echofactory.net.transport import lowestTransport
 
 OVER_TCP = [each for each in TRANSPORTS if "unix" not in each.name]
 overTCP = pytest.mark.parametrize("transport", OVER_TCP, ids=str)

@@ -31,7 +31,7 @@ from twisted.logger import capturedLogs
 from echofactory import Echo, EchoFactory, Faults, FaultyEchoFactory, Limits
 from echofactory.cli.options import ServerOptions
 from echofactory.net.addresses import hostOf
-from echofactory.server.echo import lowestTransport
+from echofactory.net.transport import lowestTransport
 from echofactory.server.idle import LOOKS, unsent
 
 DESCRIPTORS = 64

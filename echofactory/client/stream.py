@@ -20,8 +20,8 @@ from echofactory.client.connection import Connection, Run
 from echofactory.client.failures import classify
 from echofactory.net.keepalive import keepAlive
 from echofactory.net.tracing import reasonText
+from echofactory.net.transport import IEchoTransport, releaseClosing, turnOffNagle
 from echofactory.results.books import FailureKind
-from echofactory.server.echo import IEchoTransport, releaseClosing, turnOffNagle
 from echofactory.values.quantities import counted
 from echofactory.workload.settings import BLOCK_SIZE, EchoMismatch, StreamFault, StreamVerifier
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from twisted.internet.address import IPv4Address, IPv6Address
 
-from echofactory.server.echo import IEchoTransport, lowestTransport
+from echofactory.net.transport import IEchoTransport, lowestTransport
 from echofactory.values.checks import checkNumber
 
 DEFAULT_KEEP_ALIVE = 60.0

@@ -22,8 +22,9 @@ from echofactory.express.summarylog import Summary
 from echofactory.net.addresses import hostOf
 from echofactory.net.keepalive import DEFAULT_KEEP_ALIVE, checkKeepAlive, keepAlive
 from echofactory.net.tracing import Trace, addressText, dataText, reasonText
+from echofactory.net.transport import turnOffNagle
 from echofactory.server.counts import REFUSALS, Counts, PeerCounts
-from echofactory.server.echo import Echo, turnOffNagle
+from echofactory.server.echo import Echo
 from echofactory.server.idle import LOOKS, IdleSweep
 from echofactory.values.checks import checkSeconds, checkType, checkWhole
 from echofactory.values.quantities import counted

@@ -8,7 +8,8 @@ from contextlib import suppress
 from fcntl import ioctl
 from termios import TIOCOUTQ
 
-from echofactory.server.echo import Echo, lowestTransport
+from echofactory.net.transport import lowestTransport
+from echofactory.server.echo import Echo
 
 LOOKS = 20
 """Times that a connection is looked at within the time after which it is idle."""

@@ -10,7 +10,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from echofactory.net.tracing import Trace
-from echofactory.server.echo import Echo, lowestTransport, releaseClosing
+from echofactory.net.transport import lowestTransport, releaseClosing
+from echofactory.server.echo import Echo
 from echofactory.server.factory import EchoFactory, Limits, traceEchoing
 from echofactory.server.faults.settings import MOST_HELD, Fate, Faults
 from echofactory.server.idle import unsent
