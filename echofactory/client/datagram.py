@@ -37,14 +37,9 @@ from echofactory.client.connection import Connection, Run
 from echofactory.results.books import FailureKind
 from echofactory.server.datagrams import AT_ONCE, BUFFER_SIZE, makeRoom
 from echofactory.values.quantities import counted
-from echofactory.workload.settings import (
-    EchoMismatch,
-    ExtraBytes,
-    Script,
-    StreamFault,
-    Workload,
-    messageNumber,
-)
+from echofactory.workload.script import Script, messageNumber
+from echofactory.workload.settings import Workload
+from echofactory.workload.verifier import EchoMismatch, ExtraBytes, StreamFault
 
 MOST_BYTES = 65_507
 """Of a datagram over IPv4: 65,535 without the headers of IP and UDP."""

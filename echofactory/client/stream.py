@@ -23,7 +23,8 @@ from echofactory.net.tracing import reasonText
 from echofactory.net.transport import IEchoTransport, releaseClosing, turnOffNagle
 from echofactory.results.books import FailureKind
 from echofactory.values.quantities import counted
-from echofactory.workload.settings import BLOCK_SIZE, EchoMismatch, StreamFault, StreamVerifier
+from echofactory.workload.script import BLOCK_SIZE
+from echofactory.workload.verifier import EchoMismatch, StreamFault, StreamVerifier
 
 
 @implementer(IHalfCloseableProtocol, IHandshakeListener, IPushProducer)
