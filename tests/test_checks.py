@@ -24,8 +24,8 @@ from echofactory import (
 )
 from echofactory.client.findrate import Goal
 from echofactory.client.settings import Opening
-from echofactory.server.datagrams import DatagramGuard
 from echofactory.server.faults.settings import Stall
+from echofactory.server.guard import DatagramGuard
 from echofactory.status import ServerStatus, StatusService
 
 NAN, INF = float("nan"), float("inf")

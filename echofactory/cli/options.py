@@ -39,14 +39,14 @@ from echofactory.cli.parsers import (
     parseWorkers,
 )
 from echofactory.cli.streams import complain
-from echofactory.client.datagram import MOST_BYTES
 from echofactory.client.settings import Opening, Patience
 from echofactory.express.reactor import laneOf
 from echofactory.net.tracing import dataText
-from echofactory.server.datagrams import RATE
 from echofactory.server.factory import Limits
 from echofactory.server.faults.settings import Faults
+from echofactory.server.guard import DEFAULT_RATE_PER_SOURCE
 from echofactory.values.printable import printable
+from echofactory.workload.datagrams import MOST_BYTES
 from echofactory.workload.settings import DEFAULT_MESSAGES, Workload
 
 T = TypeVar("T")
@@ -391,7 +391,9 @@ twistd -n multiecho --trace data 127.0.0.1 65432
         places = self.limits.connections
         if self.workers is not None and places is not None and places < self.workers:
             raise usage.UsageError("--max-connections: fewer than there are --workers")
-        self.datagramRate = self.readIfGiven("udp-rate", parseDatagramRate) or RATE
+        self.datagramRate = (
+            self.readIfGiven("udp-rate", parseDatagramRate) or DEFAULT_RATE_PER_SOURCE
+        )
         if self["udp-rate"] is not None and not self.datagrams:
             raise usage.UsageError("--udp-rate: there is no --udp that it could be of")
         self.faults = self._readFaults()

@@ -16,7 +16,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from echofactory.client.connection import Connection
-from echofactory.client.datagram import DatagramClient, refuseUnfit
+from echofactory.client.datagram import DatagramClient
 from echofactory.client.deadline import addDeadline
 from echofactory.client.pacer import Pacer
 from echofactory.client.rotation import Rotation
@@ -30,6 +30,7 @@ from echofactory.results.books import ConnectionFailure, Datagrams, FailureKind,
 from echofactory.results.latency import rankOf
 from echofactory.values.checks import checkSeconds, checkType, checkWhole
 from echofactory.values.printable import printable
+from echofactory.workload.datagrams import refuseUnfit
 from echofactory.workload.schedule import Schedule
 from echofactory.workload.settings import Workload
 

@@ -26,9 +26,9 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import implementer
 
-from echofactory.client.datagram import DatagramEndpoint
 from echofactory.express.reactor import laneOf, reactorBehind
 from echofactory.net.endpoints import SEPARATOR, EndpointError, joined, unbracketed
+from echofactory.net.udp import DatagramEndpoint
 from echofactory.values.checks import checkType
 
 

@@ -30,15 +30,11 @@ from echofactory.express.reactor import reactorBehind
 from echofactory.net.endpoints import ListenError, checkServerEndpoint, serverEndpoint
 from echofactory.net.proxied import HEADER_WITHIN, HeaderFactory, headerFactories
 from echofactory.net.tracing import addressText
+from echofactory.net.udp import DatagramPort
 from echofactory.server.counts import Counts, PeerCounts, WorkerState
-from echofactory.server.datagrams import (
-    RATE,
-    DatagramCounts,
-    DatagramGuard,
-    EchoDatagrams,
-    EchoPort,
-)
+from echofactory.server.datagrams import DatagramCounts, EchoDatagrams
 from echofactory.server.factory import EchoFactory
+from echofactory.server.guard import DEFAULT_RATE_PER_SOURCE, DatagramGuard
 from echofactory.values.checks import checkItems, checkRate, checkSeconds, checkType, checkWhole
 from echofactory.values.quantities import counted
 
@@ -81,7 +77,7 @@ class EchoService(Service):
         factory: EchoFactory,
         drain: float = 5.0,
         datagrams: Sequence[tuple[str, int]] = (),
-        datagramRate: float = RATE,
+        datagramRate: float = DEFAULT_RATE_PER_SOURCE,
     ) -> None:
         """
         @param endpoints: server endpoint strings, or endpoints.
@@ -223,7 +219,7 @@ class EchoService(Service):
         protocol = EchoDatagrams(
             self._guard, self.datagramCounts, self._reactor, self.factory.trace
         )
-        port = EchoPort(reactorBehind(self._reactor), found[0][-1], protocol)
+        port = DatagramPort(reactorBehind(self._reactor), found[0][-1], protocol)
         port.startListening()
         self._ports.append(port)
         _log.info("listening on udp {address}", address=addressText(port.getHost()))

@@ -14,7 +14,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 
 from echofactory._version import __version__
 from echofactory.server.counts import LOSSES, REFUSALS, Counts, CountsSource, WorkerState
-from echofactory.server.datagrams import UNANSWERED
+from echofactory.server.guard import UNANSWERED
 from echofactory.status.history import History, LastMinute
 from echofactory.status.view import Chart, Column, Condition, Table, View
 
