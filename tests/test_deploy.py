@@ -27,7 +27,7 @@ from echofactory.cli.parsers import parseDuration
 
 ROOT = Path(__file__).parent.parent
 SOCKET = ROOT / "deploy" / "echofactory.socket"
-SERVICE = ROOT / "deploy" / "echofactory.server.service"
+SERVICE = ROOT / "deploy" / "echofactory.service"
 
 CI = "CI" in os.environ
 
