@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from echofactory._version import __version__
 
 if TYPE_CHECKING:
-    from echofactory.cli.monitor import ProbeService
     from echofactory.client.factory import EchoClientFactory, probe
+    from echofactory.client.monitor import ProbeService
     from echofactory.client.settings import Patience
     from echofactory.client.stream import EchoClient
     from echofactory.express.reactor import ExpressReactor
@@ -41,7 +41,7 @@ _MODULES = {
     "FaultyEchoFactory": "server.faults.echo",
     "Limits": "server.factory",
     "Patience": "client.settings",
-    "ProbeService": "cli.monitor",
+    "ProbeService": "client.monitor",
     "Rate": "workload.schedule",
     "Results": "results.books",
     "Trace": "net.tracing",

@@ -18,7 +18,7 @@ from prometheus_client.metrics_core import (
 )
 
 from echofactory._version import __version__
-from echofactory.cli.monitor import ProbeService
+from echofactory.client.monitor import ProbeService
 from echofactory.results.books import FailureKind
 from echofactory.results.latency import PERCENTILES, Latency
 from echofactory.status.history import History, LastMinute
@@ -44,7 +44,7 @@ def _histogram(name: str, text: str, latency: Latency) -> HistogramMetricFamily:
 class ProbeStatus:
     """
     The L{Status<echofactory.status.Status>} of a
-    L{ProbeService<echofactory.cli.monitor.ProbeService>}. Its health is C{ok} as long as one
+    L{ProbeService<echofactory.client.monitor.ProbeService>}. Its health is C{ok} as long as one
     connection is up.
 
     What it calls response time is counted from when a message was due, everywhere: a
