@@ -214,7 +214,7 @@ STEP = SEARCH["steps"][0]
         (json.dumps({"steps": [0] * (MOST_STEPS + 1)}), "steps: more than 200 items"),
         (json.dumps(dict.fromkeys(range(MOST_MEMBERS + 1))), "an object of more than 100 memb"),
         ("[" * 100_000, "nested too deeply"),
-        (changed([[]], "workload", "count"), f"{WRONG}$.workload.count: [[]] is not valid"),
+        (changed({"count": [[]]}, "workload"), f"{WRONG}$.workload.count: [[]] is not valid"),
         (changed({"started": LATE}), f"{WRONG}$.started: date value out of range"),
         (changed({"started": EVIL}), f"{WRONG}$.started: Invalid isoformat string: '"),
         (changed({"asked": 5e-324}, "rate"), f"{WRONG}$.messages.due: more than 1e9 s at"),
