@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from echofactory.results.failures import FailureKind
     from echofactory.server.counts import Counts
     from echofactory.server.echo import Echo
-    from echofactory.server.factory import EchoFactory, Limits
+    from echofactory.server.factory import EchoFactory
     from echofactory.server.faults.echo import FaultyEcho, FaultyEchoFactory
     from echofactory.server.faults.settings import Faults
     from echofactory.server.service import EchoService
+    from echofactory.server.settings import Limits
     from echofactory.workload.schedule import Rate
     from echofactory.workload.settings import Workload
 
@@ -40,7 +41,7 @@ _MODULES = {
     "Faults": "server.faults.settings",
     "FaultyEcho": "server.faults.echo",
     "FaultyEchoFactory": "server.faults.echo",
-    "Limits": "server.factory",
+    "Limits": "server.settings",
     "Patience": "client.settings",
     "ProbeService": "client.monitor",
     "Rate": "workload.schedule",

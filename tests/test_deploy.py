@@ -112,7 +112,7 @@ def test_the_service_is_given_time_to_drain() -> None:
     assert found
     options = ServerOptions()
     options.parseOptions(shlex.split(arguments))
-    assert options.drain < parseDuration(unit(SERVICE)["Service"]["TimeoutStopSec"])
+    assert options.settings.drain < parseDuration(unit(SERVICE)["Service"]["TimeoutStopSec"])
 
 
 def test_the_container_serves(tmp_path: Path) -> None:

@@ -18,9 +18,9 @@ from schema import validate
 
 from echofactory import EchoClientFactory, Faults, Workload
 from echofactory.cli.options import ClientOptions, ServerOptions
-from echofactory.cli.twistd import makeFactory
 from echofactory.results.json import toJSON
 from echofactory.server.faults.settings import CATCH_UP, TICK, Fate
+from echofactory.server.service import echoFactory
 
 MS = 1_000_000
 SEED = 11
@@ -37,7 +37,7 @@ async def probed(reactor: Any, faults: str, *load: str, verdict: str = "failed")
     factory = EchoClientFactory(
         reactor, client.workload, client.connections, client.patience, opening=client.opening
     )
-    async with serving(reactor, factory=makeFactory(server, server.limits, reactor)) as service:
+    async with serving(reactor, factory=echoFactory(server.settings, reactor)) as service:
         results = await factory.run(f"tcp:127.0.0.1:{portOf(service.addresses[0])}")
     assert results.verdict == verdict, results.examples
     return validate(toJSON(results, "1"))
@@ -317,4 +317,4 @@ def test_workers_with_faults(arguments: list[str]) -> None:
     """One has all the connections, in order; several have faults, but none that repeat."""
     options = ServerOptions()
     options.parseOptions(["--fault", "drop=1", *arguments, "127.0.0.1", "0"])
-    assert options.faults == Faults(drop=1)
+    assert options.settings.faults == Faults(drop=1)

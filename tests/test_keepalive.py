@@ -161,7 +161,7 @@ def test_the_option(words: list[str], seconds: float) -> None:
     """All three programs have it."""
     server = ServerOptions()
     server.parseOptions(words)
-    assert server.limits.keepAlive == seconds
+    assert server.settings.limits.keepAlive == seconds
     for options in (ClientOptions(), MonitorOptions()):
         options.parseOptions([*words, "127.0.0.1", "7007"])
         assert options.patience.keepAlive == seconds

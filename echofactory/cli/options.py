@@ -42,9 +42,9 @@ from echofactory.cli.streams import complain
 from echofactory.client.settings import Opening, Patience
 from echofactory.express.reactor import laneOf
 from echofactory.net.tracing import dataText
-from echofactory.server.factory import Limits
 from echofactory.server.faults.settings import Faults
 from echofactory.server.guard import DEFAULT_RATE_PER_SOURCE
+from echofactory.server.settings import Limits, ServerSettings
 from echofactory.values.printable import printable
 from echofactory.workload.datagrams import MOST_BYTES
 from echofactory.workload.settings import DEFAULT_MESSAGES, Workload
@@ -63,7 +63,6 @@ class CommandOptions(usage.Options):
     mistake is one line on stderr and exit status 2.
 
     @ivar given: whether there was anything on the command line.
-    @ivar words: what there was.
     """
 
     program: ClassVar[str]
@@ -74,7 +73,6 @@ class CommandOptions(usage.Options):
         @raise SystemExit: with status 2, after a line that says what is wrong.
         """
         words = sys.argv[1:] if options is None else options
-        self.words = list(words)
         self.given = bool(words)
         try:
             try:
@@ -229,9 +227,8 @@ class ServerOptions(StatusOptions):
     @ivar address: the one of them that C{HOST PORT} is short for; C{None}: it was not given.
     @ivar datagrams: hosts and ports of UDP.
     @ivar datagramRate: how many a second are answered to one source.
-    @ivar drain: seconds.
-    @ivar faults: C{None}: none were asked for.
-    @ivar faultSeed: C{None}: any.
+    @ivar workers: how many processes serve; C{None}: this one.
+    @ivar settings: how connections are served.
     """
 
     program = "multiecho"
@@ -379,16 +376,9 @@ twistd -n multiecho --trace data 127.0.0.1 65432
         super().postOptions()
         if not self.endpoints:
             self.endpoints.append("tcp:65432:interface=127.0.0.1")
-        self.drain = self.read("drain", parseDuration)
         self.workers = self.readIfGiven("workers", parseWorkers)
-        self.trace = self.read("trace", parseTrace)
-        self.limits = Limits(
-            connections=self.readIfGiven("max-connections", parseCount),
-            perHost=self.readIfGiven("max-per-host", parseCount),
-            idle=self.readIfGiven("idle-timeout", parsePatience),
-            keepAlive=self.read("keepalive", parseKeepAlive),
-        )
-        places = self.limits.connections
+        self.settings = self._readSettings()
+        places = self.settings.limits.connections
         if self.workers is not None and places is not None and places < self.workers:
             raise usage.UsageError("--max-connections: fewer than there are --workers")
         self.datagramRate = (
@@ -396,17 +386,33 @@ twistd -n multiecho --trace data 127.0.0.1 65432
         )
         if self["udp-rate"] is not None and not self.datagrams:
             raise usage.UsageError("--udp-rate: there is no --udp that it could be of")
-        self.faults = self._readFaults()
-        self.faultSeed = self.readIfGiven("fault-seed", parseSeed)
-        if self.faults is None and self.faultSeed is not None:
-            raise usage.UsageError("--fault-seed: there is no --fault that it could be of")
-        if self.faults is not None and self.datagrams:
+        if self.settings.faults is not None and self.datagrams:
             raise usage.UsageError("--fault and --udp: datagrams meet no faults; give either")
-        if self.faultSeed is not None and self.workers is not None and self.workers > 1:
+        seed = self.settings.faultSeed
+        if seed is not None and self.workers is not None and self.workers > 1:
             raise usage.UsageError(
-                "--fault-seed and --workers: nothing would repeat, for which worker a"
-                " connection comes to is left to the kernel"
+                "--fault-seed and --workers: nothing would repeat, because the kernel chooses"
+                " the worker of each connection"
             )
+
+    def _readSettings(self) -> ServerSettings:
+        faults = self._readFaults()
+        seed = self.readIfGiven("fault-seed", parseSeed)
+        if faults is None and seed is not None:
+            raise usage.UsageError("--fault-seed: there is no --fault that it could be of")
+        return ServerSettings(
+            limits=Limits(
+                connections=self.readIfGiven("max-connections", parseCount),
+                perHost=self.readIfGiven("max-per-host", parseCount),
+                idle=self.readIfGiven("idle-timeout", parsePatience),
+                keepAlive=self.read("keepalive", parseKeepAlive),
+            ),
+            trace=self.read("trace", parseTrace),
+            drain=self.read("drain", parseDuration),
+            faults=faults,
+            faultSeed=seed,
+            express=not self["no-express"],
+        )
 
     def _readFaults(self) -> Faults | None:
         found: dict[str, Any] = {}

@@ -20,9 +20,8 @@ from echofactory.net.endpoints import EndpointError, ListenError
 from echofactory.net.monotonic import useMonotonicTime
 from echofactory.net.signals import handle, heedSwallowed, stopInOrder
 from echofactory.server.counts import Together
-from echofactory.server.factory import EchoFactory, Limits
-from echofactory.server.faults.echo import FaultyEchoFactory
-from echofactory.server.service import EchoService, InTurn
+from echofactory.server.factory import EchoFactory
+from echofactory.server.service import EchoService, InTurn, echoFactory
 from echofactory.server.workers.supervisor import Workers
 
 _log = Logger()
@@ -117,13 +116,6 @@ def statusService(
         options.refuse("status", str(error))
 
 
-def makeFactory(options: ServerOptions, limits: Limits, reactor: IReactorTime) -> EchoFactory:
-    """Make what the command line says that connections are served by."""
-    if options.faults is None:
-        return EchoFactory(limits, options.trace, reactor)
-    return FaultyEchoFactory(reactor, options.faults, options.faultSeed, limits, options.trace)
-
-
 def prepare(options: CommandOptions, reactor: IReactorTime) -> None:
     """Do what every command does first."""
     useMonotonicTime(reactor)
@@ -146,6 +138,7 @@ def makeService(options: ServerOptions) -> IService:
 
     reactor: Any = chosen
     prepare(options, reactor)
+    settings = options.settings
     serving: EchoService | Workers
     beside: list[EchoService] = []
     try:
@@ -153,18 +146,16 @@ def makeService(options: ServerOptions) -> IService:
             serving = _CommandEcho(
                 options.connectionReactor(reactor),
                 options.endpoints,
-                makeFactory(options, options.limits, reactor),
-                options.drain,
+                echoFactory(settings, reactor),
+                settings.drain,
                 options.datagrams,
                 options.datagramRate,
             )
         else:
-            serving = Workers(
-                reactor, options.endpoints, options.words, options.workers, options.drain
-            )
+            serving = Workers(reactor, options.endpoints, settings, options.workers)
             if options.datagrams:
                 # They are of no connection: this process serves them itself.
-                alone = EchoFactory(trace=options.trace, reactor=reactor)
+                alone = EchoFactory(trace=settings.trace, reactor=reactor)
                 beside = [
                     EchoService(
                         reactor, [], alone, 0.0, options.datagrams, options.datagramRate

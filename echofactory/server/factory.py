@@ -4,7 +4,6 @@ counts of both.
 """
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass
 from heapq import nlargest
 from typing import cast
 
@@ -20,47 +19,17 @@ from zope.interface import implementer
 from echofactory.express.ports import ICountsRefusals
 from echofactory.express.summarylog import Summary
 from echofactory.net.addresses import hostOf
-from echofactory.net.keepalive import DEFAULT_KEEP_ALIVE, checkKeepAlive, keepAlive
+from echofactory.net.keepalive import keepAlive
 from echofactory.net.tracing import Trace, addressText, dataText, reasonText
 from echofactory.net.transport import turnOffNagle
 from echofactory.server.counts import REFUSALS, Counts, PeerCounts
 from echofactory.server.echo import Echo
 from echofactory.server.idle import LOOKS, IdleSweep
-from echofactory.values.checks import checkSeconds, checkType, checkWhole
+from echofactory.server.settings import Limits
+from echofactory.values.checks import checkType
 from echofactory.values.quantities import counted
 
 _log = Logger()
-
-
-@dataclass(frozen=True, kw_only=True)
-class Limits:
-    """
-    What a server takes on.
-
-    @raise TypeError: from the constructor, if a field is of another type.
-    @raise ValueError: from the constructor, naming the field and the value.
-    """
-
-    connections: int | None = None
-    """Open at once; what comes on top is refused. C{None}: no limit."""
-    perHost: int | None = None
-    """The same, of one host (L{hostOf}). A UNIX socket's peers have none, and no
-    limit."""
-    idle: float | None = None
-    """Seconds without a byte either way, after which a connection is cut; it may
-    take a tenth longer. A peer that only refuses to read is idle too. C{None}: no
-    limit."""
-    keepAlive: float = DEFAULT_KEEP_ALIVE
-    """Seconds without a byte, after which the kernel asks whether a TCP peer is still there
-    (L{keepAlive}), from 1 to 32,767. 0: it does not ask."""
-
-    def __post_init__(self) -> None:
-        for name in ("connections", "perHost"):
-            if (value := getattr(self, name)) is not None:
-                checkWhole(name, value)
-        if self.idle is not None:
-            checkSeconds("idle", self.idle)
-        checkKeepAlive(self.keepAlive)
 
 
 def _howLost(echo: Echo, reason: Failure) -> str:

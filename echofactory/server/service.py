@@ -34,7 +34,9 @@ from echofactory.net.udp import DatagramPort
 from echofactory.server.counts import Counts, PeerCounts, WorkerState
 from echofactory.server.datagrams import DatagramCounts, EchoDatagrams
 from echofactory.server.factory import EchoFactory
+from echofactory.server.faults.echo import FaultyEchoFactory
 from echofactory.server.guard import DEFAULT_RATE_PER_SOURCE, DatagramGuard
+from echofactory.server.settings import ServerSettings
 from echofactory.values.checks import checkItems, checkRate, checkSeconds, checkType, checkWhole
 from echofactory.values.quantities import counted
 
@@ -319,6 +321,15 @@ class EchoService(Service):
                 seconds=self._reactor.seconds() - began,
             )
             await self.factory.whenClosed(old)
+
+
+def echoFactory(settings: ServerSettings, reactor: IReactorTime) -> EchoFactory:
+    """Return the factory that serves connections by these settings."""
+    if settings.faults is None:
+        return EchoFactory(settings.limits, settings.trace, reactor)
+    return FaultyEchoFactory(
+        reactor, settings.faults, settings.faultSeed, settings.limits, settings.trace
+    )
 
 
 class InTurn(MultiService):

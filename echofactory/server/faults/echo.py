@@ -12,9 +12,10 @@ from twisted.python.failure import Failure
 from echofactory.net.tracing import Trace
 from echofactory.net.transport import lowestTransport, releaseClosing
 from echofactory.server.echo import Echo
-from echofactory.server.factory import EchoFactory, Limits, traceEchoing
+from echofactory.server.factory import EchoFactory, traceEchoing
 from echofactory.server.faults.settings import MOST_HELD, Fate, Faults
 from echofactory.server.idle import unsent
+from echofactory.server.settings import Limits
 from echofactory.values.checks import checkType, checkWhole
 
 _log = Logger()

@@ -9,7 +9,6 @@ import os
 import signal
 import sys
 from contextlib import suppress
-from dataclasses import replace
 from importlib import import_module
 from typing import Any, cast
 
@@ -23,21 +22,21 @@ from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from echofactory.cli.options import ServerOptions
-from echofactory.cli.twistd import makeFactory
 from echofactory.express.ports import withPorts
+from echofactory.express.reactor import laneOf
 from echofactory.net.descriptors import raiseDescriptorLimit
 from echofactory.net.endpoints import serverEndpoint
 from echofactory.net.monotonic import useMonotonicTime
 from echofactory.net.reuseport import ReusePortReactor
 from echofactory.net.signals import STOPPING
-from echofactory.server.factory import Limits
-from echofactory.server.service import EchoService
+from echofactory.server.service import EchoService, echoFactory
+from echofactory.server.settings import ServerSettings
+from echofactory.server.workers.channel import asLine
 
 _LONGEST_TEXT = 5000
 """Characters of a line of the log that are told. Each is at most 12 bytes of JSON: the
 line that tells them is shorter than
-L{LONGEST_LINE<echofactory.server.workers.lines.LONGEST_LINE>}."""
+L{LONGEST_LINE<echofactory.server.workers.channel.LONGEST_LINE>}."""
 
 _OUT = 3
 """The descriptor on which it tells."""
@@ -93,7 +92,7 @@ class Channel(LineReceiver):
 
     def say(self, **what: object) -> None:
         """Tell it."""
-        self.transport.write(json.dumps(what).encode() + b"\n")
+        self.transport.write(asLine(**what))
 
     def sayCounts(self) -> None:
         """Tell it what was counted until now."""
@@ -153,14 +152,6 @@ def _start() -> dict[str, Any]:
     return started
 
 
-def share(limits: Limits, number: int, of: int) -> Limits:
-    """Return one worker's part of what all of them may have open."""
-    if limits.connections is None:
-        return limits
-    total = limits.connections
-    return replace(limits, connections=total * number // of - total * (number - 1) // of)
-
-
 def _dieWithParent() -> None:
     """
     Have the kernel end this process with the one that started it, even while it is
@@ -184,17 +175,15 @@ def main() -> None:
 
     reactor: Any = chosen
     useMonotonicTime(reactor)
-    options = ServerOptions()
-    options.parseOptions(start["words"])
+    settings = ServerSettings.fromJSON(start["settings"]).shareOf(start["number"], start["of"])
     raiseDescriptorLimit()
-    transports = withPorts(options.connectionReactor(reactor))
-    limits = share(options.limits, start["number"], start["of"])
-    factory = makeFactory(options, limits, reactor)
+    transports = withPorts(laneOf(reactor) if settings.express else reactor)
+    factory = echoFactory(settings, reactor)
     endpoints = [
         serverEndpoint(ReusePortReactor(transports, port), text, factory.refuseHeader)
         for text, port in zip(start["endpoints"], start["ports"], strict=True)
     ]
-    service = EchoService(reactor, endpoints, factory, options.drain)
+    service = EchoService(reactor, endpoints, factory, settings.drain)
     channel = Channel(reactor, service)
     # mypy takes it for that of another platform.
     cast(Any, StandardIO)(channel, stdin=0, stdout=_OUT, reactor=reactor)

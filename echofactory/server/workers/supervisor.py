@@ -3,14 +3,8 @@ Several processes that serve the same ports, and the one that looks after them.
 
 Twisted's own C{ProcessMonitor} restarts processes too, but its stop cannot be
 waited for, its children outlive it if it is killed, and they cannot tell what they
-count. Here each worker (L{echofactory.server.workers.child}) has a pipe from this process,
-whose end is the worker's end, whatever this process dies of; and one to it, on which it
-tells what it logs and counts. Both carry JSON, an object a line:
-
- - to the worker: C{{"start": ...}} first, what it is to serve; C{{"stop": true}};
-   C{{"cut": true}}; C{{"peers": most}};
- - from it: C{{"listening": true}}, C{{"log": [level, text]}}, C{{"counts": {...}}}
-   once a second and in the end, C{{"peers": [...]}}.
+count. Here each worker (L{echofactory.server.workers.child}) has a pipe in each direction
+(L{echofactory.server.workers.channel}). If this process dies, the workers end.
 """
 
 import json
@@ -40,7 +34,8 @@ from echofactory.net.endpoints import EndpointError, ListenError, serverEndpoint
 from echofactory.net.reuseport import ReservingReactor
 from echofactory.net.tracing import addressText
 from echofactory.server.counts import Counts, PeerCounts, WorkerState, busiest
-from echofactory.server.workers.lines import LONGEST_LINE, Lines
+from echofactory.server.settings import ServerSettings
+from echofactory.server.workers.channel import LONGEST_LINE, Lines, asLine
 from echofactory.values.quantities import counted
 
 _log = Logger()
@@ -161,7 +156,7 @@ class _Worker(ProcessProtocol):
         if self._process is not None:
             # One that is about to end has closed it already.
             with suppress(KeyError):
-                self._process.writeToChild(0, json.dumps(what).encode() + b"\n")
+                self._process.writeToChild(0, asLine(**what))
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
         before = self._lines.leftOut
@@ -315,22 +310,19 @@ class Workers(Service):
         self,
         reactor: IWorkersReactor,
         endpoints: Sequence[str],
-        words: Sequence[str],
+        settings: ServerSettings,
         count: int,
-        drain: float = 5.0,
     ) -> None:
         """
         @param endpoints: server endpoint strings.
-        @param words: the command line of each worker, as C{ServerOptions} reads it.
+        @param settings: how all of them serve.
         @param count: of the workers.
-        @param drain: seconds, 0 or more.
         @raise EndpointError: if a string describes no endpoint, or none that can be
             shared.
         """
         self.reactor = reactor
         self.draining = False
-        self._drain = drain
-        self._words = list(words)
+        self._settings = settings
         self._given = list(endpoints)
         self._texts = [shareable(text) for text in endpoints]
         self._reserving = [serverEndpoint(ReservingReactor(), text) for text in self._texts]
@@ -365,7 +357,7 @@ class Workers(Service):
         """Return what a worker is told to begin with."""
         # L{shareable} lets only TCP through, whose addresses have ports.
         return {
-            "words": self._words,
+            "settings": self._settings.asJSON(),
             "endpoints": self._texts,
             "ports": [port.getHost().port for port in self._ports],  # type: ignore[attr-defined]
             "number": number,
@@ -433,7 +425,7 @@ class Workers(Service):
         for worker in self._workers:
             worker.stop()
         if self._killing is None:
-            self._killing = self.reactor.callLater(self._drain + _GRACE, self._kill)
+            self._killing = self.reactor.callLater(self._settings.drain + _GRACE, self._kill)
         return DeferredList([worker.ended for worker in self._workers]).addCallback(
             self._stopped
         )

@@ -1,15 +1,31 @@
 """
-A stream of bytes as lines of bounded length. A line that is too long is left out, and
-the lines after it are not.
+What a supervisor and its workers say to each other. A pipe in each direction carries JSON,
+one object a line:
+
+ - to the worker: C{{"start": ...}} first, what it is to serve; C{{"stop": true}};
+   C{{"cut": true}}: wait no longer for open connections; C{{"peers": most}}: who are the
+   busiest peers?
+ - from the worker: C{{"listening": true}}; C{{"log": [level, text]}}; C{{"counts": {...}}}
+   once a second and at the end; C{{"peers": [...]}}.
+
+Each end of a pipe is closed when the process at that end is gone, whatever ended it.
 """
+
+import json
 
 LONGEST_LINE = 1 << 16
 """Bytes of a line, without its end."""
 
 
+def asLine(**what: object) -> bytes:
+    """Write an object as a line."""
+    return json.dumps(what).encode() + b"\n"
+
+
 class Lines:
     """
-    Takes a stream apart.
+    Takes a stream apart into lines of bounded length. A line that is too long is left out,
+    and the lines after it are not.
 
     @ivar leftOut: how many lines were too long.
     """
