@@ -300,7 +300,7 @@ def test_over_a_unix_socket(folder: Path) -> None:
         (["--fault", "drop=1", "--udp", "127.0.0.1:0"],
          "--fault and --udp: datagrams meet no faults"),
         (["--fault", "drop=1", "--fault-seed", "1", "--workers", "2"],
-         "--fault-seed and --workers: nothing would repeat, for which worker a connection"),
+         "--fault-seed and --workers: nothing would repeat, because the kernel chooses"),
     ],
 )  # fmt: skip
 def test_what_makes_no_sense(

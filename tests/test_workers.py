@@ -39,7 +39,7 @@ from twisted.internet.testing import MemoryReactor, StringTransport
 from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 
-from echofactory import Counts, Limits
+from echofactory import Counts
 from echofactory.net.endpoints import ListenError
 from echofactory.net.tracing import Trace
 from echofactory.server.counts import PeerCounts
