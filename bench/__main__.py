@@ -21,7 +21,7 @@ from statistics import median
 from bench.processes import LOAD_CORE, SERVER_CORE
 from bench.show import GROUPS, Values, draw, goals, ratio, table
 from bench.suite import C_EPOLL, CLIENTS, SERVERS, WEB, WORKERS, Extent, Figure, Suite
-from echofactory.descriptors import raiseDescriptorLimit
+from echofactory.net.descriptors import raiseDescriptorLimit
 
 _HERE = Path(__file__).parent
 _PAGE = _HERE.parent / "docs" / "benchmarks.md"

@@ -16,8 +16,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from echofactory.command import makeService
-from echofactory.options import ServerOptions
+from echofactory.cli.options import ServerOptions
+from echofactory.cli.twistd import makeService
 
 LIMIT = 180.0
 """Seconds after which a wait of a test fails. A machine may be many times slower than

@@ -8,7 +8,7 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from echofactory.results import Results
+from echofactory.results.books import Results
 
 _SCHEMA = json.loads(files("echofactory").joinpath("results.schema.json").read_text())
 Draft202012Validator.check_schema(_SCHEMA)

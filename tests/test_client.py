@@ -65,8 +65,8 @@ from echofactory import (
 )
 from echofactory.client.failures import classify
 from echofactory.client.target import Target
-from echofactory.listening import EndpointError
-from echofactory.schedule import Rate
+from echofactory.net.endpoints import EndpointError
+from echofactory.workload.schedule import Rate
 
 # For a peer that never answers: the timeout fires however fast the machine is.
 HASTY = Patience(connect=LIMIT, reply=0.2)
@@ -151,6 +151,10 @@ async def test_a_dribbling_peer_is_patience_enough(reactor: Any) -> None:
     results = await running
     assert results.verdict == "ok", results.examples
     assert results.elapsedNs > 17e9
+    # A peer does not close because the other end has.
+    for peer in peers:
+        peer.transport.abortConnection()
+        await peer.untilLost(reactor)
     await port.stopListening()
 
 

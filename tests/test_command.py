@@ -4,7 +4,7 @@ What the commands of twistd say of a port that cannot be bound.
 
 import pytest
 
-from echofactory.options import MonitorOptions, ServerOptions
+from echofactory.cli.options import MonitorOptions, ServerOptions
 
 
 @pytest.mark.parametrize(

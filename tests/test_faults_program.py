@@ -17,9 +17,9 @@ from pytest_twisted import ensureDeferred
 from schema import validate
 
 from echofactory import EchoClientFactory, Faults, Workload
-from echofactory.command import makeFactory
-from echofactory.faults import CATCH_UP, TICK, Fate
-from echofactory.options import ClientOptions, ServerOptions
+from echofactory.cli.options import ClientOptions, ServerOptions
+from echofactory.cli.twistd import makeFactory
+from echofactory.server.faults.settings import CATCH_UP, TICK, Fate
 
 MS = 1_000_000
 SEED = 11

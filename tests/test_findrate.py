@@ -19,15 +19,15 @@ from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactor
 
+from echofactory.cli.client import main
+from echofactory.cli.parsers import parseGoals
 from echofactory.client.factory import EchoClientFactory
-from echofactory.client.program import main
+from echofactory.client.findrate import PRECISION, Ending, Goal, RateSearch, Step
 from echofactory.client.search import Search
 from echofactory.client.target import IProbeReactor
-from echofactory.findrate import PRECISION, Ending, Goal, RateSearch, Step
-from echofactory.parsers import parseGoals
-from echofactory.results import ConnectionFailure, FailureKind, Results
-from echofactory.schedule import Rate
-from echofactory.workload import Workload
+from echofactory.results.books import ConnectionFailure, FailureKind, Results
+from echofactory.workload.schedule import Rate
+from echofactory.workload.settings import Workload
 
 MS = 1_000_000
 GOALS = (Goal("p99", 5 * MS, "p99<5ms"),)

@@ -21,10 +21,10 @@ from programs import LIMIT
 from pytest_twisted import ensureDeferred
 
 from echofactory import EchoClientFactory, EchoFactory, Limits, Patience, Workload
-from echofactory.echo import lowestTransport
-from echofactory.options import ClientOptions, MonitorOptions, ServerOptions
-from echofactory.parsers import parseKeepAlive
-from echofactory.socketfilter import NOTHING, attachFilter
+from echofactory.cli.options import ClientOptions, MonitorOptions, ServerOptions
+from echofactory.cli.parsers import parseKeepAlive
+from echofactory.express.socketfilter import NOTHING, attachFilter
+from echofactory.net.transport import lowestTransport
 
 OVER_TCP = [each for each in TRANSPORTS if "unix" not in each.name]
 overTCP = pytest.mark.parametrize("transport", OVER_TCP, ids=str)

@@ -5,7 +5,7 @@ A stream as lines of bounded length.
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from echofactory.lines import LONGEST_LINE, Lines
+from echofactory.server.workers.lines import LONGEST_LINE, Lines
 
 
 def test_a_line_that_is_too_long() -> None:

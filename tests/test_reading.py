@@ -21,12 +21,10 @@ from jsonschema import Draft202012Validator
 from programs import running
 from schema import validate
 
-from echofactory.intervals import MOST_PIECES, Interval, intervalsFromJSON, mergedIntervals
-from echofactory.latency import Latency
+from echofactory.cli.report import ReportOptions
 from echofactory.report.compare import Run, comparisonText
 from echofactory.report.page import page
 from echofactory.report.plot import draw
-from echofactory.report.program import ReportOptions
 from echofactory.report.reading import (
     LONGEST_TEXT,
     MOST_BYTES,
@@ -37,7 +35,14 @@ from echofactory.report.reading import (
     readResults,
 )
 from echofactory.report.text import failureLines, report
-from echofactory.results import ConnectionFailure, FailureKind, Results, merged
+from echofactory.results.books import ConnectionFailure, FailureKind, Results, merged
+from echofactory.results.intervals import (
+    MOST_PIECES,
+    Interval,
+    intervalsFromJSON,
+    mergedIntervals,
+)
+from echofactory.results.latency import Latency
 
 EVIL = "\x1b[2J\r\n\u202e\udcff"
 SHOWN = r"\x1b[2J\r\n\u202e\udcff"

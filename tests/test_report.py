@@ -24,14 +24,14 @@ from hypothesis import strategies as st
 from programs import CLIENT, LIMIT, Program, client, multiecho, running
 from schema import validate
 
-from echofactory.client.program import main as clientMain
-from echofactory.findrate import Goal, RateSearch, Step
-from echofactory.intervals import Interval, mergedIntervals
+from echofactory.cli.client import main as clientMain
+from echofactory.cli.report import main
+from echofactory.client.findrate import Goal, RateSearch, Step
 from echofactory.report.compare import Run, comparisonText
 from echofactory.report.page import page
 from echofactory.report.plot import draw
-from echofactory.report.program import main
-from echofactory.results import ConnectionFailure, FailureKind, Results, merged
+from echofactory.results.books import ConnectionFailure, FailureKind, Results, merged
+from echofactory.results.intervals import Interval, mergedIntervals
 
 PICTURE = ["--size", "64", "--rate", "500", "--duration", "200ms", "--interval", "50ms"]
 """The load of a run that is to be drawn."""

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from schema import validate
 
-from echofactory.quantities import (
+from echofactory.report.text import failureLines, report
+from echofactory.results.books import ConnectionFailure, FailureKind, Results
+from echofactory.values.quantities import (
     counted,
     durationText,
     percentText,
@@ -16,8 +18,6 @@ from echofactory.quantities import (
     sizeRateText,
     sizeText,
 )
-from echofactory.report.text import failureLines, report
-from echofactory.results import ConnectionFailure, FailureKind, Results
 
 S = 1_000_000_000
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from echofactory.listening import EndpointError, serverEndpoint
-from echofactory.options import ClientOptions, ServerOptions
-from echofactory.parsers import parseAddress
+from echofactory.cli.options import ClientOptions, ServerOptions
+from echofactory.cli.parsers import parseAddress
+from echofactory.net.endpoints import EndpointError, serverEndpoint
 
 Refusal = Callable[..., str]
 

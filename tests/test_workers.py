@@ -40,11 +40,11 @@ from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 
 from echofactory import Counts, Limits
-from echofactory.counts import PeerCounts
-from echofactory.lines import Lines
-from echofactory.listening import ListenError
-from echofactory.worker import Channel, share
-from echofactory.workers import IWorkersReactor, Workers
+from echofactory.net.endpoints import ListenError
+from echofactory.server.counts import PeerCounts
+from echofactory.server.workers.child import Channel, share
+from echofactory.server.workers.lines import Lines
+from echofactory.server.workers.supervisor import IWorkersReactor, Workers
 
 
 @contextmanager

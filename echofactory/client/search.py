@@ -8,10 +8,10 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.task import LoopingCall
 
 from echofactory.client.factory import EchoClientFactory
-from echofactory.findrate import Goal, RateSearch, Step
-from echofactory.quantities import durationText, numberText
+from echofactory.client.findrate import Goal, RateSearch, Step
 from echofactory.report.text import searchText
-from echofactory.results import Results
+from echofactory.results.books import Results
+from echofactory.values.quantities import durationText, numberText
 
 FIRST = 500.0
 """Messages a second, to begin with."""

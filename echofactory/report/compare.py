@@ -5,10 +5,10 @@ Several runs in one table.
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from echofactory.latency import Latency
-from echofactory.printable import printable
-from echofactory.quantities import durationText, numberText, sizeRateText
-from echofactory.results import Results
+from echofactory.results.books import Results
+from echofactory.results.latency import Latency
+from echofactory.values.printable import printable
+from echofactory.values.quantities import durationText, numberText, sizeRateText
 
 
 class Run(NamedTuple):

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import IO, TYPE_CHECKING, Any
 
-from echofactory.intervals import Interval
-from echofactory.latency import Latency
 from echofactory.report.compare import Run
-from echofactory.results import Results
+from echofactory.results.books import Results
+from echofactory.results.intervals import Interval
+from echofactory.results.latency import Latency
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

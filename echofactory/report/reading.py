@@ -11,8 +11,8 @@ import json
 from math import isfinite
 from typing import Any
 
-from echofactory.printable import printable
-from echofactory.results import Results
+from echofactory.results.books import Results
+from echofactory.values.printable import printable
 
 MOST_BYTES = 64 << 20
 """Bytes of a file: a run of four days, in intervals of a second."""

@@ -5,7 +5,8 @@ The results for people: aligned text, a unit on every number.
 from collections.abc import Mapping
 from typing import Any
 
-from echofactory.quantities import (
+from echofactory.results.books import FailureKind, Kernel, Results
+from echofactory.values.quantities import (
     counted,
     durationText,
     percentText,
@@ -13,7 +14,6 @@ from echofactory.quantities import (
     sizeRateText,
     sizeText,
 )
-from echofactory.results import FailureKind, Kernel, Results
 
 _LADDER = (
     ("min", "min"),
