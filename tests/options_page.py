@@ -10,8 +10,8 @@ import re
 import textwrap
 from typing import NamedTuple
 
-from echofactory.options import ClientOptions, CommandOptions, MonitorOptions, ServerOptions
-from echofactory.report.program import ReportOptions
+from echofactory.cli.options import ClientOptions, CommandOptions, MonitorOptions, ServerOptions
+from echofactory.cli.report import ReportOptions
 
 ARGUMENTS = {
     "bind": "ADDRESS",
