@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from echofactory.express.reactor import ExpressReactor
     from echofactory.net.monotonic import useMonotonicTime
     from echofactory.net.tracing import Trace
-    from echofactory.results.books import FailureKind, Results
+    from echofactory.results.books import Results
+    from echofactory.results.failures import FailureKind
     from echofactory.server.counts import Counts
     from echofactory.server.echo import Echo
     from echofactory.server.factory import EchoFactory, Limits
@@ -35,7 +36,7 @@ _MODULES = {
     "EchoFactory": "server.factory",
     "EchoService": "server.service",
     "ExpressReactor": "express.reactor",
-    "FailureKind": "results.books",
+    "FailureKind": "results.failures",
     "Faults": "server.faults.settings",
     "FaultyEcho": "server.faults.echo",
     "FaultyEchoFactory": "server.faults.echo",

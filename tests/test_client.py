@@ -32,6 +32,7 @@ from peers import (
 )
 from programs import LIMIT
 from pytest_twisted import ensureDeferred
+from schema import FACTS
 from service_identity import VerificationError
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import (
@@ -215,7 +216,7 @@ async def test_what_the_clock_says(reactor: Any) -> None:
 @ensureDeferred
 async def test_one_connection_after_the_other(reactor: Any) -> None:
     """The most that were open at once, not all that ever were."""
-    results = Results(target="", workload={}, requested=2)
+    results = Results(target="", workload=FACTS, requested=2)
     for _ in range(2):
         results.connectionEstablished(1)
         results.open -= 1

@@ -28,7 +28,7 @@ from hypothesis import strategies as st
 from peers import FakeTimeReactor, eventually, noDescriptorLeft, portOf, readFakeClock
 from programs import CLIENT, LIMIT, TWISTD, Program, client, multiecho, running, until
 from pytest_twisted import ensureDeferred
-from schema import validate
+from schema import FACTS, validate
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
@@ -65,7 +65,8 @@ from echofactory.net.udp import (
     _ConnectedPort,
     packetInfo,
 )
-from echofactory.results.books import Datagrams, merged
+from echofactory.results.merge import merged
+from echofactory.results.path import Datagrams
 from echofactory.server.datagrams import DatagramCounts, EchoDatagrams
 from echofactory.server.guard import (
     ANSWERS,
@@ -1099,9 +1100,9 @@ async def test_loss_and_the_open_loop(reactor: Any, monkeypatch: pytest.MonkeyPa
         fake.advance(0.4)
         await running
     assert (results.verified, results.unanswered) == (3, 2)
-    assert results.response.count == results.service.count == 3
+    assert results.response.count == results.serviceTime.count == 3
     # Not from when a lost one was due, 250 ms before.
-    for latency in (results.response, results.service):
+    for latency in (results.response, results.serviceTime):
         (most,) = latency.percentiles(100.0)
         assert most is not None
         assert most < 50e6
@@ -1542,7 +1543,7 @@ def test_runs_merged() -> None:
 
     def run(target: str, datagrams: Datagrams | None) -> Results:
         return Results(
-            target=target, workload={}, requested=0, elapsedNs=10**9, datagrams=datagrams
+            target=target, workload=FACTS, requested=0, elapsedNs=10**9, datagrams=datagrams
         )
 
     runs = [run("udp:127.0.0.1:7", Datagrams(lost=n)) for n in (1, 2)]

@@ -19,6 +19,7 @@ from schema import validate
 from echofactory import EchoClientFactory, Faults, Workload
 from echofactory.cli.options import ClientOptions, ServerOptions
 from echofactory.cli.twistd import makeFactory
+from echofactory.results.json import toJSON
 from echofactory.server.faults.settings import CATCH_UP, TICK, Fate
 
 MS = 1_000_000
@@ -39,7 +40,7 @@ async def probed(reactor: Any, faults: str, *load: str, verdict: str = "failed")
     async with serving(reactor, factory=makeFactory(server, server.limits, reactor)) as service:
         results = await factory.run(f"tcp:127.0.0.1:{portOf(service.addresses[0])}")
     assert results.verdict == verdict, results.examples
-    return validate(results.asJSON("1"))
+    return validate(toJSON(results, "1"))
 
 
 def probedByPrograms(

@@ -282,7 +282,7 @@ async def test_one_latency_is_shown(reactor: Any) -> None:
     status = ProbeStatus(probing, "there", clock=count().__next__)
     status.begin()
     probing.results.response.record(40_000_000)
-    probing.results.service.record(1_000_000)
+    probing.results.serviceTime.record(1_000_000)
     status.sample()
     facts = await status.facts()
     view = status.view(facts)

@@ -43,8 +43,9 @@ from echofactory.net.tracing import Trace, reasonText
 from echofactory.report.compare import Run
 from echofactory.report.hdrlog import HdrLog
 from echofactory.report.live import progress
-from echofactory.report.text import failureLines, report
+from echofactory.report.text import failureLines, report, searchText, stepText
 from echofactory.results.books import Results
+from echofactory.results.search import SearchStep
 from echofactory.server.factory import EchoFactory
 from echofactory.server.service import EchoService, IServiceReactor
 from echofactory.values.printable import printable
@@ -141,13 +142,13 @@ def _search(reactor: IClientReactor, options: ClientOptions, text: IO[str]) -> S
         )
 
     assert options.goals is not None
-    return Search(
-        options.goals, make, _silent if options["quiet"] else partial(tell, stream=text)
-    )
+    named = {goal.name: goal.field for goal in options.goals}
 
+    def show(step: SearchStep) -> None:
+        if not options["quiet"]:
+            tell(stepText(step, named), text)
 
-def _silent(_: str) -> None:
-    """Nothing is told."""
+    return Search(options.goals, make, show)
 
 
 def _run(
@@ -202,6 +203,8 @@ def _run(
     (result,) = outcome
     if isinstance(result, Failure):
         result.raiseException()
+    if result.search is not None and not options["quiet"]:
+        tell(searchText(result.search), text)
     return result, interrupts.number
 
 

@@ -20,6 +20,7 @@ from echofactory.report.compare import Run
 from echofactory.report.page import page
 from echofactory.report.plot import SUFFIXES, draw, missing
 from echofactory.results.books import Results
+from echofactory.results.json import toJSON
 
 
 def refuseSameFile(options: CommandOptions) -> None:
@@ -103,7 +104,7 @@ def writeOutput(options: CommandOptions, name: str, file: IO[Any], content: str 
 
 def jsonText(results: Results) -> str:
     """Return what C{--json} writes."""
-    return json.dumps(results.asJSON(__version__), indent=2) + "\n"
+    return json.dumps(toJSON(results, __version__), indent=2) + "\n"
 
 
 class Pictures:

@@ -15,7 +15,9 @@ from echofactory.cli.streams import prepareStreams
 from echofactory.report.compare import Run, comparisonText
 from echofactory.report.reading import MOST_BYTES, readResults
 from echofactory.report.text import report
-from echofactory.results.books import Results, merged
+from echofactory.results.books import Results
+from echofactory.results.json import fromJSON, toJSON
+from echofactory.results.merge import merged
 
 
 class ReportOptions(CommandOptions):
@@ -67,7 +69,7 @@ python -m echofactory.report --merge client1.json client2.json
             try:
                 whole = merged([run.results for run in self.runs])
                 # Counts that are each within their bounds may exceed them together.
-                Results.fromJSON(whole.asJSON(__version__))
+                fromJSON(toJSON(whole, __version__))
             except ValueError as error:
                 raise usage.UsageError(f"--merge: {error}") from None
             self.runs = [Run(" + ".join(run.name for run in self.runs), whole)]

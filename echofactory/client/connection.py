@@ -16,7 +16,8 @@ from twisted.python.failure import Failure
 from echofactory.client.failures import classify
 from echofactory.client.settings import Patience
 from echofactory.net.tracing import Trace
-from echofactory.results.books import FailureKind, Results
+from echofactory.results.books import Results
+from echofactory.results.failures import FailureKind
 from echofactory.workload.settings import Workload
 
 _NO_LIMIT = 1 << 62
@@ -103,7 +104,7 @@ class Connection(ABC):
         self.settled = False
         self._results = factory.results
         self._recordResponse = factory.results.response.record
-        self._recordService = factory.results.service.record
+        self._recordService = factory.results.serviceTime.record
         self._clock = factory.clock
         self._script = workload.script(number)
         # The next block to send, the one to stop before as yet, and whether that
@@ -119,7 +120,7 @@ class Connection(ABC):
             self._end = self._script.end(messages) if messages is not None else _NO_LIMIT
         self._window = workload.outstanding or _NO_LIMIT
         self._tracing = factory.trace >= Trace.DATA
-        # When the scheduled messages were due that are not back yet.
+        # When the scheduled messages were due that are not sent yet.
         self._dueAt: deque[int] = deque()
         self._held: IDelayedCall | None = None
         self.askedAt = self._clock()

@@ -12,7 +12,7 @@ from twisted.internet.interfaces import (
 from twisted.internet.protocol import DatagramProtocol
 
 from echofactory.client.connection import Connection, Run
-from echofactory.results.books import FailureKind
+from echofactory.results.failures import FailureKind
 from echofactory.values.quantities import counted
 from echofactory.workload.datagrams import DatagramVerifier, Reply, Sent, Verdict
 
@@ -114,10 +114,10 @@ class DatagramClient(Connection, DatagramProtocol):
         reply = self._verifier.feed(datagram)
         if reply.verdict is Verdict.ANSWER:
             assert reply.sent is not None
-            self._recordService(now - reply.sent.sentAt)
+            # Counted from the scheduled time, as over TCP.
+            self._recordResponse(now - reply.sent.dueAt)
             if self._scheduled:
-                # Counted from the scheduled time, as over TCP.
-                self._recordResponse(now - reply.sent.dueAt)
+                self._recordService(now - reply.sent.sentAt)
             self._results.verified += 1
             self._results.lastAt = now
             self._datagrams.reordered += reply.reordered

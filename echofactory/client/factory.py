@@ -26,8 +26,10 @@ from echofactory.client.stream import EchoClient
 from echofactory.client.target import IProbeReactor, Target, checkClientEndpoint
 from echofactory.net.tcpinfo import kernelView
 from echofactory.net.tracing import Trace, addressText, dataText
-from echofactory.results.books import ConnectionFailure, Datagrams, FailureKind, Results
-from echofactory.results.latency import rankOf
+from echofactory.results.books import Results
+from echofactory.results.failures import ConnectionFailure, FailureKind
+from echofactory.results.latency import Latency, rankOf
+from echofactory.results.path import Datagrams
 from echofactory.values.checks import checkSeconds, checkType, checkWhole
 from echofactory.values.printable import printable
 from echofactory.workload.datagrams import refuseUnfit
@@ -104,12 +106,12 @@ class EchoClientFactory(ClientFactory):
         self.clock = clock
         self.results = Results(
             target="",
-            workload=workload.asJSON(),
+            workload=workload.facts(),
             requested=0 if workload.churn else connections,
         )
         self.results.intervalNs = int(interval * 1e9)
-        if workload.rate is None:
-            self.results.service = self.results.response
+        if workload.rate is not None:
+            self.results.service = Latency()
         self._schedule = workload.schedule(connections)
         if self._schedule is not None:
             self.results.rateAsked = self._schedule.rateOf(self._schedule.total)

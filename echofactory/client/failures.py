@@ -18,7 +18,7 @@ from twisted.internet.error import (
 from twisted.python.failure import Failure
 
 from echofactory.net.tracing import reasonText
-from echofactory.results.books import FailureKind
+from echofactory.results.failures import FailureKind
 
 _BY_ERRNO = {
     errno.EADDRNOTAVAIL: FailureKind.NO_LOCAL_PORT,

@@ -2,12 +2,12 @@
 The highest rate that keeps a promise: which rate to try next, and what was kept.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 
-from echofactory.results.books import FailureKind, Results
+from echofactory.results.books import Results
 from echofactory.results.latency import PERCENTILES, Fields
+from echofactory.results.search import Ending, SearchOutcome, SearchStep
 from echofactory.values.checks import checkType, checkWhole
 
 NAMES = {field.replace("_", "."): field for field in (*PERCENTILES, "max")}
@@ -56,19 +56,6 @@ class Goal:
         return reached is not None and reached < self.limitNs
 
 
-class Ending(StrEnum):
-    """Why a search ended."""
-
-    FOUND = "found"
-    """A rate that is kept, and one a twentieth higher that is not."""
-    FIRST = "first"
-    """The first rate is broken already."""
-    CLIENT = "client"
-    """The same as C{FOUND} or C{FIRST}, but the rate that is not kept is too high for the
-    client: the limit is its own."""
-    INTERRUPTED = "interrupted"
-
-
 _KEPT_UP = 0.95
 """The share of what was asked that has to come back, and to be back in time."""
 
@@ -85,73 +72,30 @@ def _fellBehind(asked: float, results: Results) -> bool:
     return results.lastAt - results.firstAt > results.scheduledNs / _KEPT_UP + results.leastNs
 
 
-@dataclass(frozen=True, kw_only=True)
-class Step:
+def judged(asked: float, results: Results, goals: Sequence[Goal]) -> SearchStep:
     """
-    One rate that was tried, and judged.
+    Judge a run at some rate.
 
-    @ivar asked: messages a second.
-    @ivar achieved: the same.
-    @ivar kept: whether every goal was kept, nothing failed, and the replies kept up
-        with the schedule.
-    @ivar broken: the goals that were not kept.
-    @ivar clientLimited: whether the client was too late itself: it did not keep its
-        schedule, or half of the response time at the percentile of a broken goal is its
-        own send lag.
-    @ivar endedEarly: whether it was ended because a goal was certainly missed.
-    @ivar failures: failed connections by kind.
-    @ivar response: of the JSON.
-    @ivar sendLag: of the JSON.
+    @param asked: messages a second.
     """
-
-    asked: float
-    achieved: float
-    kept: bool
-    broken: tuple[Goal, ...]
-    clientLimited: bool
-    interrupted: bool
-    endedEarly: bool
-    failures: Mapping[FailureKind, int]
-    response: Fields
-    sendLag: Fields
-
-    @classmethod
-    def of(cls, asked: float, results: Results, goals: Sequence[Goal]) -> "Step":
-        """Judge a run."""
-        response, lag = results.response.asJSON(), results.sendLag.asJSON()
-        broken = tuple(goal for goal in goals if not goal.isKept(response))
-        return cls(
-            asked=asked,
-            achieved=results.achieved,
-            kept=not broken and not _fellBehind(asked, results) and results.verdict == "ok",
-            broken=broken,
-            clientLimited=not results.failed
-            and (
-                results.keptNoSchedule
-                or any(
-                    2 * (lag[goal.field] or 0) > (response[goal.field] or 0) for goal in broken
-                )
-            ),
-            interrupted=results.interrupted,
-            endedEarly=results.endedEarly,
-            failures=results.failures,
-            response=response,
-            sendLag=lag,
-        )
-
-    def asJSON(self) -> dict[str, object]:
-        """Return an item of the JSON's C{find_rate.steps}."""
-        return {
-            "asked": self.asked,
-            "achieved": self.achieved,
-            "kept": self.kept,
-            "interrupted": self.interrupted,
-            "ended_early": self.endedEarly,
-            "broken": [goal.text for goal in self.broken],
-            "failures": {str(kind): n for kind, n in sorted(self.failures.items())},
-            "response_ns": self.response,
-            "send_lag_ns": self.sendLag,
-        }
+    response, lag = results.response.asJSON(), results.sendLag.asJSON()
+    broken = [goal for goal in goals if not goal.isKept(response)]
+    return SearchStep(
+        asked=asked,
+        achieved=results.achieved,
+        kept=not broken and not _fellBehind(asked, results) and results.verdict == "ok",
+        broken=tuple(goal.text for goal in broken),
+        clientLimited=not results.failed
+        and (
+            results.keptNoSchedule
+            or any(2 * (lag[goal.field] or 0) > (response[goal.field] or 0) for goal in broken)
+        ),
+        interrupted=results.interrupted,
+        endedEarly=results.endedEarly,
+        failures=results.failures,
+        response=response,
+        sendLag=lag,
+    )
 
 
 class RateSearch:
@@ -166,13 +110,13 @@ class RateSearch:
         """
         @param first: the rate to begin with, in messages a second.
         """
-        self.steps: list[Step] = []
+        self.steps: list[SearchStep] = []
         self.ending: Ending | None = None
         self._next = first
-        self._broken: Step | None = None
+        self._broken: SearchStep | None = None
 
     @property
-    def best(self) -> Step | None:
+    def best(self) -> SearchStep | None:
         """The highest rate that was kept."""
         kept = [step for step in self.steps if step.kept]
         return max(kept, key=lambda step: step.asked, default=None)
@@ -181,7 +125,7 @@ class RateSearch:
         """Return the rate to try; C{None} if the search is over."""
         return None if self.ending is not None else self._next
 
-    def note(self, step: Step) -> None:
+    def note(self, step: SearchStep) -> None:
         """Note what came of the rate that was to be tried."""
         self.steps.append(step)
         if step.interrupted:
@@ -200,12 +144,13 @@ class RateSearch:
         else:
             self._next = (best.asked + broken.asked) / 2
 
-    def asJSON(self, goals: Sequence[Goal]) -> dict[str, object]:
-        """Return the JSON's C{find_rate}, once the search is over."""
+    def outcome(self, goals: Sequence[Goal]) -> SearchOutcome:
+        """Return what came of the search, once it is over."""
         best = self.best
-        return {
-            "goals": [goal.text for goal in goals],
-            "found": best.asked if best is not None else None,
-            "ended_by": str(self.ending),
-            "steps": [step.asJSON() for step in self.steps],
-        }
+        assert self.ending is not None
+        return SearchOutcome(
+            goals=tuple(goal.text for goal in goals),
+            found=best.asked if best is not None else None,
+            ending=self.ending,
+            steps=tuple(self.steps),
+        )

@@ -20,7 +20,7 @@ from echofactory.client.factory import EchoClientFactory, Only
 from echofactory.client.settings import Patience
 from echofactory.client.target import IProbeReactor, Target
 from echofactory.net.tracing import Trace
-from echofactory.results.books import ConnectionFailure, FailureKind
+from echofactory.results.failures import ConnectionFailure, FailureKind
 from echofactory.values.quantities import counted
 from echofactory.workload.schedule import Rate
 from echofactory.workload.settings import Workload

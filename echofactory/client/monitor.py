@@ -16,7 +16,8 @@ from echofactory.client.settings import Patience
 from echofactory.client.target import IProbeReactor, Target, checkClientEndpoint
 from echofactory.net.endpoints import EndpointError
 from echofactory.net.tracing import Trace
-from echofactory.results.books import FailureKind, Results
+from echofactory.results.books import Results
+from echofactory.results.failures import FailureKind
 from echofactory.values.checks import checkType
 
 _log = Logger()

@@ -21,7 +21,7 @@ from echofactory.client.failures import classify
 from echofactory.net.keepalive import keepAlive
 from echofactory.net.tracing import reasonText
 from echofactory.net.transport import IEchoTransport, releaseClosing, turnOffNagle
-from echofactory.results.books import FailureKind
+from echofactory.results.failures import FailureKind
 from echofactory.values.quantities import counted
 from echofactory.workload.script import BLOCK_SIZE
 from echofactory.workload.verifier import EchoMismatch, StreamFault, StreamVerifier
@@ -44,8 +44,8 @@ class EchoClient(Connection, Protocol):
         self._verifier = StreamVerifier(self._script)
         self._allOut = False
         self._halfClose = factory.workload.halfClose
-        # When each of the messages was sent that are out.
-        self._sentAt: deque[int] = deque()
+        # Of each message that is out: when it was sent, and when it was due.
+        self._out: deque[tuple[int, int]] = deque()
         self._paused = False
         self.progressAt = self.askedAt
         # Whether the factory looks at it now and then.
@@ -87,7 +87,7 @@ class EchoClient(Connection, Protocol):
     def _send(self) -> None:
         """Send what the window and the transport have room for."""
         while self._next < self._end and not self._paused:
-            room = self._window - len(self._sentAt)
+            room = self._window - len(self._out)
             if room == 1 and self._script.whole:
                 # The usual case: the one that a round trip's price is of.
                 self._write(self._take(), 1)
@@ -107,7 +107,7 @@ class EchoClient(Connection, Protocol):
                 # The end of the stream is waited for.
                 self._await(self._clock())
                 self.transport.loseWriteConnection()
-        if not self._sentAt and not self._halfClose:
+        if not self._out and not self._halfClose:
             self._complete()
 
     def _gather(self, room: int) -> tuple[list[bytes], int]:
@@ -142,17 +142,15 @@ class EchoClient(Connection, Protocol):
         self._results.sent += started
         self._results.bytesSent += len(data)
         now = self._clock()
-        if not self._sentAt:
+        if not self._out:
             # Nobody waited for anything until now.
             self.progressAt = now
             if not self._awaited:
                 self._await(now)
-        if started == 1:
-            self._sentAt.append(now)
+        if started:
             self._results.lastSentAt = now
-        elif started:
-            self._sentAt.extend([now] * started)
-            self._results.lastSentAt = now
+            for _ in range(started):
+                self._out.append((now, self._dueAt.popleft() if self._scheduled else now))
         self.transport.write(data)
 
     def dataReceived(self, data: bytes) -> None:
@@ -167,16 +165,11 @@ class EchoClient(Connection, Protocol):
         except StreamFault as fault:
             self._verified(fault.completed, now)
             if isinstance(fault, EchoMismatch):
-                self._sentAt.popleft()
+                self._out.popleft()
                 self._results.mismatched += 1
             self._fail(fault.kind, str(fault))
             return
-        if completed == 1 and not self._scheduled:
-            self._recordService(now - self._sentAt.popleft())
-            self._results.verified += 1
-            self._results.lastAt = now
-        else:
-            self._verified(completed, now)
+        self._verified(completed, now)
         if self._next < self._end:
             self._send()
         elif self._final:
@@ -184,16 +177,17 @@ class EchoClient(Connection, Protocol):
 
     def _verified(self, completed: int, now: int) -> None:
         for _ in range(completed):
-            self._recordService(now - self._sentAt.popleft())
+            sentAt, dueAt = self._out.popleft()
+            # Counted from the scheduled time, or a stalled server would look fast.
+            self._recordResponse(now - dueAt)
             if self._scheduled:
-                # Counted from the scheduled time, or a stalled server would look fast.
-                self._recordResponse(now - self._dueAt.popleft())
+                self._recordService(now - sentAt)
         if completed:
             self._results.verified += completed
             self._results.lastAt = now
 
     def readConnectionLost(self) -> None:
-        if self._halfClose and self._allOut and not self._sentAt:
+        if self._halfClose and self._allOut and not self._out:
             self._complete()
         else:
             self._fail(*classify(ConnectionDone()))
@@ -218,7 +212,7 @@ class EchoClient(Connection, Protocol):
                 self._failToConnect()
             return True
         ending = self._halfClose and self._allOut
-        self._awaited = bool(self._sentAt) or ending or self.settled
+        self._awaited = bool(self._out) or ending or self.settled
         if self._awaited and self.progressAt < replyBefore:
             if self.settled:
                 # The peer does not let go, as some do with TLS's closing alert.
@@ -229,8 +223,8 @@ class EchoClient(Connection, Protocol):
 
     def _failToReply(self) -> None:
         missing = (
-            f"{counted(len(self._sentAt), 'message')} outstanding"
-            if self._sentAt
+            f"{counted(len(self._out), 'message')} outstanding"
+            if self._out
             else "every message is back, but not the end of the stream"
         )
         patience = self.factory.patience.reply
@@ -248,8 +242,8 @@ class EchoClient(Connection, Protocol):
         self._fail(FailureKind.CONNECT_TIMEOUT, detail)
 
     def _forget(self) -> int:
-        outstanding = len(self._sentAt)
-        self._sentAt.clear()
+        outstanding = len(self._out)
+        self._out.clear()
         return outstanding
 
     def _settle(self) -> None:

@@ -86,8 +86,8 @@ _ROWS = (
     _Row("response time p99", _latency("response", "p99"), durationText),
     _Row("response time p99.9", _latency("response", "p99_9"), durationText),
     _Row("response time max", _latency("response", "max"), durationText),
-    _Row("service time p50", _latency("service", "p50"), durationText),
-    _Row("service time p99", _latency("service", "p99"), durationText),
+    _Row("service time p50", _latency("serviceTime", "p50"), durationText),
+    _Row("service time p99", _latency("serviceTime", "p99"), durationText),
     _Row("send lag p99", _latency("sendLag", "p99"), durationText),
 )
 

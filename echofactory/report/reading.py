@@ -12,6 +12,7 @@ from math import isfinite
 from typing import Any
 
 from echofactory.results.books import Results
+from echofactory.results.json import fromJSON
 from echofactory.values.printable import printable
 
 MOST_BYTES = 64 << 20
@@ -40,7 +41,7 @@ def readResults(content: bytes) -> Results:
     @raise ValueError: if the content has no results, or exceeds a bound.
     """
     try:
-        return Results.fromJSON(_decoded(content))
+        return fromJSON(_decoded(content))
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except ValueError as error:

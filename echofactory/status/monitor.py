@@ -19,7 +19,7 @@ from prometheus_client.metrics_core import (
 
 from echofactory._version import __version__
 from echofactory.client.monitor import ProbeService
-from echofactory.results.books import FailureKind
+from echofactory.results.failures import FailureKind
 from echofactory.results.latency import PERCENTILES, Latency
 from echofactory.status.history import History, LastMinute
 from echofactory.status.server import byLabel, chart, columns, timeText, withAll

@@ -5,6 +5,7 @@ What every connection of a run sends.
 from dataclasses import dataclass
 from functools import cached_property, partial
 
+from echofactory.results.workloadfacts import WorkloadFacts
 from echofactory.values.checks import MOST_SIZE, checkItems, checkSeconds, checkType, checkWhole
 from echofactory.workload.schedule import Rate, Schedule
 from echofactory.workload.script import (
@@ -152,16 +153,16 @@ class Workload:
         """The list of messages, cut into blocks."""
         return piecesOf(self.messages)
 
-    def asJSON(self) -> dict[str, object]:
-        """Return the C{workload} object of the JSON results."""
-        return {
-            "kind": "messages" if self.size is None else "generated",
-            "size": self.size,
-            "count": self.messagesPerConnection,
-            "bytes": self.bytesPerConnection,
-            "duration_s": self.duration,
-            "window": self.outstanding,
-            "churn": self.churn,
-            "half_close": self.halfClose,
-            "hold_s": self.hold,
-        }
+    def facts(self) -> WorkloadFacts:
+        """Return what the results say of it."""
+        return WorkloadFacts(
+            kind="messages" if self.size is None else "generated",
+            size=self.size,
+            count=self.messagesPerConnection,
+            bytes=self.bytesPerConnection,
+            durationS=self.duration,
+            window=self.outstanding,
+            churn=self.churn,
+            halfClose=self.halfClose,
+            holdS=self.hold,
+        )

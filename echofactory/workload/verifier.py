@@ -4,7 +4,7 @@ The check of a stream that comes back. Bytes go in, facts come out.
 
 from collections import deque
 
-from echofactory.results.books import FailureKind
+from echofactory.results.failures import FailureKind
 from echofactory.workload.script import Script
 
 
