@@ -10,8 +10,11 @@ import re
 import textwrap
 from typing import NamedTuple
 
-from echofactory.cli.options import ClientOptions, CommandOptions, MonitorOptions, ServerOptions
+from echofactory.cli.clientoptions import ClientOptions
+from echofactory.cli.monitor import MonitorOptions
+from echofactory.cli.options import CommandOptions
 from echofactory.cli.report import ReportOptions
+from echofactory.cli.server import ServerOptions
 
 ARGUMENTS = {
     "bind": "ADDRESS",

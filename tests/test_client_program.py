@@ -27,7 +27,7 @@ from programs import CLIENT, LIMIT, Program, client, multiecho, residentBytes, r
 from schema import validate
 
 from echofactory.cli.client import main
-from echofactory.cli.options import ClientOptions
+from echofactory.cli.clientoptions import ClientOptions
 
 
 def written(program: Program) -> Any:

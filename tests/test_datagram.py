@@ -52,7 +52,7 @@ from echofactory import (
     probe,
 )
 from echofactory.cli.client import main
-from echofactory.cli.options import ServerOptions
+from echofactory.cli.server import ServerOptions
 from echofactory.client.datagram import DatagramClient
 from echofactory.client.target import Target
 from echofactory.net.endpoints import EndpointError, ListenError

@@ -22,8 +22,8 @@ from select import select
 import pytest
 from programs import LIMIT, SCRIPTS, TWISTD, client, running
 
-from echofactory.cli.options import ServerOptions
 from echofactory.cli.parsers import parseDuration
+from echofactory.cli.server import ServerOptions
 
 ROOT = Path(__file__).parent.parent
 SOCKET = ROOT / "deploy" / "echofactory.socket"

@@ -17,7 +17,8 @@ from pytest_twisted import ensureDeferred
 from schema import validate
 
 from echofactory import EchoClientFactory, Faults, Workload
-from echofactory.cli.options import ClientOptions, ServerOptions
+from echofactory.cli.clientoptions import ClientOptions
+from echofactory.cli.server import ServerOptions
 from echofactory.results.json import toJSON
 from echofactory.server.faults.settings import CATCH_UP, TICK, Fate
 from echofactory.server.service import echoFactory

@@ -21,8 +21,10 @@ from programs import LIMIT
 from pytest_twisted import ensureDeferred
 
 from echofactory import EchoClientFactory, EchoFactory, Limits, Patience, Workload
-from echofactory.cli.options import ClientOptions, MonitorOptions, ServerOptions
+from echofactory.cli.clientoptions import ClientOptions
+from echofactory.cli.monitor import MonitorOptions
 from echofactory.cli.parsers import parseKeepAlive
+from echofactory.cli.server import ServerOptions
 from echofactory.express.socketfilter import NOTHING, attachFilter
 from echofactory.net.transport import lowestTransport
 

@@ -29,7 +29,7 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
 from echofactory import Echo, EchoFactory, Faults, FaultyEchoFactory, Limits
-from echofactory.cli.options import ServerOptions
+from echofactory.cli.server import ServerOptions
 from echofactory.net.addresses import hostOf
 from echofactory.net.transport import lowestTransport
 from echofactory.server.idle import LOOKS, unsent

@@ -34,8 +34,7 @@ from twisted.logger import capturedLogs, formatEvent
 from zope.interface import implementer
 
 from echofactory import EchoFactory, EchoService, FailureKind, ProbeService
-from echofactory.cli.monitor import makeService
-from echofactory.cli.options import MonitorOptions
+from echofactory.cli.monitor import MonitorOptions, makeService
 from echofactory.client.keeper import Keeper
 from echofactory.client.settings import Patience
 from echofactory.net.endpoints import EndpointError

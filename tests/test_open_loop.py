@@ -10,7 +10,7 @@ import pytest
 from programs import CLIENT, client, multiecho, running
 from schema import validate
 
-from echofactory.cli.options import ClientOptions
+from echofactory.cli.clientoptions import ClientOptions
 from echofactory.client.factory import EchoClientFactory
 from echofactory.workload.schedule import Rate
 from echofactory.workload.settings import Workload

@@ -30,7 +30,7 @@ from programs import (
     serves,
 )
 
-from echofactory.cli.options import ServerOptions
+from echofactory.cli.server import ServerOptions
 
 
 def failing(*arguments: str) -> Program:

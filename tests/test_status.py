@@ -696,7 +696,7 @@ def test_without_it_nothing_of_it_is_loaded() -> None:
     """A server without a status spares the time and memory."""
     code = """
 import sys
-from echofactory.cli.twistd import Options, makeService
+from echofactory.cli.server import Options, makeService
 options = Options()
 options.parseOptions(["127.0.0.1", "0"])
 makeService(options)

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from echofactory.cli.options import ClientOptions, ServerOptions
+from echofactory.cli.clientoptions import ClientOptions
 from echofactory.cli.parsers import parseAddress
+from echofactory.cli.server import ServerOptions
 from echofactory.net.endpoints import EndpointError, serverEndpoint
 
 Refusal = Callable[..., str]

@@ -22,8 +22,8 @@ from twisted.logger import (
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from echofactory.cli.clientoptions import ClientOptions
 from echofactory.cli.interrupts import Interrupts
-from echofactory.cli.options import ClientOptions
 from echofactory.cli.outputs import (
     Pictures,
     claim,

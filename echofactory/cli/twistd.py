@@ -5,7 +5,6 @@ cannot listen, stop in turn, and stop at once at a second signal.
 
 import sys
 from collections.abc import Callable, Sequence
-from signal import SIGTERM, raise_signal
 from typing import Any
 
 from twisted.application.service import IService
@@ -14,15 +13,12 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from echofactory.cli.logfile import neverWaitForTheLog
-from echofactory.cli.options import CommandOptions, ServerOptions, StatusOptions
+from echofactory.cli.options import CommandOptions, StatusOptions
 from echofactory.net.descriptors import raiseDescriptorLimit
 from echofactory.net.endpoints import EndpointError, ListenError
 from echofactory.net.monotonic import useMonotonicTime
 from echofactory.net.signals import handle, heedSwallowed, stopInOrder
-from echofactory.server.counts import Together
-from echofactory.server.factory import EchoFactory
-from echofactory.server.service import EchoService, InTurn, echoFactory
-from echofactory.server.workers.supervisor import Workers
+from echofactory.server.service import InTurn
 
 _log = Logger()
 
@@ -85,15 +81,6 @@ class Command(InTurn):
                 self._reactor.callFromThread(service.cut)
 
 
-class _CommandEcho(EchoService):
-    """An L{EchoService} whose failure to listen is the end of the process."""
-
-    def listenFailed(self, error: ListenError) -> None:
-        super().listenFailed(error)
-        # What makes twistd stop in order, and with a status other than 0.
-        raise_signal(SIGTERM)
-
-
 def statusService(
     options: StatusOptions, reactor: Any, makeStatus: Callable[[], Any]
 ) -> list[IService]:
@@ -122,53 +109,3 @@ def prepare(options: CommandOptions, reactor: IReactorTime) -> None:
     neverWaitForTheLog(options)
     heedSwallowed()
     raiseDescriptorLimit()
-
-
-Options = ServerOptions
-
-
-def makeService(options: ServerOptions) -> IService:
-    """
-    Make the service of C{twistd multiecho}.
-
-    @raise SystemExit: with status 2 and one line, if an endpoint string
-        describes no endpoint.
-    """
-    from twisted.internet import reactor as chosen
-
-    reactor: Any = chosen
-    prepare(options, reactor)
-    settings = options.settings
-    serving: EchoService | Workers
-    beside: list[EchoService] = []
-    try:
-        if options.workers is None:
-            serving = _CommandEcho(
-                options.connectionReactor(reactor),
-                options.endpoints,
-                echoFactory(settings, reactor),
-                settings.drain,
-                options.datagrams,
-                options.datagramRate,
-            )
-        else:
-            serving = Workers(reactor, options.endpoints, settings, options.workers)
-            if options.datagrams:
-                # They are of no connection: this process serves them itself.
-                alone = EchoFactory(trace=settings.trace, reactor=reactor)
-                beside = [
-                    EchoService(
-                        reactor, [], alone, 0.0, options.datagrams, options.datagramRate
-                    )
-                ]
-    except EndpointError as error:
-        options.refuse("listen", str(error))
-
-    def makeStatus() -> Any:
-        from echofactory.status import ServerStatus
-
-        return ServerStatus(Together([serving, *beside]))
-
-    # The status is the last to stop: it goes on telling while the others drain.
-    status = statusService(options, reactor, makeStatus)
-    return Command(options, reactor, [*status, *beside, serving])

@@ -37,7 +37,7 @@ class _Command(ServiceMaker):
 
 multiecho = _Command(
     "echofactory server",
-    "echofactory.cli.twistd",
+    "echofactory.cli.server",
     "An echo server for many connections (RFC 862).",
     "multiecho",
 )
