@@ -4,6 +4,7 @@ Standard streams that are closed, full, or cannot write a letter.
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -101,3 +102,10 @@ def test_a_file_that_another_run_writes(port: int, tmp_path: Path) -> None:
     assert done.returncode == 2
     line = f"echofactory.client: --hdr: {str(path)!r}: another run is writing this file\n"
     assert done.stderr.decode() == line
+
+
+def test_microseconds_without_a_letter_for_them(port: int) -> None:
+    """The unit stays readable in an encoding that lacks it."""
+    done = shell('"$@"', "127.0.0.1", port, PYTHONIOENCODING="ascii")
+    assert done.returncode == 0
+    assert re.search(rb"response time +[\d.]+ [um]s  ", done.stdout), done.stdout

@@ -252,8 +252,8 @@ def test_a_comparison() -> None:
     assert lines["verdict"] == ["ok", "failed"]
     assert lines["failed"] == ["0", "1"]
     assert lines["messages asked"] == ["200/s", "200/s", "+0.0%"]
-    assert lines["response time p50"] == ["536", "us", "557", "us", "+3.9%"]
-    assert lines["response time max"][:4] == ["886", "us", "900.20", "ms"]
+    assert lines["response time p50"] == ["536", "µs", "557", "µs", "+3.9%"]
+    assert lines["response time max"][:4] == ["886", "µs", "900.20", "ms"]
 
 
 @pytest.fixture(scope="module")

@@ -128,7 +128,7 @@ def test_sizes_and_durations() -> None:
         "1 B", "1,023 B", "1.5 KiB", "5.0 MiB", "3,072.0 TiB",
     ]  # fmt: skip
     assert [durationText(n) for n in (1500, 999_000, 1_500_000, 2_000_000_000)] == [
-        "1.5 us", "999 us", "1.50 ms", "2.00 s",
+        "1.5 µs", "999 µs", "1.50 ms", "2.00 s",
     ]  # fmt: skip
 
 
