@@ -86,15 +86,15 @@ bytes          0 B sent, 0 B received
 elapsed        1.50 s
 rate           2 messages/s, 0 B/s achieved, as fast as replies came
 tcp            3 segments sent again: lost on the way, or acknowledged late; 1 lost at the \
-end, 2 times out of order; round trip 50 us to 70 us, mean 60 us
+end, 2 times out of order; round trip 50 µs to 70 µs, mean 60 µs
 failures       1 mismatch; first connection 2 to x: message 2, offset 5
                1 refused; first connection 3 to x: refused
                     min       p50       p90       p95       p99     p99.9    p99.99\
        max      mean
 connect time    1.00 ms   1.00 ms   2.00 ms   2.00 ms   2.00 ms   2.00 ms   2.00 ms\
    2.00 ms   1.50 ms
-response time    250 us    500 us    750 us    750 us    750 us    750 us    750 us\
-    750 us    500 us
+response time    250 µs    500 µs    750 µs    750 µs    750 µs    750 µs    750 µs\
+    750 µs    500 µs
 verdict        failed: 2 of 3 connections
 """
     )
