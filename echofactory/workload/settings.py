@@ -79,9 +79,9 @@ class Workload:
             checkType(name, getattr(self, name), bool, "True or False")
         checkSeconds("hold", self.hold, zero=True)
         if self.rate is not None and self.count is None and self.duration is None:
-            raise ValueError("rate: a schedule has a duration or a count")
+            raise ValueError("rate: a schedule needs a duration or a count")
         if self.count is not None and self.duration is not None:
-            raise ValueError("duration: a run has that or a count")
+            raise ValueError("duration: give a duration or a count, not both")
         if self.hold and self.halfClose:
             raise ValueError("hold: a half-closed connection is not kept open")
         if self.churn and self.window is not None:
