@@ -453,15 +453,21 @@ def test_wrong_bytes() -> None:
         (["127.0.0.1", "0"], "PORT: '0' is not a port number from 1 to 65535"),
         (
             ["127.0.0.1", "7", "--rate", "5k"],
-            "--rate: '5k' is not a rate above 0 of up to 1,000",
+            "--rate: '5k' is not a rate of more than 0 and up to 1,000",
         ),
-        (["127.0.0.1", "7", "--rate", "0"], "--rate: '0' is not a rate above 0 of up to 1,000"),
+        (
+            ["127.0.0.1", "7", "--rate", "0"],
+            "--rate: '0' is not a rate of more than 0 and up to 1,000",
+        ),
         (["--connect", "tcp:nowhere"], "--connect: tcp:nowhere: "),
         (
             ["--connect", "udp:127.0.0.1:7"],
             "--connect: udp:127.0.0.1:7: over UDP there are no connections to keep",
         ),
-        (["127.0.0.1", "7", "3", "-n", "4"], "--connections: give either that or CONNECTIONS"),
+        (
+            ["127.0.0.1", "7", "3", "-n", "4"],
+            "--connections: give --connections or CONNECTIONS",
+        ),
     ],
 )
 def test_what_makes_no_sense(
