@@ -371,10 +371,10 @@ TRACE = Option(
 
 
 class ConnectingOptions(CommandOptions):
-    """Those of what makes connections, or accepts them, on the fast lane or without."""
+    """The command lines of programs that make or accept connections."""
 
     def connectionReactor(self, reactor: Any) -> Any:
-        """Return what connections are to be made on: the fast lane, or the reactor."""
+        """Return the reactor for connections: the fast lane, or with C{--no-express} the given one."""
         return reactor if self["no-express"] else laneOf(reactor)
 
 

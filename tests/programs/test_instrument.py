@@ -475,7 +475,7 @@ def test_progress_lines(port: str) -> None:
     # The end of the run may cut the last one off.
     told = [line for line in done.err if ": warning: " not in line]
     assert 0 <= len(json.loads("\n".join(done.out))["intervals"]) - len(told) <= 1
-    latency = r" +(-|[\d.]+ (us|ms|s))"
+    latency = r" +(-|[\d.]+ (µs|ms|s))"
     for line in told:
         assert re.fullmatch(
             r" +[\d.]+ s +\d open +[\d.]+ messages/s +[\d.]+ \w+/s"
