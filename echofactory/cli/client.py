@@ -170,8 +170,9 @@ def _run(
     else:
         run = factory = _factory(reactor, options, options.workload)
         # What is told line by line would break the view.
-        lines = factory.trace > Trace.NONE and sys.stderr.isatty()
-        view = progress("never" if lines else options.progress, sys.stderr, factory.remaining)
+        tracing = options.target is None or options.trace > Trace.NONE
+        choice = "never" if tracing and sys.stderr.isatty() else options.progress
+        view = progress(choice, sys.stderr, factory.sender.remaining)
         factory.watchers += [watcher for watcher in (view, hdrLog) if watcher is not None]
     outcome: list[Results | Failure] = []
 

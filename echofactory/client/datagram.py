@@ -11,7 +11,7 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.protocol import DatagramProtocol
 
-from echofactory.client.connection import Connection, Run
+from echofactory.client.connection import Connection, Fault, Run
 from echofactory.results.failures import FailureKind
 from echofactory.values.quantities import counted
 from echofactory.workload.datagrams import DatagramVerifier, Reply, Sent, Verdict
@@ -98,7 +98,7 @@ class DatagramClient(Connection, DatagramProtocol):
         self._results.lastSentAt = now
         self._results.bytesSent += len(block)
         if self._tracing:
-            self.factory.traceSending(self.number, block)
+            self.factory.traceLog.sending(self.number, block)
 
     def _retry(self) -> None:
         self._retrying = None
@@ -110,7 +110,7 @@ class DatagramClient(Connection, DatagramProtocol):
         now = self._clock()
         self._results.bytesReceived += len(datagram)
         if self._tracing:
-            self.factory.traceReceived(self.number, datagram)
+            self.factory.traceLog.received(self.number, datagram)
         reply = self._verifier.feed(datagram)
         if reply.verdict is Verdict.ANSWER:
             assert reply.sent is not None
@@ -158,8 +158,8 @@ class DatagramClient(Connection, DatagramProtocol):
             self._send()
         return True
 
-    def _outcome(self) -> tuple[FailureKind, str] | None:
-        """Return what is wrong, the worst kind first; C{None}: nothing."""
+    def _knownFault(self) -> Fault | None:
+        """See L{Connection}. Of several kinds, the worst comes first."""
         found = dict(self._faults)
         if self._repeated:
             first = "" if self._firstRepeated is None else f", first {self._firstRepeated + 1}"
@@ -175,20 +175,6 @@ class DatagramClient(Connection, DatagramProtocol):
                 text = found.pop(kind)
                 return kind, "; ".join([text, *found.values()])
         return None
-
-    def _release(self) -> None:
-        outcome = self._outcome()
-        if outcome is None:
-            super()._release()
-        else:
-            self._held = None
-            self._fail(*outcome)
-
-    def giveUp(self) -> None:
-        """The run was interrupted: only what is wrong already is known."""
-        if not self.settled and (outcome := self._outcome()) is not None:
-            self._fail(*outcome)
-        super().giveUp()
 
     def _settle(self) -> None:
         super()._settle()

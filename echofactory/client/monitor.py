@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import Logger
 
-from echofactory.client.keeper import Keeper
+from echofactory.client.persistent import PersistentConnections
 from echofactory.client.settings import Patience
 from echofactory.client.target import IProbeReactor, Target, checkClientEndpoint
 from echofactory.net.endpoints import EndpointError
@@ -32,7 +32,7 @@ class ProbeService(Service):
     L{useMonotonicTime} was called.
 
     @ivar results: what came of it since it was started last.
-    @ivar leftOut: messages that were not sent since then, for they would have been over
+    @ivar skipped: messages that were not sent since then, for they would have been over
         a second late: this process was stopped, or its machine.
     @ivar latestAt: when the latest failure of each kind was, since then.
     @ivar connections: how many it keeps.
@@ -71,7 +71,7 @@ class ProbeService(Service):
         self._arguments: tuple[Any, ...] = (
             *(reactor, connections, rate, size, patience, trace),
         )
-        self._keeper = Keeper(*self._arguments)
+        self._keeper = PersistentConnections(*self._arguments)
         self._over: Deferred[Results | None] = succeed(None)
 
     @property
@@ -80,9 +80,9 @@ class ProbeService(Service):
         return self._keeper.results
 
     @property
-    def leftOut(self) -> int:
+    def skipped(self) -> int:
         """See the class."""
-        return self._keeper.leftOut
+        return self._keeper.skipped
 
     @property
     def latestAt(self) -> Mapping[FailureKind, datetime]:
@@ -92,7 +92,7 @@ class ProbeService(Service):
     def startService(self) -> None:
         """Start opening the connections."""
         super().startService()
-        self._keeper = Keeper(*self._arguments)
+        self._keeper = PersistentConnections(*self._arguments)
         self._over = Deferred.fromCoroutine(self._keeper.run(self._endpoint))
         self._over.addErrback(lambda reason: _log.failure("the monitor failed", reason))
 

@@ -74,7 +74,9 @@ class Search:
         """Run a step, to its end or until a goal is certain to be missed."""
 
         def look() -> None:
-            missed = (factory.isMissed(goal.percent, goal.limitNs) for goal in self.goals)
+            missed = (
+                factory.sender.isMissed(goal.percent, goal.limitNs) for goal in self.goals
+            )
             if factory.results.failed or any(missed):
                 factory.endEarly()
 

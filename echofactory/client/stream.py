@@ -48,7 +48,7 @@ class EchoClient(Connection, Protocol):
         self._out: deque[tuple[int, int]] = deque()
         self._paused = False
         self.progressAt = self.askedAt
-        # Whether the factory looks at it now and then.
+        # Whether the run watches it.
         self._awaited = True
 
     def connectionMade(self) -> None:
@@ -132,7 +132,7 @@ class EchoClient(Connection, Protocol):
         self._next += 1
         self._verifier.sent(block)
         if self._tracing:
-            self.factory.traceSending(self.number, block)
+            self.factory.traceLog.sending(self.number, block)
         return block
 
     def _write(self, data: bytes, started: int) -> None:
@@ -159,7 +159,7 @@ class EchoClient(Connection, Protocol):
         now = self.progressAt = self._clock()
         self._results.bytesReceived += len(data)
         if self._tracing:
-            self.factory.traceReceived(self.number, data)
+            self.factory.traceLog.received(self.number, data)
         try:
             completed = self._verifier.feed(data)
         except StreamFault as fault:
@@ -235,7 +235,7 @@ class EchoClient(Connection, Protocol):
         self.progressAt = now
         if not self._awaited:
             self._awaited = True
-            self.factory.awaitReply(self)
+            self.factory.watch.add(self)
 
     def _failToConnect(self) -> None:
         detail = f"not connected after {self.factory.patience.connect:g} s"

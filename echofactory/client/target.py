@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 from ipaddress import ip_address
 from math import ceil
+from typing import NamedTuple
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred, fail
@@ -30,6 +31,7 @@ from echofactory.express.reactor import laneOf, reactorBehind
 from echofactory.net.endpoints import SEPARATOR, EndpointError, joined, unbracketed
 from echofactory.net.udp import DatagramEndpoint
 from echofactory.values.checks import checkType
+from echofactory.values.printable import printable
 
 
 class IProbeReactor(IReactorPluggableNameResolver, IReactorTime):
@@ -50,6 +52,35 @@ def checkClientEndpoint(value: object) -> None:
     if not callable(getattr(value, "connect", None)):
         accepted = "an endpoint string, such as 'tcp:127.0.0.1:7007', or an endpoint"
         checkType("endpoint", value, str, accepted)
+
+
+class Destination(NamedTuple):
+    """
+    What an endpoint is called, and what it is.
+
+    @ivar name: for a person.
+    @ivar description: the endpoint string, as it was given.
+    @ivar overUNIX: whether it is known to be a UNIX socket.
+    @ivar datagrams: whether it is of UDP.
+    """
+
+    name: str
+    description: str
+    overUNIX: bool = False
+    datagrams: bool = False
+
+    @classmethod
+    def of(cls, endpoint: IStreamClientEndpoint) -> "Destination":
+        """Return what is known of an endpoint."""
+        if not isinstance(endpoint, Target):
+            text = printable(repr(endpoint))
+            return cls(text, text)
+        return cls(
+            printable(endpoint.text),
+            printable(endpoint.description),
+            endpoint.overUNIX,
+            endpoint.datagrams,
+        )
 
 
 @implementer(IStreamClientEndpoint)
