@@ -21,10 +21,10 @@ from statistics import median
 from bench.processes import LOAD_CORE, SERVER_CORE
 from bench.show import GROUPS, Values, draw, goals, ratio, table
 from bench.suite import C_EPOLL, CLIENTS, SERVERS, WEB, WORKERS, Extent, Figure, Suite
-from echofactory.descriptors import raiseDescriptorLimit
+from echofactory.net.descriptors import raiseDescriptorLimit
 
 _HERE = Path(__file__).parent
-_README = _HERE.parent / "README.md"
+_PAGE = _HERE.parent / "docs" / "benchmarks.md"
 _ORDER = [*(SERVERS | CLIENTS | {C_EPOLL: []}), *WORKERS, *WEB]
 
 _FULL = Extent(turns=3, seconds=0.25, idle=5000, count=500)
@@ -84,20 +84,20 @@ def _asJSON(
     return json.dumps(written, indent=1) + "\n"
 
 
-def _intoREADME(text: str) -> None:
-    readme = _README.read_text()
+def _intoPage(text: str) -> None:
+    page = _PAGE.read_text()
     begin, end = "<!-- made by make bench -->\n", "<!-- until here -->\n"
-    before, _, rest = readme.partition(begin)
+    before, _, rest = page.partition(begin)
     _, _, after = rest.partition(end)
-    _README.write_text(f"{before}{begin}```\n{text}```\n{end}{after}")
+    _PAGE.write_text(f"{before}{begin}```\n{text}```\n{end}{after}")
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description="Measure echo servers and clients beside each other, round by round, the"
-        " server on one core and the load on another, and write the table into the README,"
-        " the figures and a picture into bench/. It needs gcc, openssl and its headers"
+        " server on one core and the load on another. The table goes into docs/benchmarks.md,"
+        " the figures and a picture go into bench/. It needs gcc, openssl and its headers"
         " (libssl-dev), and what the extra bench installs.",
     )
     parser.add_argument(
@@ -111,7 +111,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--into",
         type=Path,
-        help="directory for results.json and results.svg, instead of bench/ and the README",
+        help="directory for results.json and results.svg, instead of bench/ and docs/",
     )
     arguments = parser.parse_args()
     if arguments.rounds is None:
@@ -191,7 +191,7 @@ def main() -> None:
     draw(values, into / "results.svg")
     print(f"written: {into}/results.json, {into}/results.svg", file=sys.stderr)
     if arguments.into is None:
-        _intoREADME(text)
+        _intoPage(text)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from bench.processes import (
     runTogether,
     serving,
 )
-from echofactory.latency import Latency
+from echofactory.results.latency import Latency
 
 T = TypeVar("T")
 

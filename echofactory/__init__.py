@@ -6,47 +6,50 @@ checks that every byte comes back, and measures.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from echofactory.client.factory import EchoClientFactory, Patience, probe
-    from echofactory.client.protocol import EchoClient
-    from echofactory.counts import Counts
-    from echofactory.echo import Echo
-    from echofactory.express import ExpressReactor
-    from echofactory.faults import Faults
-    from echofactory.faulty import FaultyEcho, FaultyEchoFactory
-    from echofactory.monitor import ProbeService
-    from echofactory.monotonic import useMonotonicTime
-    from echofactory.results import FailureKind, Results
-    from echofactory.schedule import Rate
-    from echofactory.server import EchoFactory, Limits
-    from echofactory.service import EchoService
-    from echofactory.trace import Trace
-    from echofactory.workload import Workload
+from echofactory._version import __version__
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from echofactory.client.factory import EchoClientFactory, probe
+    from echofactory.client.monitor import ProbeService
+    from echofactory.client.settings import Patience
+    from echofactory.client.stream import EchoClient
+    from echofactory.express.reactor import ExpressReactor
+    from echofactory.net.monotonic import useMonotonicTime
+    from echofactory.net.tracing import Trace
+    from echofactory.results.books import Results
+    from echofactory.results.failures import FailureKind
+    from echofactory.server.counts import Counts
+    from echofactory.server.echo import Echo
+    from echofactory.server.factory import EchoFactory
+    from echofactory.server.faults.echo import FaultyEcho, FaultyEchoFactory
+    from echofactory.server.faults.settings import Faults
+    from echofactory.server.service import EchoService
+    from echofactory.server.settings import Limits
+    from echofactory.workload.schedule import Rate
+    from echofactory.workload.settings import Workload
 
 # Loaded when they are asked for: a program needs few of them, and starts sooner.
 _MODULES = {
-    "Counts": "counts",
-    "Echo": "echo",
-    "EchoClient": "client.protocol",
+    "Counts": "server.counts",
+    "Echo": "server.echo",
+    "EchoClient": "client.stream",
     "EchoClientFactory": "client.factory",
-    "EchoFactory": "server",
-    "EchoService": "service",
-    "ExpressReactor": "express",
-    "FailureKind": "results",
-    "Faults": "faults",
-    "FaultyEcho": "faulty",
-    "FaultyEchoFactory": "faulty",
-    "Limits": "server",
-    "Patience": "client.factory",
-    "ProbeService": "monitor",
-    "Rate": "schedule",
-    "Results": "results",
-    "Trace": "trace",
-    "Workload": "workload",
+    "EchoFactory": "server.factory",
+    "EchoService": "server.service",
+    "ExpressReactor": "express.reactor",
+    "FailureKind": "results.failures",
+    "Faults": "server.faults.settings",
+    "FaultyEcho": "server.faults.echo",
+    "FaultyEchoFactory": "server.faults.echo",
+    "Limits": "server.settings",
+    "Patience": "client.settings",
+    "ProbeService": "client.monitor",
+    "Rate": "workload.schedule",
+    "Results": "results.books",
+    "Trace": "net.tracing",
+    "Workload": "workload.settings",
     "probe": "client.factory",
-    "useMonotonicTime": "monotonic",
+    "useMonotonicTime": "net.monotonic",
 }
 
 __all__ = [
@@ -68,6 +71,7 @@ __all__ = [
     "Results",
     "Trace",
     "Workload",
+    "__version__",
     "probe",
     "useMonotonicTime",
 ]

@@ -59,7 +59,7 @@ HOST = "127.0.0.1"
 
 # By this interpreter, wherever its scripts are; -P, for what lies in the directory of
 # the tests may have the name of a module that the server needs.
-_TWISTD = (sys.executable, "-P", "-m", "echofactory.tethered")
+_TWISTD = (sys.executable, "-P", "-m", "echofactory.cli.twistd_until_eof")
 
 
 class EchoServer(NamedTuple):

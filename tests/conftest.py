@@ -80,7 +80,7 @@ def outputs(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         def opening(*arguments: Any, **options: Any) -> IO[Any]:
             return files.enter_context(open(*arguments, **options))
 
-        monkeypatch.setattr("echofactory.outputs.open", opening, raising=False)
+        monkeypatch.setattr("echofactory.cli.outputs.open", opening, raising=False)
         yield
 
 

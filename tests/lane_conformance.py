@@ -17,14 +17,14 @@ from twisted.internet.test import test_tcp, test_unix
 from twisted.internet.test.reactormixins import AsyncioSelectorReactor, ReactorBuilder
 from twisted.trial.unittest import SynchronousTestCase
 
-from echofactory.express import ExpressReactor
+from echofactory.express.reactor import ExpressReactor
 
 REACTORS = (EPollReactor, AsyncioSelectorReactor, PollReactor, SelectReactor)
 
 EXCEPTIONS = {
-    "test_logPrefix": "the lane does not set the log context (echofactory.express)",
+    "test_logPrefix": "the lane does not set the log context (echofactory.express.reactor)",
     "test_avoidLeakingFileDescriptors": "the kernel closes them, and nothing is logged"
-    " (echofactory.unixtransports)",
+    " (echofactory.express.unixtransports)",
 }
 
 

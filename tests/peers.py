@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import pytest
 from programs import LIMIT
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
@@ -346,6 +347,15 @@ class FakeTimeReactor(Clock):
     def ns(self) -> int:
         """Return the time in nanoseconds."""
         return round(self.seconds() * 1e9)
+
+
+_READ_THE_CLOCK = ("client.pacer", "net.timerfd", "client.factory", "client.keeper")
+
+
+def readFakeClock(monkeypatch: pytest.MonkeyPatch, fake: FakeTimeReactor) -> None:
+    """Have all that paces a schedule read the fake clock."""
+    for module in _READ_THE_CLOCK:
+        monkeypatch.setattr(f"echofactory.{module}.perf_counter_ns", fake.ns)
 
 
 async def eventually(reactor: Any, reached: Callable[[], object]) -> None:

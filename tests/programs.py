@@ -16,8 +16,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from echofactory.command import makeService
-from echofactory.options import ServerOptions
+from echofactory.cli.server import ServerOptions, makeService
 
 LIMIT = 180.0
 """Seconds after which a wait of a test fails. A machine may be many times slower than

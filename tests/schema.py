@@ -8,7 +8,11 @@ from typing import Any
 
 from jsonschema import Draft202012Validator
 
-from echofactory.results import Results
+from echofactory.results.json import fromJSON, toJSON
+from echofactory.workload.settings import Workload
+
+FACTS = Workload(size=64).facts()
+"""What results say of their workload, where that does not matter."""
 
 _SCHEMA = json.loads(files("echofactory").joinpath("results.schema.json").read_text())
 Draft202012Validator.check_schema(_SCHEMA)
@@ -35,5 +39,5 @@ def validate(results: object) -> Any:
         assert settled <= connections["requested"]
     else:
         assert settled == connections["requested"]
-    assert Results.fromJSON(results).asJSON(results["version"]) == results
+    assert toJSON(fromJSON(results), results["version"]) == results
     return results

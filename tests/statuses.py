@@ -11,13 +11,13 @@ from peers import LOOPBACK, Connect, portOf
 from programs import LIMIT
 from prometheus_client.parser import text_string_to_metric_families
 
-from echofactory.counts import Counts, PeerCounts, WorkerState
+from echofactory.server.counts import Counts, PeerCounts, WorkerState
 from echofactory.status import ServerStatus, StatusService
 
 
 @dataclass
 class Source:
-    """A L{CountsSource<echofactory.counts.CountsSource>} that says what a test wants."""
+    """A L{CountsSource<echofactory.server.counts.CountsSource>} that says what a test wants."""
 
     now: Counts = field(default_factory=Counts)
     draining: bool = False

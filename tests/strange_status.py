@@ -8,13 +8,13 @@ from itertools import count
 
 from twisted.internet.address import IPv4Address
 
-from echofactory.counts import Counts, PeerCounts, WorkerState
+from echofactory.server.counts import Counts, PeerCounts, WorkerState
 
 NAME = "<img src=x onerror=\"document.title='pwned'\">"
 
 
 class Strange:
-    """See L{CountsSource<echofactory.counts.CountsSource>}."""
+    """See L{CountsSource<echofactory.server.counts.CountsSource>}."""
 
     draining = False
 

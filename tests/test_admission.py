@@ -13,7 +13,7 @@ import pytest
 from peers import openDescriptors
 from twisted.internet.task import Clock
 
-from echofactory.descriptors import SpareDescriptors
+from echofactory.net.descriptors import SpareDescriptors
 from echofactory.status import admission
 from echofactory.status.admission import ACCEPTS_PER_PASS, GRACE_S, Entrance, Places
 

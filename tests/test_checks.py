@@ -22,10 +22,10 @@ from echofactory import (
     Workload,
     probe,
 )
-from echofactory.client.factory import Opening
-from echofactory.datagram import DatagramGuard
-from echofactory.faults import Stall
-from echofactory.findrate import Goal
+from echofactory.client.findrate import Goal
+from echofactory.client.settings import Opening
+from echofactory.server.faults.settings import Stall
+from echofactory.server.guard import DatagramGuard
 from echofactory.status import ServerStatus, StatusService
 
 NAN, INF = float("nan"), float("inf")

@@ -32,6 +32,7 @@ from peers import (
 )
 from programs import LIMIT
 from pytest_twisted import ensureDeferred
+from schema import FACTS
 from service_identity import VerificationError
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import (
@@ -65,8 +66,8 @@ from echofactory import (
 )
 from echofactory.client.failures import classify
 from echofactory.client.target import Target
-from echofactory.listening import EndpointError
-from echofactory.schedule import Rate
+from echofactory.net.endpoints import EndpointError
+from echofactory.workload.schedule import Rate
 
 # For a peer that never answers: the timeout fires however fast the machine is.
 HASTY = Patience(connect=LIMIT, reply=0.2)
@@ -151,6 +152,10 @@ async def test_a_dribbling_peer_is_patience_enough(reactor: Any) -> None:
     results = await running
     assert results.verdict == "ok", results.examples
     assert results.elapsedNs > 17e9
+    # A peer does not close because the other end has.
+    for peer in peers:
+        peer.transport.abortConnection()
+        await peer.untilLost(reactor)
     await port.stopListening()
 
 
@@ -211,7 +216,7 @@ async def test_what_the_clock_says(reactor: Any) -> None:
 @ensureDeferred
 async def test_one_connection_after_the_other(reactor: Any) -> None:
     """The most that were open at once, not all that ever were."""
-    results = Results(target="", workload={}, requested=2)
+    results = Results(target="", workload=FACTS, requested=2)
     for _ in range(2):
         results.connectionEstablished(1)
         results.open -= 1

@@ -26,8 +26,8 @@ from peers import (
 from programs import CLIENT, LIMIT, Program, client, multiecho, residentBytes, running
 from schema import validate
 
-from echofactory.client.program import main
-from echofactory.options import ClientOptions
+from echofactory.cli.client import main
+from echofactory.cli.clientoptions import ClientOptions
 
 
 def written(program: Program) -> Any:

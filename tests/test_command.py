@@ -4,7 +4,8 @@ What the commands of twistd say of a port that cannot be bound.
 
 import pytest
 
-from echofactory.options import MonitorOptions, ServerOptions
+from echofactory.cli.monitor import MonitorOptions
+from echofactory.cli.server import ServerOptions
 
 
 @pytest.mark.parametrize(

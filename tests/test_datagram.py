@@ -25,10 +25,10 @@ import pytest
 from faulty_datagrams import ALTER, FLIPPED, HOLD, LOSE, REPEAT, fate
 from hypothesis import given
 from hypothesis import strategies as st
-from peers import FakeTimeReactor, eventually, noDescriptorLeft, portOf
+from peers import FakeTimeReactor, eventually, noDescriptorLeft, portOf, readFakeClock
 from programs import CLIENT, LIMIT, TWISTD, Program, client, multiecho, running, until
 from pytest_twisted import ensureDeferred
-from schema import validate
+from schema import FACTS, validate
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
@@ -51,36 +51,32 @@ from echofactory import (
     Workload,
     probe,
 )
-from echofactory.client.datagram import (
-    KEPT,
-    MOST_BYTES,
-    DatagramClient,
-    DatagramVerifier,
-    Sent,
-    Verdict,
-    _ConnectedPort,
-)
-from echofactory.client.program import main
+from echofactory.cli.client import main
+from echofactory.cli.server import ServerOptions
+from echofactory.client.datagram import DatagramClient
 from echofactory.client.target import Target
-from echofactory.datagram import (
-    ANSWERS,
-    AT_ONCE,
-    FAR,
-    NEAR,
-    RATE,
-    UNANSWERED,
-    UNKNOWN,
-    DatagramCounts,
-    DatagramGuard,
-    EchoDatagrams,
-    Refusal,
-    Way,
-    wayOf,
+from echofactory.net.endpoints import EndpointError, ListenError
+from echofactory.net.udp import (
+    DATAGRAMS_PER_PASS,
+    FAR_HOP_LIMIT,
+    NEAR_HOP_LIMIT,
+    NO_PACKET_INFO,
+    PacketInfo,
+    _ConnectedPort,
+    packetInfo,
 )
-from echofactory.listening import EndpointError, ListenError
-from echofactory.options import ServerOptions
-from echofactory.results import Datagrams, merged
-from echofactory.schedule import Rate
+from echofactory.results.merge import merged
+from echofactory.results.path import Datagrams
+from echofactory.server.datagrams import DatagramCounts, EchoDatagrams
+from echofactory.server.guard import (
+    ANSWERS,
+    DEFAULT_RATE_PER_SOURCE,
+    UNANSWERED,
+    DatagramGuard,
+    DatagramRefusal,
+)
+from echofactory.workload.datagrams import KEPT, MOST_BYTES, DatagramVerifier, Sent, Verdict
+from echofactory.workload.schedule import Rate
 
 HERE = Path(__file__).parent
 
@@ -94,13 +90,13 @@ class TestGuard:
         guard = DatagramGuard()
         refused = [port for port in range(2000) if guard.refusal("192.0.2.1", port, 0.0)]
         assert refused == list(range(1024))
-        assert guard.refusal("2001:db8::1", 19, 0.0) is Refusal.LOW_PORT
+        assert guard.refusal("2001:db8::1", 19, 0.0) is DatagramRefusal.LOW_PORT
 
     @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "192.0.2.1", "::1", "fe80::1"])
     def test_ports_that_are_echoed_here(self, host: str) -> None:
         """They are not answered, at any address: it may be another of this machine's."""
         guard = DatagramGuard(ports=Counter([7007]))
-        assert guard.refusal(host, 7007, 0.0) is Refusal.OWN_PORT
+        assert guard.refusal(host, 7007, 0.0) is DatagramRefusal.OWN_PORT
         assert guard.refusal(host, 7008, 0.0) is None
 
     @pytest.mark.parametrize("rate", [1, 7, 1000])
@@ -116,7 +112,7 @@ class TestGuard:
                     guard.refusal("192.0.2.1", 2000 + number, began + after)
                     for number in range(rate + 5)
                 ]
-                assert answers == [None] * most + [Refusal.RATE] * (rate + 5 - most)
+                assert answers == [None] * most + [DatagramRefusal.RATE] * (rate + 5 - most)
             assert guard.refusal("192.0.2.2", 2000, began) is None
 
     def test_a_steady_source(self) -> None:
@@ -132,7 +128,7 @@ class TestGuard:
         """A source is not shut out until the clock is where it was."""
         guard = DatagramGuard(2, sources=1)
         assert [guard.refusal("192.0.2.1", 2000, 9000.0) for _ in range(2)] == [None, None]
-        assert guard.refusal("192.0.2.1", 2000, 10.0) is Refusal.RATE
+        assert guard.refusal("192.0.2.1", 2000, 10.0) is DatagramRefusal.RATE
         assert guard.refusal("192.0.2.1", 2000, 11.0) is None
         assert guard.refusal("192.0.2.2", 2000, 1.0) is None
 
@@ -150,7 +146,7 @@ class TestGuard:
         """A /64 of IPv6, and an IPv4 address however it is written."""
         guard = DatagramGuard(rate=1)
         assert guard.refusal(one, 2000, 0.0) is None
-        assert guard.refusal(other, 2000, 0.0) is (Refusal.RATE if together else None)
+        assert guard.refusal(other, 2000, 0.0) is (DatagramRefusal.RATE if together else None)
 
     @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "::ffff:127.0.0.1"])
     def test_the_loopback_has_no_limit(self, host: str) -> None:
@@ -162,7 +158,14 @@ class TestGuard:
         """What does not fit is not answered; who is in it is, and the next second all are."""
         guard = DatagramGuard(sources=2)
         answers = [guard.refusal(f"192.0.2.{n}", 2000, 5.0) for n in (1, 2, 3, 1, 2, 4)]
-        assert answers == [None, None, Refusal.SOURCES, None, None, Refusal.SOURCES]
+        assert answers == [
+            None,
+            None,
+            DatagramRefusal.SOURCES,
+            None,
+            None,
+            DatagramRefusal.SOURCES,
+        ]
         assert guard.refusal("192.0.2.3", 2000, 6.0) is None
 
     def test_nonsense(self) -> None:
@@ -214,7 +217,7 @@ def test_what_is_not_answered_is_counted_and_told() -> None:
         (each, ("192.0.2.1", 2000)) for each in (b"x", b"x", b"y", b"y")
     ]
     assert counts.answered == 4
-    assert counts.refused == {Refusal.RATE: 4, Refusal.LOW_PORT: 2}
+    assert counts.refused == {DatagramRefusal.RATE: 4, DatagramRefusal.LOW_PORT: 2}
     assert [formatEvent(event) for event in events] == [
         "did not answer 1 datagram: 1 over the rate of their source;"
         " the last from ('192.0.2.1', 2000)",
@@ -241,7 +244,7 @@ def test_what_the_system_will_not_send(error: Exception) -> None:
 
     transport.write = write
     echo.datagramReceived(b"x", ("192.0.2.1", 2000))
-    assert counts.refused == {Refusal.UNSENT: 1}
+    assert counts.refused == {DatagramRefusal.UNSENT: 1}
     counts.close()
 
 
@@ -364,8 +367,8 @@ def test_forged_sources() -> None:
     for count, reason in re.findall(r"(\d+) (from a port [a-z0-9 ]+)", told):
         counts[reason] += int(count)
     assert counts == {
-        UNANSWERED[Refusal.OWN_PORT]: 3,
-        UNANSWERED[Refusal.LOW_PORT]: 2,
+        UNANSWERED[DatagramRefusal.OWN_PORT]: 3,
+        UNANSWERED[DatagramRefusal.LOW_PORT]: 2,
     }
 
 
@@ -388,7 +391,7 @@ async def test_the_hop_limit_of_answers(reactor: Any, local: str) -> None:
                 peer.sendto(b"x", (local, port))
                 _, ((_, _, value),), _, _ = await deferToThread(peer.recvmsg, 9, 99)
                 found.add(int.from_bytes(value, sys.byteorder))
-            assert found == {NEAR, FAR}
+            assert found == {NEAR_HOP_LIMIT, FAR_HOP_LIMIT}
 
 
 @pytest.mark.parametrize("local", ["127.0.0.1", "::1"])
@@ -408,13 +411,16 @@ async def test_an_answer_of_such_a_server(reactor: Any, local: str) -> None:
             peer.setsockopt(level, option, 64)
             peer.sendto(b"next", (local, port))
             assert await deferToThread(peer.recv, 9) == b"next"
-        assert service.datagramCounts.refused == {Refusal.CIRCLES: len(ANSWERS)}
+        assert service.datagramCounts.refused == {DatagramRefusal.CIRCLES: len(ANSWERS)}
 
 
 def test_a_loop_may_end_at_each_turn() -> None:
     """Of the two kinds of answers, one does not arrive, or is not answered, on any path."""
     for path in range(256):
-        assert any(hops <= 0 or hops in ANSWERS for hops in (NEAR - path, FAR - path)), path
+        assert any(
+            hops <= 0 or hops in ANSWERS
+            for hops in (NEAR_HOP_LIMIT - path, FAR_HOP_LIMIT - path)
+        ), path
 
 
 @pytest.mark.parametrize("begins", [64, 128, 255])
@@ -422,8 +428,8 @@ def test_a_client_that_is_far_away(begins: int) -> None:
     """Up to 60 hops away, it is answered, and both kinds of answers reach it."""
     guard = DatagramGuard()
     for path in range(61):
-        assert guard.refusal("192.0.2.1", 5000, 0.0, Way(hops=begins - path)) is None
-        assert min(NEAR, FAR) - path > 0
+        assert guard.refusal("192.0.2.1", 5000, 0.0, PacketInfo(hopLimit=begins - path)) is None
+        assert min(NEAR_HOP_LIMIT, FAR_HOP_LIMIT) - path > 0
 
 
 @ensureDeferred
@@ -441,7 +447,7 @@ async def test_two_services_of_a_process(reactor: Any) -> None:
                 assert await deferToThread(peer.recv, 9) == b"x"
         for service in (one, two):
             assert service.datagramCounts.answered == 1
-            assert service.datagramCounts.refused == {Refusal.OWN_PORT: 1}
+            assert service.datagramCounts.refused == {DatagramRefusal.OWN_PORT: 1}
 
 
 def test_two_servers_of_a_machine() -> None:
@@ -490,14 +496,14 @@ async def test_a_flood_of_small_datagrams(reactor: Any, size: int) -> None:
     It leaves the rest of the process its turn, at the server as at a client, and all
     are read in the end.
     """
-    flood = 3 * AT_ONCE
+    flood = 3 * DATAGRAMS_PER_PASS
     async with serving(reactor) as (service, port):
         with datagramSocket() as peer:
             for _ in range(flood):
                 peer.sendto(bytes(size), ("127.0.0.1", port))
             await deferLater(reactor, 0)
             await deferLater(reactor, 0)
-            assert service.datagramCounts.answered <= 2 * AT_ONCE
+            assert service.datagramCounts.answered <= 2 * DATAGRAMS_PER_PASS
             for _ in range(flood):
                 assert await deferToThread(peer.recv, 9) == bytes(size)
 
@@ -516,7 +522,7 @@ async def test_a_flood_of_small_datagrams(reactor: Any, size: int) -> None:
             peer.sendto(bytes(size), address)
         await deferLater(reactor, 0)
         await deferLater(reactor, 0)
-        assert read.total() <= 2 * AT_ONCE
+        assert read.total() <= 2 * DATAGRAMS_PER_PASS
         await eventually(reactor, lambda: read.total() == flood)
         factory.interrupt()
         await running
@@ -533,7 +539,7 @@ async def test_what_is_sent_to_many(reactor: Any, host: str) -> None:
             for asked in ("127.0.0.1", "127.0.0.9"):
                 peer.sendto(b"one", (asked, port))
                 assert await deferToThread(peer.recvfrom, 9) == (b"one", (asked, port))
-            assert service.datagramCounts.refused == {Refusal.TO_MANY: 1}
+            assert service.datagramCounts.refused == {DatagramRefusal.TO_MANY: 1}
 
 
 def test_the_way_that_a_datagram_came() -> None:
@@ -544,23 +550,29 @@ def test_the_way_that_a_datagram_came() -> None:
     mapped = bytes(10) + b"\xff\xff" + own
     two = struct.pack("=I", 2)
     back4, back6 = (*v4, bytes(4) + own + bytes(4)), (*v6, six + bytes(4))
-    assert wayOf() == UNKNOWN == Way(toMany=False, hops=None, back=((), ()))
-    assert wayOf((*v4, two + own + own)) == Way(back=((back4,), (back4,)))
-    assert wayOf((*v6, mapped + two), (*v4, two + own + own)) == Way(back=((back4,), (back4,)))
-    assert wayOf((*v6, six + two)) == Way(back=((back6,), (back6,)))
+    assert (
+        packetInfo()
+        == NO_PACKET_INFO
+        == PacketInfo(toMany=False, hopLimit=None, replyControl=((), ()))
+    )
+    assert packetInfo((*v4, two + own + own)) == PacketInfo(replyControl=((back4,), (back4,)))
+    assert packetInfo((*v6, mapped + two), (*v4, two + own + own)) == PacketInfo(
+        replyControl=((back4,), (back4,))
+    )
+    assert packetInfo((*v6, six + two)) == PacketInfo(replyControl=((back6,), (back6,)))
     # One of a link, by that link.
     link = socket.inet_pton(socket.AF_INET6, "fe80::1")
-    assert wayOf((*v6, link + two)).back[0] == ((*v6, link + two),)
-    assert wayOf((*v4, two + own + all4)).toMany
-    assert wayOf((*v6, all6 + two)).toMany
+    assert packetInfo((*v6, link + two)).replyControl[0] == ((*v6, link + two),)
+    assert packetInfo((*v4, two + own + all4)).toMany
+    assert packetInfo((*v6, all6 + two)).toMany
 
 
 def test_the_hops_that_are_left() -> None:
     """They are told, and an answer has one of two hop limits of the same family."""
     ttl, limit = (socket.IPPROTO_IP, socket.IP_TTL), (socket.IPPROTO_IPV6, socket.IPV6_HOPLIMIT)
     for kind in (ttl, limit):
-        answers = ((*kind, number(NEAR)),), ((*kind, number(FAR)),)
-        assert wayOf((*kind, number(9))) == Way(hops=9, back=answers)
+        answers = ((*kind, number(NEAR_HOP_LIMIT)),), ((*kind, number(FAR_HOP_LIMIT)),)
+        assert packetInfo((*kind, number(9))) == PacketInfo(hopLimit=9, replyControl=answers)
 
 
 def number(value: int) -> bytes:
@@ -642,7 +654,7 @@ def test_the_help_says_why() -> None:
     text = " ".join(str(ServerOptions()).split())
     assert "a forged source address can turn such an echo into a loop or a reflector" in text
     assert "Datagrams a second that --udp answers to one address" in text
-    assert f"[default: {RATE / 1000:g}k]" in text
+    assert f"[default: {DEFAULT_RATE_PER_SOURCE / 1000:g}k]" in text
 
 
 @pytest.mark.parametrize(
@@ -1076,8 +1088,7 @@ async def test_a_lost_datagram_makes_room(reactor: Any) -> None:
 async def test_loss_and_the_open_loop(reactor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The schedule goes on, and each latency is that of its own message."""
     fake: Any = FakeTimeReactor(reactor)
-    for module in ("pacer", "timer", "factory"):
-        monkeypatch.setattr(f"echofactory.client.{module}.perf_counter_ns", fake.ns)
+    readFakeClock(monkeypatch, fake)
     with answering([], [2], [], [4], [5]) as (target, dealtWith):
         factory, running = begun(fake, target, Workload(size=64, count=5, rate=Rate(4, 4)))
         results = factory.results
@@ -1089,9 +1100,9 @@ async def test_loss_and_the_open_loop(reactor: Any, monkeypatch: pytest.MonkeyPa
         fake.advance(0.4)
         await running
     assert (results.verified, results.unanswered) == (3, 2)
-    assert results.response.count == results.service.count == 3
+    assert results.response.count == results.serviceTime.count == 3
     # Not from when a lost one was due, 250 ms before.
-    for latency in (results.response, results.service):
+    for latency in (results.response, results.serviceTime):
         (most,) = latency.percentiles(100.0)
         assert most is not None
         assert most < 50e6
@@ -1532,7 +1543,7 @@ def test_runs_merged() -> None:
 
     def run(target: str, datagrams: Datagrams | None) -> Results:
         return Results(
-            target=target, workload={}, requested=0, elapsedNs=10**9, datagrams=datagrams
+            target=target, workload=FACTS, requested=0, elapsedNs=10**9, datagrams=datagrams
         )
 
     runs = [run("udp:127.0.0.1:7", Datagrams(lost=n)) for n in (1, 2)]

@@ -22,8 +22,8 @@ from select import select
 import pytest
 from programs import LIMIT, SCRIPTS, TWISTD, client, running
 
-from echofactory.options import ServerOptions
-from echofactory.parsers import parseDuration
+from echofactory.cli.parsers import parseDuration
+from echofactory.cli.server import ServerOptions
 
 ROOT = Path(__file__).parent.parent
 SOCKET = ROOT / "deploy" / "echofactory.socket"
@@ -112,7 +112,7 @@ def test_the_service_is_given_time_to_drain() -> None:
     assert found
     options = ServerOptions()
     options.parseOptions(shlex.split(arguments))
-    assert options.drain < parseDuration(unit(SERVICE)["Service"]["TimeoutStopSec"])
+    assert options.settings.drain < parseDuration(unit(SERVICE)["Service"]["TimeoutStopSec"])
 
 
 def test_the_container_serves(tmp_path: Path) -> None:

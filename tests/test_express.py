@@ -33,8 +33,8 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
 
 from echofactory import ExpressReactor
-from echofactory.express import laneOf
-from echofactory.lane import EVENTS_PER_PASS
+from echofactory.express.lane import EVENTS_PER_PASS
+from echofactory.express.reactor import laneOf
 
 HERE = Path(__file__).parent
 

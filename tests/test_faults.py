@@ -31,10 +31,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.logger import capturedLogs, formatEvent
 
-import echofactory.faulty
+import echofactory.server.faults.echo
 from echofactory import EchoService, Faults, FaultyEchoFactory, Limits, Trace
-from echofactory.echo import lowestTransport
-from echofactory.faults import (
+from echofactory.cli.parsers import parseFault
+from echofactory.net.transport import lowestTransport
+from echofactory.server.faults.echo import LINGER
+from echofactory.server.faults.settings import (
     CATCH_UP,
     CHUNK_COST,
     DAMAGED_AT_ONCE,
@@ -44,9 +46,7 @@ from echofactory.faults import (
     Held,
     Stall,
 )
-from echofactory.faulty import LINGER
-from echofactory.idle import unsent
-from echofactory.parsers import parseFault
+from echofactory.server.idle import unsent
 
 CHANCES = st.sampled_from([0.0, 1e-6, 0.01, 0.3, 1.0])
 DAMAGES = st.builds(
@@ -556,7 +556,7 @@ async def test_truncated_in_order(
     So many bytes and then the end of the stream; no reset, though the peer was still
     sending, which could overtake them.
     """
-    monkeypatch.setattr(echofactory.faulty, "LINGER", LIMIT)
+    monkeypatch.setattr(echofactory.server.faults.echo, "LINGER", LIMIT)
     factory = FaultyEchoFactory(reactor, Faults(truncate=100_000, delay=0.01))
     async with serving(
         reactor, transport.listen(certificates, folder), factory=factory

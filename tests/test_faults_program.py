@@ -17,9 +17,11 @@ from pytest_twisted import ensureDeferred
 from schema import validate
 
 from echofactory import EchoClientFactory, Faults, Workload
-from echofactory.command import makeFactory
-from echofactory.faults import CATCH_UP, TICK, Fate
-from echofactory.options import ClientOptions, ServerOptions
+from echofactory.cli.clientoptions import ClientOptions
+from echofactory.cli.server import ServerOptions
+from echofactory.results.json import toJSON
+from echofactory.server.faults.settings import CATCH_UP, TICK, Fate
+from echofactory.server.service import echoFactory
 
 MS = 1_000_000
 SEED = 11
@@ -36,10 +38,10 @@ async def probed(reactor: Any, faults: str, *load: str, verdict: str = "failed")
     factory = EchoClientFactory(
         reactor, client.workload, client.connections, client.patience, opening=client.opening
     )
-    async with serving(reactor, factory=makeFactory(server, server.limits, reactor)) as service:
+    async with serving(reactor, factory=echoFactory(server.settings, reactor)) as service:
         results = await factory.run(f"tcp:127.0.0.1:{portOf(service.addresses[0])}")
     assert results.verdict == verdict, results.examples
-    return validate(results.asJSON("1"))
+    return validate(toJSON(results, "1"))
 
 
 def probedByPrograms(
@@ -299,7 +301,7 @@ def test_over_a_unix_socket(folder: Path) -> None:
         (["--fault", "drop=1", "--udp", "127.0.0.1:0"],
          "--fault and --udp: datagrams meet no faults"),
         (["--fault", "drop=1", "--fault-seed", "1", "--workers", "2"],
-         "--fault-seed and --workers: nothing would repeat, for which worker a connection"),
+         "--fault-seed and --workers: nothing would repeat, because the kernel chooses"),
     ],
 )  # fmt: skip
 def test_what_makes_no_sense(
@@ -316,4 +318,4 @@ def test_workers_with_faults(arguments: list[str]) -> None:
     """One has all the connections, in order; several have faults, but none that repeat."""
     options = ServerOptions()
     options.parseOptions(["--fault", "drop=1", *arguments, "127.0.0.1", "0"])
-    assert options.faults == Faults(drop=1)
+    assert options.settings.faults == Faults(drop=1)

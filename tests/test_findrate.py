@@ -13,29 +13,32 @@ from typing import Any, cast
 
 import pytest
 from programs import CLIENT, client, multiecho, running, untraced
-from schema import validate
+from schema import FACTS, validate
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactor
 
+from echofactory.cli.client import main
+from echofactory.cli.parsers import parseGoals
 from echofactory.client.factory import EchoClientFactory
-from echofactory.client.program import main
+from echofactory.client.findrate import PRECISION, Goal, RateSearch, judged
 from echofactory.client.search import Search
 from echofactory.client.target import IProbeReactor
-from echofactory.findrate import PRECISION, Ending, Goal, RateSearch, Step
-from echofactory.parsers import parseGoals
-from echofactory.results import ConnectionFailure, FailureKind, Results
-from echofactory.schedule import Rate
-from echofactory.workload import Workload
+from echofactory.report.text import searchText, stepText
+from echofactory.results.books import Results
+from echofactory.results.failures import ConnectionFailure, FailureKind
+from echofactory.results.search import Ending, SearchOutcome, SearchStep
+from echofactory.workload.schedule import Rate
+from echofactory.workload.settings import Workload
 
 MS = 1_000_000
 GOALS = (Goal("p99", 5 * MS, "p99<5ms"),)
 
 
-def came(rate: float, responseNs: int, lagNs: int = 1000, failed: bool = False) -> Step:
+def came(rate: float, responseNs: int, lagNs: int = 1000, failed: bool = False) -> SearchStep:
     """A step of one message."""
-    results = Results(target="x", workload={}, requested=1, rateAsked=rate)
+    results = Results(target="x", workload=FACTS, requested=1, rateAsked=rate)
     results.due = results.sent = results.verified = 1
     results.scheduledNs = int(1e9 / rate)
     results.response.record(responseNs)
@@ -44,7 +47,7 @@ def came(rate: float, responseNs: int, lagNs: int = 1000, failed: bool = False) 
         results.connectionFailed(ConnectionFailure(1, "x", FailureKind.RESET, "reset"))
     else:
         results.completed = 1
-    return Step.of(rate, results, GOALS)
+    return judged(rate, results, GOALS)
 
 
 @pytest.mark.parametrize("limit", [501, 1000, 1234, 77_000])
@@ -89,7 +92,7 @@ def carried(
     asked: float, capacity: float, seconds: float = 1.3, least: int = 2 * MS
 ) -> Results:
     """Return the results of a run against a server that carries so many messages a second."""
-    results = Results(target="x", workload={}, requested=1, completed=1, rateAsked=asked)
+    results = Results(target="x", workload=FACTS, requested=1, completed=1, rateAsked=asked)
     results.firstAt = results.lastSentAt = 1
     results.due, results.scheduledNs = int(asked * seconds), int(seconds * 1e9)
     for number in range(int(asked * seconds)):
@@ -110,7 +113,7 @@ def test_replies_that_do_not_keep_up(capacity: float) -> None:
     """
     asked = 1000.0
     results = carried(asked, capacity)
-    assert not Step.of(asked, results, (Goal("p99", 10_000 * MS, "p99<10s"),)).kept
+    assert not judged(asked, results, (Goal("p99", 10_000 * MS, "p99<10s"),)).kept
 
 
 def test_a_failure_breaks_every_promise() -> None:
@@ -176,37 +179,39 @@ class Run:
         return self._results if self._results is not None else await self._waiting
 
     def interrupt(self) -> None:
-        results = Results(target="x", workload={}, requested=1, interrupted=True)
+        results = Results(target="x", workload=FACTS, requested=1, interrupted=True)
         self._waiting.callback(results)
 
 
 def searched(
     make: Callable[[float], Results | None], interrupted: bool = False
-) -> tuple[Results, list[str]]:
-    """Search by runs whose results C{make} returns; return its results and its lines."""
-    told: list[str] = []
+) -> tuple[SearchOutcome, Results, list[SearchStep]]:
+    """Search by runs whose results C{make} returns: the outcome, the results, the steps."""
+    told: list[SearchStep] = []
     search = Search(GOALS, lambda rate: cast(EchoClientFactory, Run(make(rate))), told.append)
     outcome: list[Results] = []
     Deferred.fromCoroutine(search.run("x")).addCallback(outcome.append)
     if interrupted:
         search.interrupt()
     (results,) = outcome
-    return results, told
+    assert results.search is not None
+    return results.search, results, told
 
 
 def test_the_capacity_of_a_server() -> None:
     """It is found from below, and its run's results are those of the search."""
-    results, told = searched(lambda rate: carried(rate, 1900.0))
-    found: Any = results.findRate
-    assert found["goals"] == ["p99<5ms"]
-    assert found["ended_by"] == "found"
-    assert 1900 / PRECISION <= found["found"] <= 1900
-    assert [step["asked"] for step in found["steps"][:3]] == [500, 1000, 2000]
-    assert results.rateAsked == found["found"]
+    search, results, told = searched(lambda rate: carried(rate, 1900.0))
+    assert search.goals == ("p99<5ms",)
+    assert search.ending is Ending.FOUND
+    assert search.found is not None
+    assert 1900 / PRECISION <= search.found <= 1900
+    assert [step.asked for step in search.steps[:3]] == [500, 1000, 2000]
+    assert results.rateAsked == search.found
     assert re.fullmatch(
-        r" +500 messages/s asked, +\d+ achieved, p99 [\d.]+ ms, 0 failed: kept", told[0]
-    ), told[0]
-    assert f"{found['found']:,.0f} messages/s keep p99<5ms" in told[-1]
+        r" +500 messages/s asked, +\d+ achieved, p99 [\d.]+ ms, 0 failed: kept",
+        stepText(told[0], {"p99": "p99"}),
+    )
+    assert f"{search.found:,.0f} messages/s keep p99<5ms" in searchText(search)
 
 
 def test_the_client_itself_is_the_limit() -> None:
@@ -217,23 +222,21 @@ def test_the_client_itself_is_the_limit() -> None:
         results.sendLag.record(1000 if rate < 4000 else 19 * MS)
         return results
 
-    results, told = searched(make)
-    assert results.findRate is not None
-    assert results.findRate["ended_by"] == "client"
-    found: Any = results.findRate["found"]
+    search, _, _ = searched(make)
+    assert search.ending is Ending.CLIENT
     # It went on inside the last factor of two.
-    assert found < 4000 < found * PRECISION
-    assert " messages/s the client is the limit: its send lag is " in told[-1]
+    assert search.found is not None
+    assert search.found < 4000 < search.found * PRECISION
+    assert " messages/s the client is the limit: its send lag is " in searchText(search)
 
 
 def test_a_search_that_is_interrupted_in_its_second_step() -> None:
     """The steps until then are reported, and the best rate of them."""
-    results, _ = searched(
+    search, results, _ = searched(
         lambda rate: carried(rate, rate) if rate == 500 else None, interrupted=True
     )
-    found: Any = results.findRate
-    assert (found["ended_by"], found["found"]) == ("interrupted", 500)
-    assert [step["interrupted"] for step in found["steps"]] == [False, True]
+    assert (search.ending, search.found) == (Ending.INTERRUPTED, 500)
+    assert [step.interrupted for step in search.steps] == [False, True]
     assert results.verdict == "interrupted"
 
 
@@ -256,17 +259,16 @@ def test_a_search_that_is_interrupted_before_it_begins() -> None:
         workload = Workload(size=64, rate=Rate(rate, rate), duration=1.0)
         return EchoClientFactory(cast(IProbeReactor, Clock()), workload)
 
-    told: list[str] = []
-    search = Search(GOALS, make, told.append)
+    search = Search(GOALS, make, lambda _: None)
     search.interrupt()
     endpoint = TCP4ClientEndpoint(MemoryReactor(), "127.0.0.1", 7)
     outcome: list[Results] = []
     Deferred.fromCoroutine(search.run(endpoint)).addCallback(outcome.append)
     (results,) = outcome
-    assert results.findRate is not None
-    assert results.findRate["ended_by"] == "interrupted"
+    assert results.search is not None
+    assert results.search.ending is Ending.INTERRUPTED
     assert (results.verdict, results.unfinished) == ("interrupted", 2)
-    assert told[-1] == "interrupted; nothing found"
+    assert searchText(results.search) == "interrupted; nothing found"
 
 
 def test_an_interrupted_search() -> None:

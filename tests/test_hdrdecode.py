@@ -9,7 +9,7 @@ from base64 import b64encode
 
 import pytest
 
-from echofactory.latency import Latency
+from echofactory.results.latency import Latency
 
 HEADER = (0, 3, 1000, 3_600_000_000_000, 1.0)
 """Offset, digits, lowest and highest reading, ratio: as ours have them."""

@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 from hdrh.histogram import HdrHistogram
 from hdrh.log import HistogramLogReader
-from peers import FakeTimeReactor, eventually, portOf
+from peers import FakeTimeReactor, eventually, portOf, readFakeClock
 from peers import serving as servingHere
 from programs import (
     CLIENT,
@@ -42,9 +42,9 @@ from schema import validate
 from twisted.internet.defer import Deferred
 
 from echofactory import EchoClientFactory, Patience, Workload
-from echofactory.client.program import main
-from echofactory.latency import DIGITS, HIGHEST_NS, LOWEST_NS
-from echofactory.schedule import Rate
+from echofactory.cli.client import main
+from echofactory.results.latency import DIGITS, HIGHEST_NS, LOWEST_NS
+from echofactory.workload.schedule import Rate
 
 HERE = Path(__file__).parent
 MS = 1_000_000
@@ -304,8 +304,7 @@ def test_churn_waits_are_not_the_clients_lag() -> None:
 async def test_half_close_after_a_rest(reactor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection that was idle for longer than a reply may take is in order."""
     fake: Any = FakeTimeReactor(reactor)
-    for module in ("pacer", "timer", "factory"):
-        monkeypatch.setattr(f"echofactory.client.{module}.perf_counter_ns", fake.ns)
+    readFakeClock(monkeypatch, fake)
     workload = Workload(messages=(b"x",), rate=Rate(1, 1), count=1, halfClose=True)
     async with servingHere(reactor) as service:
         factory = EchoClientFactory(fake, workload, 2, Patience(reply=0.3), clock=fake.ns)

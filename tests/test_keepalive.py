@@ -21,10 +21,12 @@ from programs import LIMIT
 from pytest_twisted import ensureDeferred
 
 from echofactory import EchoClientFactory, EchoFactory, Limits, Patience, Workload
-from echofactory.echo import lowestTransport
-from echofactory.options import ClientOptions, MonitorOptions, ServerOptions
-from echofactory.parsers import parseKeepAlive
-from echofactory.socketfilter import NOTHING, attachFilter
+from echofactory.cli.clientoptions import ClientOptions
+from echofactory.cli.monitor import MonitorOptions
+from echofactory.cli.parsers import parseKeepAlive
+from echofactory.cli.server import ServerOptions
+from echofactory.express.socketfilter import NOTHING, attachFilter
+from echofactory.net.transport import lowestTransport
 
 OVER_TCP = [each for each in TRANSPORTS if "unix" not in each.name]
 overTCP = pytest.mark.parametrize("transport", OVER_TCP, ids=str)
@@ -161,7 +163,7 @@ def test_the_option(words: list[str], seconds: float) -> None:
     """All three programs have it."""
     server = ServerOptions()
     server.parseOptions(words)
-    assert server.limits.keepAlive == seconds
+    assert server.settings.limits.keepAlive == seconds
     for options in (ClientOptions(), MonitorOptions()):
         options.parseOptions([*words, "127.0.0.1", "7007"])
         assert options.patience.keepAlive == seconds

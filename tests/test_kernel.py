@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from echofactory.client.kernel import kernelView, parse
+from echofactory.net.tcpinfo import kernelView, parse
 
 
 class Transport:

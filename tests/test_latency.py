@@ -15,7 +15,7 @@ from hdrh.histogram import HdrHistogram
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from echofactory.latency import (
+from echofactory.results.latency import (
     DIGITS,
     HIGHEST_NS,
     LOWEST_NS,

@@ -29,10 +29,10 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 
 from echofactory import Echo, EchoFactory, Faults, FaultyEchoFactory, Limits
-from echofactory.echo import lowestTransport
-from echofactory.hosts import hostOf
-from echofactory.idle import LOOKS, unsent
-from echofactory.options import ServerOptions
+from echofactory.cli.server import ServerOptions
+from echofactory.net.addresses import hostOf
+from echofactory.net.transport import lowestTransport
+from echofactory.server.idle import LOOKS, unsent
 
 DESCRIPTORS = 64
 

@@ -4,8 +4,8 @@ Endpoint strings: taken apart, and with a backlog.
 
 import pytest
 
-from echofactory.listening import argumentsOf, unbracketed, unwrapped, withBacklog
-from echofactory.trace import reasonText
+from echofactory.net.endpoints import argumentsOf, unbracketed, unwrapped, withBacklog
+from echofactory.net.tracing import reasonText
 
 
 @pytest.mark.parametrize(

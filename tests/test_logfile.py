@@ -18,7 +18,7 @@ import pytest
 from programs import LIMIT, SCRIPTS, TWISTD, environment
 from twisted.logger import Logger, eventsFromJSONLogFile, formatEvent, jsonFileLogObserver
 
-from echofactory.logfile import LogFile
+from echofactory.cli.logfile import LogFile
 
 LINE = "x" * 99 + "\n"
 

@@ -18,6 +18,7 @@ from peers import (
     neverAnswers,
     openDescriptors,
     portOf,
+    readFakeClock,
     serving,
 )
 from programs import LIMIT, TWISTD, multiecho, running, until
@@ -33,12 +34,11 @@ from twisted.logger import capturedLogs, formatEvent
 from zope.interface import implementer
 
 from echofactory import EchoFactory, EchoService, FailureKind, ProbeService
-from echofactory.client.factory import Patience
+from echofactory.cli.monitor import MonitorOptions, makeService
 from echofactory.client.keeper import Keeper
-from echofactory.listening import EndpointError
-from echofactory.monitor import makeService
-from echofactory.options import MonitorOptions
-from echofactory.results import Results
+from echofactory.client.settings import Patience
+from echofactory.net.endpoints import EndpointError
+from echofactory.results.books import Results
 from echofactory.status import ProbeStatus, View
 
 CLIENT = (*TWISTD, "multiecho-client")
@@ -185,8 +185,7 @@ async def test_a_pause_is_not_made_up_for(
 ) -> None:
     """What was due while the monitor was stopped does not go out at once."""
     fake: Any = FakeTimeReactor(reactor)
-    for module in ("pacer", "timer", "factory", "keeper"):
-        monkeypatch.setattr(f"echofactory.client.{module}.perf_counter_ns", fake.ns)
+    readFakeClock(monkeypatch, fake)
     async with serving(reactor, LOOPBACK) as service:
         keeper = Keeper(fake, 1, rate=100.0)
         keeper.clock = fake.ns
@@ -282,7 +281,7 @@ async def test_one_latency_is_shown(reactor: Any) -> None:
     status = ProbeStatus(probing, "there", clock=count().__next__)
     status.begin()
     probing.results.response.record(40_000_000)
-    probing.results.service.record(1_000_000)
+    probing.results.serviceTime.record(1_000_000)
     status.sample()
     facts = await status.facts()
     view = status.view(facts)

@@ -14,7 +14,7 @@ from programs import multiecho, running
 from schema import validate
 from twisted.internet.base import ReactorBase
 
-from echofactory.monotonic import useMonotonicTime
+from echofactory.net.monotonic import useMonotonicTime
 
 
 class _Reactor(ReactorBase):

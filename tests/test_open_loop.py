@@ -10,10 +10,10 @@ import pytest
 from programs import CLIENT, client, multiecho, running
 from schema import validate
 
+from echofactory.cli.clientoptions import ClientOptions
 from echofactory.client.factory import EchoClientFactory
-from echofactory.options import ClientOptions
-from echofactory.schedule import Rate
-from echofactory.workload import Workload
+from echofactory.workload.schedule import Rate
+from echofactory.workload.settings import Workload
 
 ADDRESS = ("127.0.0.1", "0")
 

@@ -33,8 +33,8 @@ from twisted.internet.threads import deferToThread
 from twisted.logger import LogEvent, capturedLogs, formatEvent
 
 from echofactory import EchoFactory, ExpressReactor
-from echofactory.listening import serverEndpoint
-from echofactory.ports import PortsReactor
+from echofactory.express.ports import PortsReactor
+from echofactory.net.endpoints import serverEndpoint
 
 
 @pytest.fixture(params=TRANSPORTS, ids=str)
@@ -343,7 +343,7 @@ async def test_a_queue_that_never_empties(
             rawPeer(port.getHost()).close()
             return super().buildProtocol(addr)
 
-    monkeypatch.setattr("echofactory.ports.attachFilter", fails)
+    monkeypatch.setattr("echofactory.express.ports.attachFilter", fails)
     port = PortsReactor(reactor).listenTCP(0, Refilling(), interface="127.0.0.1")
     with rawPeer(port.getHost()):
         stopping: Any = port.stopListening()

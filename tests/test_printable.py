@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echofactory.printable import printable
+from echofactory.values.printable import printable
 
 ANY = st.text(st.characters(codec=None, exclude_categories=()))
 """Any text, lone surrogates too."""

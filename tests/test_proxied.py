@@ -36,8 +36,8 @@ from twisted.protocols.haproxy import proxyEndpoint
 from twisted.python.failure import Failure
 
 from echofactory import EchoFactory, EchoService, Limits, Trace
-from echofactory.counts import PeerCounts
-from echofactory.proxied import HEADER_WITHIN, MOST_WAITING, HeaderFactory
+from echofactory.net.proxied import HEADER_WITHIN, MOST_WAITING, HeaderFactory
+from echofactory.server.counts import PeerCounts
 
 LISTEN = "haproxy:tcp:0:interface=127.0.0.1"
 UNKNOWN = b"PROXY UNKNOWN\r\n"

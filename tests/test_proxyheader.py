@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.address import IPv4Address, IPv6Address
 
-from echofactory.proxyheader import LONGEST_V1, LONGEST_V2, Header, HeaderError, parseHeader
+from echofactory.net.proxyheader import LONGEST_V1, LONGEST_V2, Header, HeaderError, parseHeader
 
 SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
 IPV4 = socket.inet_aton("192.0.2.1") + socket.inet_aton("192.0.2.2")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from io import BytesIO
@@ -22,16 +23,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from programs import CLIENT, LIMIT, Program, client, multiecho, running
-from schema import validate
+from schema import FACTS, validate
 
-from echofactory.client.program import main as clientMain
-from echofactory.findrate import Goal, RateSearch, Step
-from echofactory.intervals import Interval, mergedIntervals
+from echofactory.cli.client import main as clientMain
+from echofactory.cli.report import main
+from echofactory.client.findrate import Goal, RateSearch, judged
 from echofactory.report.compare import Run, comparisonText
 from echofactory.report.page import page
 from echofactory.report.plot import draw
-from echofactory.report.program import main
-from echofactory.results import ConnectionFailure, FailureKind, Results, merged
+from echofactory.results.books import Results
+from echofactory.results.failures import ConnectionFailure, FailureKind
+from echofactory.results.intervals import Interval, mergedIntervals
+from echofactory.results.json import fromJSON, toJSON
+from echofactory.results.latency import Latency
+from echofactory.results.merge import merged
+from echofactory.results.search import Ending, SearchOutcome
 
 PICTURE = ["--size", "64", "--rate", "500", "--duration", "200ms", "--interval", "50ms"]
 """The load of a run that is to be drawn."""
@@ -84,11 +90,12 @@ class Books:
     def _new(self, requested: int, later: float) -> Results:
         return Results(
             target="tcp:127.0.0.1:7",
-            workload={"size": 64},
+            workload=FACTS,
             requested=requested,
             started=START + timedelta(seconds=later),
             rateAsked=100.0 * requested,
             beganAt=int(7 * S + later * S),
+            service=Latency(),
         )
 
     def tell(self, part: int, event: Callable[[Results], None]) -> None:
@@ -105,7 +112,7 @@ def message(at: float, responseNs: int) -> Callable[[Results], None]:
         results.bytesSent += 64
         results.bytesReceived += 64
         results.response.record(responseNs)
-        results.service.record(responseNs // 2)
+        results.serviceTime.record(responseNs // 2)
         results.sendLag.record(1000)
         results.firstAt = results.firstAt or int((7 + at) * S) - responseNs
         results.lastAt = int((7 + at) * S)
@@ -135,8 +142,8 @@ def both() -> Books:
 def test_two_runs_merged_are_one() -> None:
     """Histograms, counts and books are those of one run that had all the events."""
     books = both()
-    together = validate(merged(books.parts).asJSON("1"))
-    expected = validate(books.whole.asJSON("1"))
+    together = validate(toJSON(merged(books.parts), "1"))
+    expected = validate(toJSON(books.whole, "1"))
     # The pieces that a run is kept in are another matter.
     for results in (expected, together):
         del results["intervals"], results["rate"]["min"], results["rate"]["max"]
@@ -167,8 +174,8 @@ def test_runs_of_different_lengths_merged() -> None:
 def test_merged_from_their_json() -> None:
     """The same, of runs that were written and read back."""
     books = both()
-    read = [Results.fromJSON(json.loads(json.dumps(each.asJSON("1")))) for each in books.parts]
-    assert merged(read).asJSON("1") == merged(books.parts).asJSON("1")
+    read = [fromJSON(json.loads(json.dumps(toJSON(each, "1")))) for each in books.parts]
+    assert toJSON(merged(read), "1") == toJSON(merged(books.parts), "1")
 
 
 def test_intervals_merged() -> None:
@@ -211,12 +218,15 @@ def test_steady_runs_merged_are_steady(jitters: list[int], later: float) -> None
     assert mergedIntervals(runs[:1]) == runs[0][1]
 
 
+SEARCH = SearchOutcome(goals=("p50<1ms",), found=5.0, ending=Ending.FOUND, steps=())
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"workload": {"size": 65}}, "the workloads differ"),
+        ({"workload": replace(FACTS, size=65)}, "the workloads differ"),
         ({"rateAsked": None}, "the workloads differ"),
-        ({"findRate": {"found": 5}}, "search"),
+        ({"search": SEARCH}, "search"),
         ({"started": START - timedelta(seconds=2)}, "side by side"),
         ({"started": START + timedelta(days=300)}, "side by side"),
     ],
@@ -383,7 +393,7 @@ def test_the_page_of_several(
 def test_what_peers_say_is_no_markup() -> None:
     """Neither a target nor a failure's text reaches the page unescaped."""
     evil = "<script>alert(1)</script>"
-    results = Results(target=f"unix:/{evil}", workload={}, requested=1)
+    results = Results(target=f"unix:/{evil}", workload=FACTS, requested=1)
     results.connectionFailed(ConnectionFailure(1, evil, FailureKind.RESET, evil))
     shown = _Page(page([Run(evil, results)], "1", f"python {evil}", [("--x", evil)]))
     assert shown.active == []
@@ -395,8 +405,9 @@ def test_the_page_of_a_search() -> None:
     results = both().whole
     goals = (Goal("p50", 1000, "p50<1us"),)
     search = RateSearch(500.0)
-    search.note(Step.of(500.0, results, goals))
-    results.findRate = search.asJSON(goals)
+    search.note(judged(500.0, results, goals))
+    search.ending = Ending.FIRST
+    results.search = search.outcome(goals)
     shown = _Page(page([Run("x", results)], "1", "python", []))
     assert "Response time at the rates that were tried" in shown.text
 
@@ -436,7 +447,7 @@ def test_what_makes_no_sense(
     refusal: Callable[..., str], tmp_path: Path, arguments: list[str], said: str
 ) -> None:
     """One line that says what is wrong; exit 2."""
-    run: dict[str, Any] = both().parts[0].asJSON("1")
+    run: dict[str, Any] = toJSON(both().parts[0], "1")
     contents = {
         "empty": "",
         "other": "[5]",
@@ -456,7 +467,7 @@ def test_what_makes_no_sense(
         ),
         "broken": json.dumps(run | {"histograms": run["histograms"] | {"response": "HIST"}}),
         "run": json.dumps(run),
-        "churn": json.dumps(run | {"workload": {"churn": True}}),
+        "churn": json.dumps(run | {"workload": run["workload"] | {"churn": True}}),
     }
     paths = {name: str(tmp_path / f"{name}.json") for name in contents}
     for name, content in contents.items():

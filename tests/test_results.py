@@ -6,9 +6,14 @@ import json
 from pathlib import Path
 
 import pytest
-from schema import validate
+from schema import FACTS, validate
 
-from echofactory.quantities import (
+from echofactory.report.text import failureLines, report
+from echofactory.results.books import Results
+from echofactory.results.failures import ConnectionFailure, FailureKind
+from echofactory.results.json import fromJSON, toJSON
+from echofactory.results.latency import Latency
+from echofactory.values.quantities import (
     counted,
     durationText,
     percentText,
@@ -16,14 +21,12 @@ from echofactory.quantities import (
     sizeRateText,
     sizeText,
 )
-from echofactory.report.text import failureLines, report
-from echofactory.results import ConnectionFailure, FailureKind, Results
 
 S = 1_000_000_000
 
 
 def someResults() -> Results:
-    results = Results(target="tcp:127.0.0.1:7", workload={}, requested=3)
+    results = Results(target="tcp:127.0.0.1:7", workload=FACTS, requested=3)
     for connectNs in (2_000_000, 1_000_000):
         results.connectionEstablished(connectNs)
     results.completed = 1
@@ -44,7 +47,7 @@ def someResults() -> Results:
 
 def test_json_follows_the_schema() -> None:
     """Every field is there, and the books balance."""
-    written = validate(someResults().asJSON("1.2.3"))
+    written = validate(toJSON(someResults(), "1.2.3"))
     assert written["failures"] == {"mismatch": 1, "refused": 1}
     assert written["connections"]["peak_open"] == 2
     assert written["rate"]["achieved"] == 2.0
@@ -62,8 +65,8 @@ def test_json_follows_the_schema() -> None:
 
 def test_empty_run_is_valid_json() -> None:
     """A run in which nothing happened has no division by zero in it."""
-    results = Results(target="x", workload={}, requested=1, interrupted=True)
-    written = validate(results.asJSON("1"))
+    results = Results(target="x", workload=FACTS, requested=1, interrupted=True)
+    written = validate(toJSON(results, "1"))
     assert written["response_ns"]["min"] is None
     assert written["verdict"] == "interrupted"
     assert report(results).endswith("interrupted: 1 connection not done\n")
@@ -100,6 +103,7 @@ def test_report_of_a_scheduled_run() -> None:
     results = someResults()
     results.rateAsked = 4.0
     results.due, results.scheduledNs = 6, 1_500_000_000
+    results.service = Latency()
     results.service.record(1_000_000)
     results.sendLag.record(2_000)
     text = report(results)
@@ -128,7 +132,7 @@ def test_sizes_and_durations() -> None:
 
 def test_intervals() -> None:
     """Each has what came since the one before, and they add up to the whole."""
-    results = Results(target="x", workload={}, requested=1)
+    results = Results(target="x", workload=FACTS, requested=1)
     results.response.record(1_000_000)
     results.verified, results.bytesReceived, results.open = 1, 100, 1
     results.sent = 3
@@ -140,7 +144,7 @@ def test_intervals() -> None:
     results.closeInterval(1_500_000_000)
     results.closeInterval(2_500_000_000)
     results.firstAt, results.lastAt = 1, 1_500_000_001
-    written = validate(results.asJSON("1"))
+    written = validate(toJSON(results, "1"))
     first, second, third = written["intervals"]
     assert (first["t_s"], first["messages"], first["bytes"], first["open"]) == (0.5, 1, 100, 1)
     assert (second["messages"], second["bytes"], second["failures"]) == (2, 200, 1)
@@ -152,7 +156,7 @@ def test_intervals() -> None:
 
 def scheduled(rate: float, due: int, verified: int, sent: int | None = None) -> Results:
     """The books of an open loop that began half a second after the run."""
-    results = Results(target="x", workload={}, requested=1, completed=1, rateAsked=rate)
+    results = Results(target="x", workload=FACTS, requested=1, completed=1, rateAsked=rate)
     results.beganAt, results.firstAt = S, S + S // 2
     results.due, results.scheduledNs = due, round(due / rate * S)
     results.sent = verified if sent is None else sent
@@ -169,12 +173,12 @@ def scheduled(rate: float, due: int, verified: int, sent: int | None = None) -> 
 def test_all_that_was_due_is_the_rate_that_was_asked_for(rate: float, due: int) -> None:
     """However few there are, and however soon the last one is back."""
     results = scheduled(rate, due, due)
-    written = validate(results.asJSON("1"))
+    written = validate(toJSON(results, "1"))
     assert written["rate"]["achieved"] == pytest.approx(rate)
     assert written["rate"]["over_s"] == pytest.approx(due / rate)
     assert report(results).count("asked (100.0%)\n") == 1
     # What was written says the same when it is read.
-    assert Results.fromJSON(written).achieved == pytest.approx(rate)
+    assert fromJSON(written).achieved == pytest.approx(rate)
 
 
 def test_a_late_reply_is_no_lower_rate() -> None:
@@ -194,7 +198,7 @@ def test_a_late_message_is_a_lower_rate() -> None:
 def test_an_outage_to_the_end_shows() -> None:
     """Of 8 s at 20 a second, the server was there for 3."""
     results = scheduled(20, 160, 60, sent=62)
-    written = validate(results.asJSON("1"))
+    written = validate(toJSON(results, "1"))
     assert written["rate"]["achieved"] == pytest.approx(7.5)
     assert written["messages"]["due"] == 160
     assert written["messages"]["unsent"] == 98
@@ -203,7 +207,7 @@ def test_an_outage_to_the_end_shows() -> None:
 
 def test_one_message_in_twelve_seconds() -> None:
     """A closed loop's rate has decimals, too."""
-    results = Results(target="x", workload={}, requested=1, completed=1)
+    results = Results(target="x", workload=FACTS, requested=1, completed=1)
     results.sent = results.verified = 1
     results.bytesReceived = 6
     results.firstAt, results.lastAt = S, 13 * S
@@ -222,7 +226,7 @@ def rates(results: Results, *pieces: tuple[float, int]) -> tuple[float, float]:
         at += round(seconds * S)
         results.verified += count
         results.closeInterval(at)
-    written = validate(results.asJSON("1"))
+    written = validate(toJSON(results, "1"))
     return written["rate"]["min"], written["rate"]["max"]
 
 
@@ -267,7 +271,7 @@ def test_a_client_that_is_too_late_says_so(lagNs: int, paced: float, said: str |
         results.sendLag.record(lagNs)
     results.paced = paced
     results.judge()
-    written = validate(results.asJSON("1"))
+    written = validate(toJSON(results, "1"))
     if said is None:
         assert written["warnings"] == []
     else:
@@ -312,8 +316,8 @@ def test_results_of_the_first_version(
 ) -> None:
     """They are read, with the rate by today's rule."""
     path = Path(__file__).parent / "data" / f"results-1-{name}.json"
-    results = Results.fromJSON(json.loads(path.read_text()))
-    written = validate(results.asJSON("1"))
+    results = fromJSON(json.loads(path.read_text()))
+    written = validate(toJSON(results, "1"))
     assert written["schema"] == "echofactory.results/2"
     assert written["rate"]["asked"] == asked
     assert written["rate"]["achieved"] == pytest.approx(achieved, rel=0.01)

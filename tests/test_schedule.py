@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echofactory.schedule import Rate, Schedule
+from echofactory.workload.schedule import Rate, Schedule
 
 
 def test_a_steady_rate() -> None:

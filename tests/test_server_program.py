@@ -30,7 +30,7 @@ from programs import (
     serves,
 )
 
-from echofactory.options import ServerOptions
+from echofactory.cli.server import ServerOptions
 
 
 def failing(*arguments: str) -> Program:

@@ -40,7 +40,7 @@ from echofactory import (
     Workload,
     probe,
 )
-from echofactory.listening import EndpointError, ListenError
+from echofactory.net.endpoints import EndpointError, ListenError
 
 
 def ours(events: Sequence[LogEvent]) -> list[str]:

@@ -13,8 +13,8 @@ from programs import SCRIPTS, TWISTD, Program, multiecho, running
 from twisted.logger import LogPublisher
 from twisted.python.failure import Failure
 
-import echofactory.signals
-from echofactory.signals import heedSwallowed
+import echofactory.net.signals
+from echofactory.net.signals import heedSwallowed
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -104,9 +104,9 @@ def test_an_interrupt_while_it_starts(tmp_path: Path) -> None:
 def test_an_interrupt_that_was_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever swallowed and logged it, it is repeated."""
     repeated: list[int] = []
-    monkeypatch.setattr(echofactory.signals, "raise_signal", repeated.append)
+    monkeypatch.setattr(echofactory.net.signals, "raise_signal", repeated.append)
     publisher = LogPublisher()
-    monkeypatch.setattr(echofactory.signals, "globalLogPublisher", publisher)
+    monkeypatch.setattr(echofactory.net.signals, "globalLogPublisher", publisher)
     heedSwallowed()
     for name in ("log_failure", "failure"):
         for error in (ValueError(), KeyboardInterrupt()):

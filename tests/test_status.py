@@ -41,10 +41,10 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs
 
-from echofactory.counts import Counts, PeerCounts, WorkerState
-from echofactory.hosts import namesLoopback
-from echofactory.listening import EndpointError, ListenError
-from echofactory.service import InTurn
+from echofactory.net.addresses import namesLoopback
+from echofactory.net.endpoints import EndpointError, ListenError
+from echofactory.server.counts import Counts, PeerCounts, WorkerState
+from echofactory.server.service import InTurn
 from echofactory.status import History, ServerStatus, StatusService, View
 from echofactory.status.history import LastMinute
 
@@ -696,7 +696,7 @@ def test_without_it_nothing_of_it_is_loaded() -> None:
     """A server without a status spares the time and memory."""
     code = """
 import sys
-from echofactory.command import Options, makeService
+from echofactory.cli.server import Options, makeService
 options = Options()
 options.parseOptions(["127.0.0.1", "0"])
 makeService(options)

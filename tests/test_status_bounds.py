@@ -26,7 +26,7 @@ from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.task import Clock, LoopingCall, deferLater
 from twisted.logger import capturedLogs, formatEvent
 
-from echofactory.counts import Counts, PeerCounts
+from echofactory.server.counts import Counts, PeerCounts
 from echofactory.status import ServerStatus, StatusService, channel, web
 from echofactory.status.admission import ACCEPTS_PER_PASS, RESERVED
 from echofactory.status.channel import LONGEST_HEAD

@@ -177,7 +177,7 @@ def test_without_pytest() -> None:
     """Nothing else needs it; the plugin says what it needs."""
     code = (
         "import sys; sys.modules['pytest'] = None\n"
-        "import echofactory, echofactory.command\n"
+        "import echofactory, echofactory.cli.twistd\n"
         "import echofactory.testing\n"
     )
     done = subprocess.run(

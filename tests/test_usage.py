@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from echofactory.listening import EndpointError, serverEndpoint
-from echofactory.options import ClientOptions, ServerOptions
-from echofactory.parsers import parseAddress
+from echofactory.cli.clientoptions import ClientOptions
+from echofactory.cli.parsers import parseAddress
+from echofactory.cli.server import ServerOptions
+from echofactory.net.endpoints import EndpointError, serverEndpoint
 
 Refusal = Callable[..., str]
 

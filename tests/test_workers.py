@@ -39,12 +39,15 @@ from twisted.internet.testing import MemoryReactor, StringTransport
 from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 
-from echofactory import Counts, Limits
-from echofactory.counts import PeerCounts
-from echofactory.lines import Lines
-from echofactory.listening import ListenError
-from echofactory.worker import Channel, share
-from echofactory.workers import IWorkersReactor, Workers
+from echofactory import Counts
+from echofactory.net.endpoints import ListenError
+from echofactory.net.tracing import Trace
+from echofactory.server.counts import PeerCounts
+from echofactory.server.faults.settings import Faults, Stall
+from echofactory.server.settings import Limits, ServerSettings
+from echofactory.server.workers.channel import Lines
+from echofactory.server.workers.child import Channel
+from echofactory.server.workers.supervisor import IWorkersReactor, Workers
 
 
 @contextmanager
@@ -229,10 +232,11 @@ def test_places_are_shared_out() -> None:
 @pytest.mark.parametrize("of", [1, 2, 3, 5])
 def test_a_share(of: int) -> None:
     """The shares are as even as can be, and add up."""
-    shares = [share(Limits(connections=17), n + 1, of).connections or 0 for n in range(of)]
+    settings = ServerSettings(limits=Limits(connections=17))
+    shares = [settings.shareOf(n + 1, of).limits.connections or 0 for n in range(of)]
     assert sum(shares) == 17
     assert max(shares) - min(shares) <= 1
-    assert share(Limits(), 1, of).connections is None
+    assert ServerSettings().shareOf(1, of).limits.connections is None
 
 
 def test_a_port_that_is_taken() -> None:
@@ -255,7 +259,7 @@ def test_a_taken_port_is_named_as_it_was_given(reactor: Any) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         given = f"express:tcp:{taken.getsockname()[1]}:interface=127.0.0.1"
         with pytest.raises(ListenError, match=f"cannot listen on {given}: "):
-            Workers(reactor, [given], [], 1).startService()
+            Workers(reactor, [given], ServerSettings(), 1).startService()
 
 
 def test_a_port_that_others_share() -> None:
@@ -403,7 +407,28 @@ class _Processes(MemoryReactor, Clock):
 def looking(reactor: _Processes, count: int, drain: float) -> Workers:
     """Return what looks after so many processes."""
     endpoints = ["tcp:0:interface=127.0.0.1"]
-    return Workers(cast(IWorkersReactor, reactor), endpoints, [], count, drain)
+    settings = ServerSettings(drain=drain)
+    return Workers(cast(IWorkersReactor, reactor), endpoints, settings, count)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ServerSettings(),
+        ServerSettings(
+            limits=Limits(connections=7, perHost=2, idle=1.5, keepAlive=0),
+            trace=Trace.DATA,
+            drain=0.25,
+            faults=Faults(delay=0.01, jitter=0.005, stall=Stall(1.0, 10.0), truncate=5),
+            faultSeed=3,
+            express=False,
+        ),
+    ],
+)
+def test_settings_travel_to_a_worker(settings: ServerSettings) -> None:
+    """What it reads from the pipe is what was written."""
+    written = json.loads(json.dumps(settings.asJSON()))
+    assert ServerSettings.fromJSON(written) == settings
 
 
 def test_counts_do_not_run_backwards() -> None:

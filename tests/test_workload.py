@@ -10,16 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echofactory.workload import (
-    BLOCK_SIZE,
-    DEFAULT_MESSAGES,
+from echofactory.workload.script import BLOCK_SIZE, blockGenerator
+from echofactory.workload.settings import DEFAULT_MESSAGES, Workload
+from echofactory.workload.verifier import (
     KEPT_SIZE,
     EchoMismatch,
     ExtraBytes,
     StreamFault,
     StreamVerifier,
-    Workload,
-    blockGenerator,
 )
 
 

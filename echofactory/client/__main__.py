@@ -8,6 +8,6 @@ if __name__ == "__main__":
     # Until there is something to report, Ctrl-C ends the process without a traceback.
     if getsignal(SIGINT) is default_int_handler:
         signal(SIGINT, SIG_DFL)
-    from echofactory.client.program import main
+    from echofactory.cli.client import main
 
     main()

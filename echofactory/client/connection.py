@@ -5,21 +5,76 @@ an outcome.
 
 from abc import ABC, abstractmethod
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.error import NotConnectingError
-from twisted.internet.interfaces import IAddress, IDelayedCall
+from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from echofactory.client.failures import classify
-from echofactory.results import FailureKind
-from echofactory.trace import Trace
-
-if TYPE_CHECKING:
-    from echofactory.client.factory import EchoClientFactory
+from echofactory.client.settings import Patience
+from echofactory.net.tracing import Trace
+from echofactory.results.books import Results
+from echofactory.results.failures import FailureKind
+from echofactory.workload.settings import Workload
 
 _NO_LIMIT = 1 << 62
+
+
+class Run(Protocol):
+    """What a L{Connection} needs of the run that it belongs to."""
+
+    results: Results
+    workload: Workload
+    patience: Patience
+    trace: Trace
+    overUNIX: bool
+
+    @property
+    def reactor(self) -> IReactorTime:
+        """What connections are timed by."""
+
+    def clock(self) -> int:
+        """Return the time in nanoseconds."""
+
+    def connectionUp(self, client: "Connection", connectNs: int | None) -> None:
+        """
+        A connection tells that it is connected.
+
+        @param connectNs: since it was asked for; C{None}: there was no wait for it.
+        """
+
+    def connectionSettled(self, client: "Connection") -> None:
+        """A connection tells that its outcome is known, before it closes."""
+
+    def closeConnection(self, close: Callable[[], None]) -> None:
+        """A connection tells that it has done its job, and how to close it."""
+
+    def connectionOver(self, client: "Connection") -> None:
+        """A connection tells that its transport is gone, or never came."""
+
+    def connectionFailed(
+        self, number: int, peer: IAddress | None, kind: FailureKind, detail: str
+    ) -> None:
+        """
+        A connection tells that it cannot do its job.
+
+        @param peer: at the other end; C{None}, if it never was connected.
+        """
+
+    def awaitReply(self, client: "Connection") -> None:
+        """A connection tells that time runs for it."""
+
+    def traceClosing(self, number: int) -> None:
+        """A connection tells that it has done its job and closes."""
+
+    def traceSending(self, number: int, data: bytes) -> None:
+        """Tell of bytes that go out."""
+
+    def traceReceived(self, number: int, data: bytes) -> None:
+        """Tell of bytes that came in."""
 
 
 class Connection(ABC):
@@ -37,11 +92,11 @@ class Connection(ABC):
     @ivar askedAt: when the connection was asked for; C{perf_counter_ns}.
     """
 
-    factory: "EchoClientFactory"
+    factory: Run
     transport: Any
     connecting: Deferred[Any] | None = None
 
-    def __init__(self, factory: "EchoClientFactory", number: int) -> None:
+    def __init__(self, factory: Run, number: int) -> None:
         workload = factory.workload
         self.factory = factory
         self.number = number
@@ -49,7 +104,7 @@ class Connection(ABC):
         self.settled = False
         self._results = factory.results
         self._recordResponse = factory.results.response.record
-        self._recordService = factory.results.service.record
+        self._recordService = factory.results.serviceTime.record
         self._clock = factory.clock
         self._script = workload.script(number)
         # The next block to send, the one to stop before as yet, and whether that
@@ -65,7 +120,7 @@ class Connection(ABC):
             self._end = self._script.end(messages) if messages is not None else _NO_LIMIT
         self._window = workload.outstanding or _NO_LIMIT
         self._tracing = factory.trace >= Trace.DATA
-        # When the scheduled messages were due that are not back yet.
+        # When the scheduled messages were due that are not sent yet.
         self._dueAt: deque[int] = deque()
         self._held: IDelayedCall | None = None
         self.askedAt = self._clock()
@@ -120,7 +175,7 @@ class Connection(ABC):
         @param replyBefore: a reply that was waited for before this, and is not here,
             has.
         @return: whether time still runs for this connection. If not, it says so when
-            it does (L{EchoClientFactory.awaitReply}).
+            it does (L{Run.awaitReply}).
         """
 
     def _complete(self) -> None:

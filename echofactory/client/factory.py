@@ -4,7 +4,7 @@ The client's factory: it opens the N connections and keeps the run's books.
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from time import perf_counter_ns
 from typing import TypeVar
 
@@ -15,30 +15,26 @@ from twisted.internet.protocol import ClientFactory, Factory
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
-from echofactory.checks import (
-    checkAddress,
-    checkItems,
-    checkRate,
-    checkSeconds,
-    checkType,
-    checkWhole,
-)
 from echofactory.client.connection import Connection
-from echofactory.client.datagram import DatagramClient, refuseUnfit
+from echofactory.client.datagram import DatagramClient
 from echofactory.client.deadline import addDeadline
-from echofactory.client.kernel import kernelView
 from echofactory.client.pacer import Pacer
-from echofactory.client.protocol import EchoClient
 from echofactory.client.rotation import Rotation
+from echofactory.client.settings import Opening, Patience
 from echofactory.client.slices import Slices
+from echofactory.client.stream import EchoClient
 from echofactory.client.target import IProbeReactor, Target, checkClientEndpoint
-from echofactory.keepalive import DEFAULT_KEEP_ALIVE, checkKeepAlive
-from echofactory.latency import rankOf
-from echofactory.printable import printable
-from echofactory.results import ConnectionFailure, Datagrams, FailureKind, Results
-from echofactory.schedule import Schedule
-from echofactory.trace import Trace, addressText, dataText
-from echofactory.workload import Workload
+from echofactory.net.tcpinfo import kernelView
+from echofactory.net.tracing import Trace, addressText, dataText
+from echofactory.results.books import Results
+from echofactory.results.failures import ConnectionFailure, FailureKind
+from echofactory.results.latency import Latency, rankOf
+from echofactory.results.path import Datagrams
+from echofactory.values.checks import checkSeconds, checkType, checkWhole
+from echofactory.values.printable import printable
+from echofactory.workload.datagrams import refuseUnfit
+from echofactory.workload.schedule import Schedule
+from echofactory.workload.settings import Workload
 
 _log = Logger()
 
@@ -56,53 +52,6 @@ _LOOKS = 10
 _OPENED_AT_ONCE = 32
 """Connections asked for before the reactor has its turn: while it waits for
 one, it notices of no other that it is connected."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Patience:
-    """
-    How long to wait, in seconds; what takes longer has failed. The connections are
-    looked at ten times in the shorter of the two, so that a timeout can fire up to 10 %
-    late. If this process did not run for some time, it first reads what has come
-    meanwhile: a failure is never its own standstill.
-
-    @raise TypeError: from the constructor, if a field is of another type.
-    @raise ValueError: from the constructor, naming the field and the value.
-    """
-
-    connect: float = 10.0
-    """From asking for a connection to being connected, TLS handshake included."""
-    reply: float = 10.0
-    """For the next byte, while something is outstanding."""
-    keepAlive: float = DEFAULT_KEEP_ALIVE
-    """Seconds without a byte, after which the kernel asks whether a TCP peer is still there
-    (L{keepAlive<echofactory.keepalive.keepAlive>}), from 1 to 32,767. 0: it does not ask."""
-
-    def __post_init__(self) -> None:
-        checkKeepAlive(self.keepAlive)
-        for name in ("connect", "reply"):
-            checkSeconds(name, getattr(self, name))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Opening:
-    """
-    How connections are asked for.
-
-    @raise TypeError: from the constructor, if a field is of another type.
-    @raise ValueError: from the constructor, naming the field and the value.
-    """
-
-    rate: float | None = None
-    """So many a second; C{None}: all at once."""
-    addresses: tuple[str, ...] = ()
-    """This machine's, to connect from in turn; none: the system chooses."""
-
-    def __post_init__(self) -> None:
-        if self.rate is not None:
-            checkRate("rate", self.rate)
-        checkType("addresses", self.addresses, tuple, "a tuple of IP addresses")
-        checkItems("addresses", self.addresses, "IP addresses", checkAddress)
 
 
 class EchoClientFactory(ClientFactory):
@@ -157,12 +106,12 @@ class EchoClientFactory(ClientFactory):
         self.clock = clock
         self.results = Results(
             target="",
-            workload=workload.asJSON(),
+            workload=workload.facts(),
             requested=0 if workload.churn else connections,
         )
         self.results.intervalNs = int(interval * 1e9)
-        if workload.rate is None:
-            self.results.service = self.results.response
+        if workload.rate is not None:
+            self.results.service = Latency()
         self._schedule = workload.schedule(connections)
         if self._schedule is not None:
             self.results.rateAsked = self._schedule.rateOf(self._schedule.total)

@@ -17,8 +17,8 @@ from twisted.internet.error import (
 )
 from twisted.python.failure import Failure
 
-from echofactory.results import FailureKind
-from echofactory.trace import reasonText
+from echofactory.net.tracing import reasonText
+from echofactory.results.failures import FailureKind
 
 _BY_ERRNO = {
     errno.EADDRNOTAVAIL: FailureKind.NO_LOCAL_PORT,

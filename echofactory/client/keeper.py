@@ -16,13 +16,14 @@ from twisted.python.failure import Failure
 
 from echofactory.client.connection import Connection
 from echofactory.client.deadline import addDeadline
-from echofactory.client.factory import EchoClientFactory, Only, Patience
+from echofactory.client.factory import EchoClientFactory, Only
+from echofactory.client.settings import Patience
 from echofactory.client.target import IProbeReactor, Target
-from echofactory.quantities import counted
-from echofactory.results import ConnectionFailure, FailureKind
-from echofactory.schedule import Rate
-from echofactory.trace import Trace
-from echofactory.workload import Workload
+from echofactory.net.tracing import Trace
+from echofactory.results.failures import ConnectionFailure, FailureKind
+from echofactory.values.quantities import counted
+from echofactory.workload.schedule import Rate
+from echofactory.workload.settings import Workload
 
 _log = Logger()
 

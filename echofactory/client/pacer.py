@@ -8,8 +8,8 @@ from typing import Any
 
 from twisted.logger import Logger
 
-from echofactory.client.timer import timer
-from echofactory.schedule import Schedule
+from echofactory.net.timerfd import timer
+from echofactory.workload.schedule import Schedule
 
 _log = Logger()
 

@@ -8,10 +8,9 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.task import LoopingCall
 
 from echofactory.client.factory import EchoClientFactory
-from echofactory.findrate import Goal, RateSearch, Step
-from echofactory.quantities import durationText, numberText
-from echofactory.report.text import searchText
-from echofactory.results import Results
+from echofactory.client.findrate import Goal, RateSearch, judged
+from echofactory.results.books import Results
+from echofactory.results.search import SearchStep
 
 FIRST = 500.0
 """Messages a second, to begin with."""
@@ -22,10 +21,6 @@ SETTLING = 1.0
 
 _LOOK_S = 0.25
 """Seconds between two looks at whether a step is lost already."""
-
-
-def _reached(ns: int | None) -> str:
-    return "-" if ns is None else durationText(ns)
 
 
 class Search:
@@ -39,11 +34,11 @@ class Search:
         self,
         goals: Sequence[Goal],
         make: Callable[[float], EchoClientFactory],
-        tell: Callable[[str], None],
+        tell: Callable[[SearchStep], None],
     ) -> None:
         """
         @param make: returns the factory of a run at some rate.
-        @param tell: called with a line for each step.
+        @param tell: called with each step, when it is judged.
         """
         self.goals = tuple(goals)
         self.search = RateSearch(FIRST)
@@ -63,14 +58,13 @@ class Search:
             if self._interrupted:
                 self._factory.interrupt()
             latest = await self._try(self._factory, endpoint)
-            step = Step.of(rate, latest, self.goals)
+            step = judged(rate, latest, self.goals)
             self.search.note(step)
             if self.search.best is step:
                 best = latest
-            self._tell(self._stepText(step))
+            self._tell(step)
         results = best or latest
-        results.findRate = self.search.asJSON(self.goals)
-        self._tell(searchText(results.findRate))
+        results.search = self.search.outcome(self.goals)
         results.interrupted = self._interrupted
         return results
 
@@ -101,16 +95,3 @@ class Search:
     def soFar(self) -> Results | None:
         """Return the books of the step that is under way; C{None}: none is yet."""
         return None if self._factory is None else self._factory.soFar()
-
-    def _stepText(self, step: Step) -> str:
-        reached = ", ".join(
-            f"{goal.name} {_reached(step.response[goal.field])}" for goal in self.goals
-        )
-        verdict = "kept" if step.kept else "broken"
-        if step.interrupted:
-            verdict = "interrupted"
-        return (
-            f"{numberText(step.asked):>10} messages/s asked,"
-            f" {numberText(step.achieved):>10} achieved,"
-            f" {reached}, {sum(step.failures.values()):,} failed: {verdict}"
-        )

@@ -26,10 +26,10 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import implementer
 
-from echofactory.checks import checkType
-from echofactory.client.datagram import DatagramEndpoint
-from echofactory.express import laneOf, reactorBehind
-from echofactory.listening import SEPARATOR, EndpointError, joined, unbracketed
+from echofactory.express.reactor import laneOf, reactorBehind
+from echofactory.net.endpoints import SEPARATOR, EndpointError, joined, unbracketed
+from echofactory.net.udp import DatagramEndpoint
+from echofactory.values.checks import checkType
 
 
 class IProbeReactor(IReactorPluggableNameResolver, IReactorTime):

@@ -5,10 +5,10 @@ Several runs in one table.
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from echofactory.latency import Latency
-from echofactory.printable import printable
-from echofactory.quantities import durationText, numberText, sizeRateText
-from echofactory.results import Results
+from echofactory.results.books import Results
+from echofactory.results.latency import Latency
+from echofactory.values.printable import printable
+from echofactory.values.quantities import durationText, numberText, sizeRateText
 
 
 class Run(NamedTuple):
@@ -86,8 +86,8 @@ _ROWS = (
     _Row("response time p99", _latency("response", "p99"), durationText),
     _Row("response time p99.9", _latency("response", "p99_9"), durationText),
     _Row("response time max", _latency("response", "max"), durationText),
-    _Row("service time p50", _latency("service", "p50"), durationText),
-    _Row("service time p99", _latency("service", "p99"), durationText),
+    _Row("service time p50", _latency("serviceTime", "p50"), durationText),
+    _Row("service time p99", _latency("serviceTime", "p99"), durationText),
     _Row("send lag p99", _latency("sendLag", "p99"), durationText),
 )
 

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import IO, TYPE_CHECKING, Any
 
-from echofactory.intervals import Interval
-from echofactory.latency import Latency
 from echofactory.report.compare import Run
-from echofactory.results import Results
+from echofactory.results.books import Results
+from echofactory.results.intervals import Interval
+from echofactory.results.latency import Latency
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,7 +57,7 @@ def draw(runs: Sequence[Run], file: str | IO[bytes], suffix: str) -> None:
         "text.parse_math": False,
         "path.simplify_threshold": 0.5,
     }
-    searches = [run for run in runs if run.results.findRate is not None]
+    searches = [run for run in runs if run.results.search is not None]
     # The same results make the same file.
     metadata = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[suffix]
     with mpl.rc_context(style):
@@ -105,7 +105,7 @@ def _latencies(axes: "Axes", runs: Sequence[Run]) -> None:
         lines.append((f"{beside}response time", f"C{number}", "-", results.response))
         if results.rateAsked is not None:
             colour, dashes = ("C1", "-") if alone else (f"C{number}", "--")
-            lines.append((f"{beside}service time", colour, dashes, results.service))
+            lines.append((f"{beside}service time", colour, dashes, results.serviceTime))
             if alone:
                 lines.append(("send lag", "C2", "-", results.sendLag))
     most = 1
@@ -217,23 +217,22 @@ def _overTime(rates: "Axes", times: "Axes", runs: Sequence[Run]) -> None:
 def _steps(axes: "Axes", searches: Sequence[Run]) -> None:
     """Draw what each search reached at the rates that it tried."""
     for number, (name, results) in enumerate(searches):
-        assert results.findRate is not None
-        steps: Any = results.findRate["steps"]
-        steps = sorted(steps, key=lambda step: step["asked"])
+        assert results.search is not None
+        steps = sorted(results.search.steps, key=lambda step: step.asked)
         beside = f"{name}: " if len(searches) > 1 else ""
         for field, line in (("p50", "-"), ("p99", "--")):
             axes.plot(
-                [step["asked"] for step in steps],
-                [step["response_ns"][field] or float("nan") for step in steps],
+                [step.asked for step in steps],
+                [step.response[field] or float("nan") for step in steps],
                 line,
                 color=f"C{number}",
                 label=f"{beside}{field}",
             )
         for kept, mark in ((True, "o"), (False, "x")):
-            these = [step for step in steps if step["kept"] is kept and not step["interrupted"]]
+            these = [step for step in steps if step.kept is kept and not step.interrupted]
             axes.plot(
-                [step["asked"] for step in these],
-                [step["response_ns"]["p99"] or float("nan") for step in these],
+                [step.asked for step in these],
+                [step.response["p99"] or float("nan") for step in these],
                 mark,
                 color=f"C{number}",
                 label=f"{beside}{'kept' if kept else 'broken'}",

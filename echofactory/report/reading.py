@@ -11,8 +11,9 @@ import json
 from math import isfinite
 from typing import Any
 
-from echofactory.printable import printable
-from echofactory.results import Results
+from echofactory.results.books import Results
+from echofactory.results.json import fromJSON
+from echofactory.values.printable import printable
 
 MOST_BYTES = 64 << 20
 """Bytes of a file: a run of four days, in intervals of a second."""
@@ -40,7 +41,7 @@ def readResults(content: bytes) -> Results:
     @raise ValueError: if the content has no results, or exceeds a bound.
     """
     try:
-        return Results.fromJSON(_decoded(content))
+        return fromJSON(_decoded(content))
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except ValueError as error:

@@ -3,17 +3,20 @@ The results for people: aligned text, a unit on every number.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
-from echofactory.quantities import (
+from echofactory.results.books import Results
+from echofactory.results.failures import FailureKind
+from echofactory.results.path import Kernel
+from echofactory.results.search import Ending, SearchOutcome, SearchStep
+from echofactory.values.quantities import (
     counted,
     durationText,
+    numberText,
     percentText,
     rateText,
     sizeRateText,
     sizeText,
 )
-from echofactory.results import FailureKind, Kernel, Results
 
 _LADDER = (
     ("min", "min"),
@@ -35,7 +38,7 @@ def ladder(results: Results) -> list[list[str]]:
     """
     named = [("connect time", results.connect), ("response time", results.response)]
     if results.rateAsked is not None:
-        named += [("service time", results.service), ("send lag", results.sendLag)]
+        named += [("service time", results.serviceTime), ("send lag", results.sendLag)]
     rows = [["", *(title for _, title in _LADDER)]]
     for name, latency in named:
         fields = latency.asJSON()
@@ -82,11 +85,9 @@ def _verdictText(results: Results) -> str:
         if not results.failed:
             return "failed: no rate was found that keeps the promise"
         return f"failed: {results.failed:,} of {counted(results.requested, 'connection')}"
-    if results.findRate is None:
+    if results.search is None:
         return f"interrupted: {counted(results.unfinished, 'connection')} not done"
-    found = (
-        "no rate was found" if results.findRate["found"] is None else "this is the best rate"
-    )
+    found = "no rate was found" if results.search.found is None else "this is the best rate"
     return f"interrupted: the search was not done; {found} until then"
 
 
@@ -118,46 +119,62 @@ def _failureText(results: Results, kind: FailureKind) -> str:
     return f"{results.failures[kind]:,} {kind}{first}"
 
 
-def searchText(findRate: Mapping[str, Any]) -> str:
-    """
-    Say what came of a search.
+def _reached(ns: int | None) -> str:
+    return "-" if ns is None else durationText(ns)
 
-    @param findRate: of the JSON.
+
+def stepText(step: SearchStep, goals: Mapping[str, str]) -> str:
     """
-    promise = ", ".join(findRate["goals"])
-    found, last = findRate["found"], findRate["steps"][-1]
-    asked = rateText(last["asked"])
-    kept = f"{rateText(found)} keep {promise}" if found is not None else ""
-    if findRate["ended_by"] == "first":
-        failed = sum(last["failures"].values())
+    Write a step of a search as a line.
+
+    @param goals: the name of each goal, and the field of the latencies that it is about.
+    """
+    reached = ", ".join(
+        f"{name} {_reached(step.response[field])}" for name, field in goals.items()
+    )
+    verdict = "kept" if step.kept else "broken"
+    if step.interrupted:
+        verdict = "interrupted"
+    return (
+        f"{numberText(step.asked):>10} messages/s asked,"
+        f" {numberText(step.achieved):>10} achieved,"
+        f" {reached}, {sum(step.failures.values()):,} failed: {verdict}"
+    )
+
+
+def searchText(search: SearchOutcome) -> str:
+    """Say what came of a search."""
+    promise = ", ".join(search.goals)
+    last = search.steps[-1]
+    asked = rateText(last.asked)
+    kept = f"{rateText(search.found)} keep {promise}" if search.found is not None else ""
+    if search.ending is Ending.FIRST:
+        failed = sum(last.failures.values())
         if failed:
             return f"at {asked}, the first rate tried, {counted(failed, 'connection')} failed"
         return f"not even {asked}, the first rate tried, keep {promise}"
-    if findRate["ended_by"] == "client":
+    if search.ending is Ending.CLIENT:
         # The lowest of those that were not kept.
-        broken = min(
-            (step for step in findRate["steps"] if not step["kept"]),
-            key=lambda step: float(step["asked"]),
-        )
-        lag = durationText(broken["send_lag_ns"]["p99"] or 0)
-        asked = rateText(broken["asked"])
+        broken = min((step for step in search.steps if not step.kept), key=lambda s: s.asked)
+        lag = durationText(broken.sendLag["p99"] or 0)
+        asked = rateText(broken.asked)
         limit = f"at {asked} the client is the limit: its send lag is {lag} at p99"
         return f"{kept}; {limit}" if kept else limit
-    if findRate["ended_by"] == "found":
+    if search.ending is Ending.FOUND:
         return f"{kept}, and no rate a twentieth higher"
     return f"interrupted; {kept or 'nothing found'}"
 
 
-def _searchRows(findRate: Mapping[str, Any] | None) -> list[tuple[str, str]]:
-    if findRate is None:
+def _searchRows(search: SearchOutcome | None) -> list[tuple[str, str]]:
+    if search is None:
         return []
-    tried = counted(len(findRate["steps"]), "rate")
-    were = "was" if len(findRate["steps"]) == 1 else "were"
-    which = "last" if findRate["found"] is None else "best"
+    tried = counted(len(search.steps), "rate")
+    were = "was" if len(search.steps) == 1 else "were"
+    which = "last" if search.found is None else "best"
     return [
         (
             "search",
-            f"{searchText(findRate)}; {tried} {were} tried. What follows is of the {which} of"
+            f"{searchText(search)}; {tried} {were} tried. What follows is of the {which} of"
             " them; latencies of its first second are left out",
         )
     ]
@@ -167,7 +184,7 @@ def summary(results: Results) -> list[tuple[str, str]]:
     """Return what came of a run, by name, the verdict last."""
     return [
         ("target", results.target),
-        *_searchRows(results.findRate),
+        *_searchRows(results.search),
         (
             "connections",
             f"{results.requested:,} requested, {results.established:,} established,"

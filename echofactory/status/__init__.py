@@ -7,7 +7,7 @@ such as L{ServerStatus}. The page draws whatever L{View} that gives.
 """
 
 from echofactory.status.history import History
-from echofactory.status.probe import ProbeStatus
+from echofactory.status.monitor import ProbeStatus
 from echofactory.status.server import ServerStatus
 from echofactory.status.view import Chart, Column, Status, Table, Tile, View
 from echofactory.status.web import StatusService

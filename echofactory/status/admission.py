@@ -25,7 +25,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.tcp import Port
 
-from echofactory.descriptors import SpareDescriptors
+from echofactory.net.descriptors import SpareDescriptors
 
 GRACE_S = 0.025
 """Seconds. With 100 places, up to 4,000 connections a second can displace others."""

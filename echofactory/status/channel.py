@@ -52,7 +52,7 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, HTTPFactory, Request, datetimeToString
 from zope.interface import implementer
 
-from echofactory.server import Refusal
+from echofactory.server.factory import Refusal
 from echofactory.status.admission import GRACE_S, Places
 from echofactory.status.turns import Turns
 

@@ -12,9 +12,9 @@ from typing import Any
 from prometheus_client import Metric
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
 
-from echofactory import __version__
-from echofactory.counts import LOSSES, REFUSALS, Counts, CountsSource, WorkerState
-from echofactory.datagram import UNANSWERED
+from echofactory._version import __version__
+from echofactory.server.counts import LOSSES, REFUSALS, Counts, CountsSource, WorkerState
+from echofactory.server.guard import UNANSWERED
 from echofactory.status.history import History, LastMinute
 from echofactory.status.view import Chart, Column, Condition, Table, View
 

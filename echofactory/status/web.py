@@ -25,20 +25,20 @@ from twisted.internet.tcp import Port
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from echofactory.checks import checkSeconds, checkWhole
-from echofactory.hosts import isLoopback, namesLoopback
-from echofactory.listening import (
+from echofactory.net.addresses import isLoopback, namesLoopback
+from echofactory.net.endpoints import (
     EndpointError,
     ListenError,
     checkServerEndpoint,
     serverEndpoint,
     unwrapped,
 )
+from echofactory.net.tracing import addressText
 from echofactory.status.admission import Entrance
 from echofactory.status.channel import Answer, BoundedHTTPFactory
 from echofactory.status.turns import Turns
 from echofactory.status.view import Status
-from echofactory.trace import addressText
+from echofactory.values.checks import checkSeconds, checkWhole
 
 _log = Logger()
 

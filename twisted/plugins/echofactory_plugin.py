@@ -26,7 +26,7 @@ class _Command(ServiceMaker):
         """
         Begin: this is asked for when the command line names the command, and before
         anything of the package is imported. From here until the command runs
-        (L{echofactory.signals}), SIGINT ends the process as SIGTERM does. Python's own
+        (L{echofactory.net.signals}), SIGINT ends the process as SIGTERM does. Python's own
         handler raises an exception wherever it happens to be, and not every C{except}
         lets it through: the signal was lost, or half a start was.
         """
@@ -37,14 +37,14 @@ class _Command(ServiceMaker):
 
 multiecho = _Command(
     "echofactory server",
-    "echofactory.command",
+    "echofactory.cli.server",
     "An echo server for many connections (RFC 862).",
     "multiecho",
 )
 
 multiechoClient = _Command(
     "echofactory monitor",
-    "echofactory.monitor",
+    "echofactory.cli.monitor",
     "Keeps connections to an echo server, and checks and shows how they fare.",
     "multiecho-client",
 )
@@ -55,8 +55,8 @@ def _nested(
 ) -> tuple[Any, str]:
     """Return the lane and the endpoint string that stood behind the prefix."""
     # Late: whoever looks for plugins loads this module, used or not.
-    from echofactory.express import laneOf
-    from echofactory.listening import joined
+    from echofactory.express.reactor import laneOf
+    from echofactory.net.endpoints import joined
 
     return laneOf(reactor), joined(args, kwargs)
 
@@ -94,8 +94,8 @@ class _ReusePort:
     def parseStreamServer(
         self, reactor: Any, *args: object, **kwargs: object
     ) -> IStreamServerEndpoint:
-        from echofactory.listening import joined
-        from echofactory.reuseport import ReusePortReactor
+        from echofactory.net.endpoints import joined
+        from echofactory.net.reuseport import ReusePortReactor
 
         port = str(kwargs.get("port", args[0] if args else ""))
         if not port.isdecimal():

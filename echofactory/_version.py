@@ -1,0 +1,5 @@
+"""
+The version of this package. It stands apart, so that every room can name it.
+"""
+
+__version__ = "0.1.0"

@@ -1,0 +1,3 @@
+"""
+The programs: their options, outputs and exit statuses.
+"""

@@ -1,0 +1,281 @@
+"""
+The program C{python -m echofactory.client}: its streams, signals, outputs and exit status.
+"""
+
+import shlex
+import sys
+from dataclasses import replace
+from functools import partial
+from typing import IO, Any, NoReturn, cast
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorCore, IReactorFromThreads
+from twisted.logger import (
+    ILogObserver,
+    LogEvent,
+    LogLevel,
+    eventAsText,
+    formatEvent,
+    globalLogBeginner,
+)
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from echofactory.cli.clientoptions import ClientOptions
+from echofactory.cli.interrupts import Interrupts
+from echofactory.cli.outputs import (
+    Pictures,
+    claim,
+    jsonText,
+    openOutput,
+    refuseSameFile,
+    writeOutput,
+)
+from echofactory.cli.streams import complain, prepareStreams, tell
+from echofactory.client.factory import EchoClientFactory
+from echofactory.client.search import SETTLING, Search
+from echofactory.client.target import IProbeReactor, Target
+from echofactory.net.descriptors import connectionsThatFit, raiseDescriptorLimit
+from echofactory.net.endpoints import EndpointError
+from echofactory.net.monotonic import useMonotonicTime
+from echofactory.net.tracing import Trace, reasonText
+from echofactory.report.compare import Run
+from echofactory.report.hdrlog import HdrLog
+from echofactory.report.live import progress
+from echofactory.report.text import failureLines, report, searchText, stepText
+from echofactory.results.books import Results
+from echofactory.results.search import SearchStep
+from echofactory.server.factory import EchoFactory
+from echofactory.server.service import EchoService, IServiceReactor
+from echofactory.values.printable import printable
+from echofactory.workload.schedule import Rate
+from echofactory.workload.settings import Workload
+
+_STATUS = {"ok": 0, "failed": 1}
+_INTERRUPTED = 128
+"""An interrupted run ends with this and the number of the signal, as in a shell."""
+_STEP = 5.0
+"""Seconds that a search tries each rate for."""
+_INTRODUCTION = (
+    "No address given, so this process serves itself. --help shows what else it does."
+)
+
+
+class IClientReactor(IReactorCore, IReactorFromThreads, IProbeReactor, IServiceReactor):
+    """What the program asks of the reactor, besides what the endpoint does."""
+
+
+@implementer(ILogObserver)
+class _Teller:
+    """
+    Prints what echofactory tells: the traces on C{out}, what is amiss on
+    stderr. Of others' events only what failed is told.
+    """
+
+    def __init__(self, out: IO[str]) -> None:
+        self._out = out
+        self._certificates: set[str] = set()
+
+    def __call__(self, event: LogEvent) -> None:
+        level = event.get("log_level", LogLevel.info)
+        if event.get("log_namespace") == "twisted.internet._sslverify":
+            self._tellOfCertificate(event)
+        elif "log_failure" in event:
+            complain(eventAsText(event))
+        elif str(event.get("log_namespace")).startswith("echofactory."):
+            if level <= LogLevel.info:
+                tell(formatEvent(event) or "", self._out)
+            else:
+                complain(formatEvent(event))
+
+    def _tellOfCertificate(self, event: LogEvent) -> None:
+        """Twisted logs a traceback for each connection whose certificate it rejects."""
+        reason = reasonText(event["log_failure"].value)
+        if reason not in self._certificates:
+            self._certificates.add(reason)
+            complain(f"echofactory.client: the certificate was rejected: {reason}")
+
+
+async def _job(
+    reactor: IClientReactor, target: Target | None, run: EchoClientFactory | Search
+) -> Results:
+    """Run the job against the target, or a server of our own if there is none."""
+    if target is not None:
+        return await run.run(target)
+    server = EchoService(reactor, ["tcp:0:interface=127.0.0.1"], EchoFactory(trace=Trace.DATA))
+    server.startService()
+    (address,) = server.addresses
+    assert isinstance(address, IPv4Address)
+    try:
+        return await run.run(f"tcp:127.0.0.1:{address.port}")
+    finally:
+        await server.stopService()
+
+
+def _factory(
+    reactor: IClientReactor, options: ClientOptions, workload: Workload, settling: float = 0.0
+) -> EchoClientFactory:
+    return EchoClientFactory(
+        reactor,
+        workload,
+        options.connections,
+        options.patience,
+        options.trace if options.target is not None else Trace.DATA,
+        opening=options.opening,
+        interval=options.interval,
+        settling=settling,
+    )
+
+
+def _search(reactor: IClientReactor, options: ClientOptions, text: IO[str]) -> Search:
+    """Return the search for the rate that keeps the goals."""
+    workload = options.workload
+
+    def make(rate: float) -> EchoClientFactory:
+        lasting = SETTLING + (workload.duration or _STEP)
+        return _factory(
+            reactor,
+            options,
+            replace(workload, rate=Rate(rate, rate), duration=lasting),
+            SETTLING,
+        )
+
+    assert options.goals is not None
+    named = {goal.name: goal.field for goal in options.goals}
+
+    def show(step: SearchStep) -> None:
+        if not options["quiet"]:
+            tell(stepText(step, named), text)
+
+    return Search(options.goals, make, show)
+
+
+def _run(
+    reactor: IClientReactor,
+    options: ClientOptions,
+    target: Target | None,
+    hdrLog: HdrLog | None,
+    text: IO[str],
+) -> tuple[Results, int | None]:
+    """
+    Run the reactor until the job is done or a signal stops it.
+
+    @return: the results of as much as was done, and the signal.
+    """
+    run: EchoClientFactory | Search
+    view = None
+    if options.goals is not None:
+        run = _search(reactor, options, text)
+    else:
+        run = factory = _factory(reactor, options, options.workload)
+        # What is told line by line would break the view.
+        lines = factory.trace > Trace.NONE and sys.stderr.isatty()
+        view = progress("never" if lines else options.progress, sys.stderr, factory.remaining)
+        factory.watchers += [watcher for watcher in (view, hdrLog) if watcher is not None]
+    outcome: list[Results | Failure] = []
+
+    def start() -> None:
+        Deferred.fromCoroutine(_job(reactor, target, run)).addBoth(finish)
+
+    def finish(result: Results | Failure) -> None:
+        interrupts.runIsOver()
+        outcome.append(result)
+        reactor.stop()
+
+    def show() -> None:
+        so = run.soFar()
+        if so is None:
+            return
+        if view is not None and text.isatty():
+            view.say(report(so))
+        else:
+            tell(report(so).rstrip("\n"), text)
+
+    interrupts = Interrupts(
+        partial(reactor.callFromThread, run.interrupt), partial(reactor.callFromThread, show)
+    )
+    reactor.callWhenRunning(start)
+    # The signals are ours until the end of the process, not only while this runs.
+    cast(Any, reactor).run(installSignalHandlers=False)
+    if view is not None:
+        view.close()
+    (result,) = outcome
+    if isinstance(result, Failure):
+        result.raiseException()
+    if result.search is not None and not options["quiet"]:
+        tell(searchText(result.search), text)
+    return result, interrupts.number
+
+
+def _tellWhatIsWrong(options: ClientOptions, results: Results, text: IO[str]) -> None:
+    """Tell stderr of failures and warnings, unless the report does so at the same place."""
+    together = text is sys.stderr or (text.isatty() and sys.stderr.isatty())
+    if together and not options["quiet"]:
+        return
+    for line in failureLines(results):
+        complain(f"{options.program}: {line}")
+    for sentence in results.warnings:
+        complain(f"{options.program}: warning: {sentence}")
+
+
+def main() -> NoReturn:
+    """
+    Do what the command line says.
+
+    @raise SystemExit: always, with the status that the design gives.
+    """
+    prepareStreams()
+    options = ClientOptions()
+    options.parseOptions()
+    fit = connectionsThatFit(raiseDescriptorLimit())
+    if options.connections > fit:
+        options.refuse(
+            "connections",
+            f"{options.connections:,} do not fit: this process may open descriptors"
+            f" for {fit:,} (ulimit -n)",
+        )
+
+    # Late, for it chooses the reactor.
+    from twisted.internet import reactor as chosen
+
+    useMonotonicTime(cast(IClientReactor, chosen))
+    reactor = cast(IClientReactor, options.connectionReactor(chosen))
+    target = None
+    if options.target is not None:
+        try:
+            target = Target(
+                reactor, options.target, options.patience.connect, options.opening.addresses
+            )
+        except EndpointError as error:
+            options.refuse("connect", str(error))
+    refuseSameFile(options)
+    jsonFile = openOutput(options, "json")
+    hdrFile = openOutput(options, "hdr")
+    pictures = Pictures(options)
+    # Whatever ends this process, no results of an earlier run are taken for its own.
+    claim(options, "json", jsonFile)
+    claim(options, "hdr", hdrFile)
+    pictures.begin()
+    hdrLog = HdrLog(hdrFile) if hdrFile is not None else None
+    text = sys.stderr if jsonFile is sys.stdout else sys.stdout
+    globalLogBeginner.beginLoggingTo(
+        [_Teller(text)], discardBuffer=True, redirectStandardIO=False
+    )
+
+    if target is None:
+        tell(_INTRODUCTION, text)
+    results, number = _run(reactor, options, target, hdrLog, text)
+    status = _STATUS.get(results.verdict) or 0
+    if number is not None and results.interrupted:
+        status = _INTERRUPTED + number
+    _tellWhatIsWrong(options, results, text)
+    if not options["quiet"]:
+        status = writeOutput(options, "report", text, report(results)) or status
+    if jsonFile is not None:
+        status = writeOutput(options, "--json", jsonFile, jsonText(results)) or status
+    if hdrLog is not None and hdrLog.error is not None:
+        complain(f"{options.program}: --hdr: {hdrLog.error.strerror}")
+        status = status or 1
+    command = printable(shlex.join(["python", "-m", options.program, *sys.argv[1:]]))
+    sys.exit(pictures.write([Run(results.target, results)], command, options.used()) or status)

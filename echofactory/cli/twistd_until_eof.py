@@ -1,0 +1,22 @@
+"""
+C{python -m echofactory.cli.twistd_until_eof}: C{twistd}, which also stops when its standard
+input ends. So it does not outlive the process that holds the other end of that pipe.
+"""
+
+import os
+from signal import SIGTERM
+from threading import Thread
+
+from twisted.scripts.twistd import run
+
+
+def _stopAtTheEnd() -> None:
+    while os.read(0, 4096):
+        pass
+    os.kill(os.getpid(), SIGTERM)
+
+
+if __name__ == "__main__":
+    # A thread, for twistd chooses the reactor itself. No one waits for it in the end.
+    Thread(target=_stopAtTheEnd, daemon=True).start()
+    run()

@@ -1,0 +1,156 @@
+"""
+The highest rate that keeps a promise: which rate to try next, and what was kept.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from echofactory.results.books import Results
+from echofactory.results.latency import PERCENTILES, Fields
+from echofactory.results.search import Ending, SearchOutcome, SearchStep
+from echofactory.values.checks import checkType, checkWhole
+
+NAMES = {field.replace("_", "."): field for field in (*PERCENTILES, "max")}
+"""What a goal may be about, and the field of the JSON: C{p99.9} is C{p99_9}."""
+
+PRECISION = 1.05
+"""How far apart the highest rate kept and the lowest one broken may be in the end."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """
+    A bound of the response times.
+
+    @ivar name: one of L{NAMES}.
+    @ivar limitNs: what it is to be less than.
+    @ivar text: as it was given.
+    @raise TypeError: from the constructor, if a field is of another type.
+    @raise ValueError: from the constructor, naming the field and the value.
+    """
+
+    name: str
+    limitNs: int
+    text: str
+
+    def __post_init__(self) -> None:
+        for field in ("name", "text"):
+            checkType(field, getattr(self, field), str)
+        if self.name not in NAMES:
+            raise ValueError(f"name: {self.name!r} is not one of {', '.join(NAMES)}")
+        checkWhole("limitNs", self.limitNs)
+
+    @property
+    def field(self) -> str:
+        """Of the JSON's latencies."""
+        return NAMES[self.name]
+
+    @property
+    def percent(self) -> float:
+        """Its percentile, up to 100."""
+        return PERCENTILES.get(self.field, 100.0)
+
+    def isKept(self, response: Fields) -> bool:
+        """Tell whether a run kept it; one without a reading did not."""
+        reached = response[self.field]
+        return reached is not None and reached < self.limitNs
+
+
+_KEPT_UP = 0.95
+"""The share of what was asked that has to come back, and to be back in time."""
+
+
+def _fellBehind(asked: float, results: Results) -> bool:
+    """
+    Tell whether messages were due faster than they came back: too few came back, or
+    the last one was back later than the schedule's end by more than a twentieth of the
+    schedule, beside what a message takes. That is taken from the fastest of all, those
+    of settling included, because a backlog makes all others slow.
+    """
+    if results.achieved < _KEPT_UP * asked:
+        return True
+    return results.lastAt - results.firstAt > results.scheduledNs / _KEPT_UP + results.leastNs
+
+
+def judged(asked: float, results: Results, goals: Sequence[Goal]) -> SearchStep:
+    """
+    Judge a run at some rate.
+
+    @param asked: messages a second.
+    """
+    response, lag = results.response.asJSON(), results.sendLag.asJSON()
+    broken = [goal for goal in goals if not goal.isKept(response)]
+    return SearchStep(
+        asked=asked,
+        achieved=results.achieved,
+        kept=not broken and not _fellBehind(asked, results) and results.verdict == "ok",
+        broken=tuple(goal.text for goal in broken),
+        clientLimited=not results.failed
+        and (
+            results.keptNoSchedule
+            or any(2 * (lag[goal.field] or 0) > (response[goal.field] or 0) for goal in broken)
+        ),
+        interrupted=results.interrupted,
+        endedEarly=results.endedEarly,
+        failures=results.failures,
+        response=response,
+        sendLag=lag,
+    )
+
+
+class RateSearch:
+    """
+    Doubles the rate until a goal breaks, and halves the distance from there.
+
+    @ivar steps: those that were noted.
+    @ivar ending: why it is over; C{None} while it is not.
+    """
+
+    def __init__(self, first: float) -> None:
+        """
+        @param first: the rate to begin with, in messages a second.
+        """
+        self.steps: list[SearchStep] = []
+        self.ending: Ending | None = None
+        self._next = first
+        self._broken: SearchStep | None = None
+
+    @property
+    def best(self) -> SearchStep | None:
+        """The highest rate that was kept."""
+        kept = [step for step in self.steps if step.kept]
+        return max(kept, key=lambda step: step.asked, default=None)
+
+    def next(self) -> float | None:
+        """Return the rate to try; C{None} if the search is over."""
+        return None if self.ending is not None else self._next
+
+    def note(self, step: SearchStep) -> None:
+        """Note what came of the rate that was to be tried."""
+        self.steps.append(step)
+        if step.interrupted:
+            self.ending = Ending.INTERRUPTED
+            return
+        if not step.kept:
+            # Those that are tried after it are lower.
+            self._broken = step
+        best, broken = self.best, self._broken
+        if broken is None:
+            self._next = step.asked * 2
+        elif best is None:
+            self.ending = Ending.CLIENT if broken.clientLimited else Ending.FIRST
+        elif broken.asked / best.asked <= PRECISION:
+            self.ending = Ending.CLIENT if broken.clientLimited else Ending.FOUND
+        else:
+            self._next = (best.asked + broken.asked) / 2
+
+    def outcome(self, goals: Sequence[Goal]) -> SearchOutcome:
+        """Return what came of the search, once it is over."""
+        best = self.best
+        assert self.ending is not None
+        return SearchOutcome(
+            goals=tuple(goal.text for goal in goals),
+            found=best.asked if best is not None else None,
+            ending=self.ending,
+            steps=tuple(self.steps),
+        )

@@ -1,0 +1,107 @@
+"""
+The monitor as a Twisted service: N connections that are kept up and checked.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.logger import Logger
+
+from echofactory.client.keeper import Keeper
+from echofactory.client.settings import Patience
+from echofactory.client.target import IProbeReactor, Target, checkClientEndpoint
+from echofactory.net.endpoints import EndpointError
+from echofactory.net.tracing import Trace
+from echofactory.results.books import Results
+from echofactory.results.failures import FailureKind
+from echofactory.values.checks import checkType
+
+_log = Logger()
+
+
+class ProbeService(Service):
+    """
+    Keeps N connections to a target for as long as it runs, sends messages at a low
+    rate, and checks every byte. It can be started again, and then counts anew.
+
+    Its times are those of the reactor, and the reactor's follow the wall clock, unless
+    L{useMonotonicTime} was called.
+
+    @ivar results: what came of it since it was started last.
+    @ivar leftOut: messages that were not sent since then, for they would have been over
+        a second late: this process was stopped, or its machine.
+    @ivar latestAt: when the latest failure of each kind was, since then.
+    @ivar connections: how many it keeps.
+    """
+
+    def __init__(
+        self,
+        reactor: IProbeReactor,
+        endpoint: str | IStreamClientEndpoint,
+        connections: int = 1,
+        rate: float = 1.0,
+        size: int = 64,
+        patience: Patience | None = None,
+        trace: Trace = Trace.NONE,
+    ) -> None:
+        """
+        @param endpoint: a client endpoint string, or an endpoint.
+        @param connections: 1 or more.
+        @param rate: messages a second, over all connections in turn.
+        @param size: of each message, in bytes.
+        @raise EndpointError: if the string describes no endpoint, or one of UDP.
+        @raise TypeError: if an argument is of another type.
+        @raise ValueError: if a number is out of its range.
+        """
+        checkClientEndpoint(endpoint)
+        if patience is not None:
+            checkType("patience", patience, Patience)
+        patience = patience or Patience()
+        if isinstance(endpoint, str):
+            endpoint = Target(reactor, endpoint, patience.connect)
+        if isinstance(endpoint, Target) and endpoint.datagrams:
+            reason = ValueError("over UDP there are no connections to keep")
+            raise EndpointError(endpoint.description, reason)
+        self.connections = connections
+        self._endpoint = endpoint
+        self._arguments: tuple[Any, ...] = (
+            *(reactor, connections, rate, size, patience, trace),
+        )
+        self._keeper = Keeper(*self._arguments)
+        self._over: Deferred[Results | None] = succeed(None)
+
+    @property
+    def results(self) -> Results:
+        """See the class."""
+        return self._keeper.results
+
+    @property
+    def leftOut(self) -> int:
+        """See the class."""
+        return self._keeper.leftOut
+
+    @property
+    def latestAt(self) -> Mapping[FailureKind, datetime]:
+        """See the class."""
+        return self._keeper.latestAt
+
+    def startService(self) -> None:
+        """Start opening the connections."""
+        super().startService()
+        self._keeper = Keeper(*self._arguments)
+        self._over = Deferred.fromCoroutine(self._keeper.run(self._endpoint))
+        self._over.addErrback(lambda reason: _log.failure("the monitor failed", reason))
+
+    def stopService(self) -> Deferred[Results | None]:
+        """
+        Cut what is open.
+
+        @return: fires when every connection is closed.
+        """
+        super().stopService()
+        self._keeper.interrupt()
+        return self._over

@@ -1,0 +1,372 @@
+"""
+Listening ports of TCP and UNIX sockets. They are Twisted's, but they keep these rules
+too:
+
+ - A stop serves the connections that the kernel has accepted already. If they stayed in
+   the queue, the kernel would reset them. If the socket is somebody else's, they stay:
+   whoever listens next serves them.
+ - If no descriptor is left, the connection that waits longest is closed. The factory
+   counts each of them (L{ICountsRefusals}).
+ - What a stranger can cause costs at most one line of the log a second.
+ - The address of a UNIX peer is any name.
+ - A UNIX socket that somebody else has bound stays as it is: its file, its mode, its queue.
+
+What is touched of Twisted that is not public, each with its reason:
+
+ - C{Port._buildAddr}: the address that a protocol gets of an accepted connection.
+ - C{Port._fromListeningDescriptor}, of C{tcp} and C{unix}: how a port is made of
+   a descriptor that listens already.
+ - C{Port._getLogPrefix}: what the log calls a factory.
+ - C{Port._preexistingSocket}, C{Port._shouldShutdown}: the descriptor is somebody else's.
+ - C{Port._type}: what C{listenSSL} has a port call itself in the log.
+"""
+
+import os
+import socket
+from contextlib import suppress
+from errno import ECONNABORTED, EINVAL, EMFILE, ENFILE, EPERM
+from typing import Any, ClassVar
+
+from twisted.internet import tcp, unix
+from twisted.internet.defer import Deferred
+from twisted.internet.error import UnsupportedAddressFamily
+from twisted.internet.interfaces import IAddress
+from twisted.internet.main import CONNECTION_DONE
+from twisted.internet.posixbase import PosixReactorBase
+from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python import log
+from twisted.python.failure import Failure
+from zope.interface import Interface, alsoProvides, providedBy
+
+from echofactory.express.socketfilter import NO_SYN, attachFilter
+from echofactory.express.summarylog import Summary
+from echofactory.express.unixtransports import UNIXServer
+
+_log = Logger()
+
+_CLOSED = Failure(CONNECTION_DONE)
+
+ACCEPTS_PER_PASS = 100
+"""Connections accepted before others have their turn."""
+
+
+class ICountsRefusals(Interface):
+    """A factory that counts the connections that are closed unserved, and logs them."""
+
+    def refuse(why: str, addr: IAddress | None) -> object:
+        """Count a connection that is not to be served."""
+
+
+def _counting(factory: Any) -> Any:
+    """Return the factory that counts refusals; TLS and haproxy: wrap it."""
+    while factory is not None and not ICountsRefusals.providedBy(factory):
+        factory = getattr(factory, "wrappedFactory", None)
+    return factory
+
+
+class _AcceptingPort(tcp.Port):
+    """What both kinds of ports have in common."""
+
+    reactor: Any
+    # Given up for a moment when there is no other descriptor left.
+    _spare: int | None = None
+    _summary: Summary
+    # Fire when the port is closed; empty: it is not being closed.
+    _stops: tuple[Deferred[None], ...] = ()
+
+    def startListening(self) -> None:
+        """See L{tcp.Port}."""
+        super().startListening()
+        self._summary = Summary(self.reactor, self._tell)
+        self._holdSpare()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """See L{tcp.Port}."""
+        super().connectionLost(reason)
+        self._giveSpare()
+        self._summary.close()
+
+    def _tell(self, counts: dict[str, int], first: str) -> None:
+        _log.warn(
+            "connections not served: {why}; the first from {first}",
+            why=", ".join(f"{count} ({why})" for why, count in counts.items()),
+            first=first,
+        )
+
+    def _holdSpare(self) -> None:
+        # A thread may have taken it meanwhile; there will be one again.
+        with suppress(OSError):
+            self._spare = os.open(os.devnull, os.O_RDONLY)
+
+    def _giveSpare(self) -> None:
+        if self._spare is not None:
+            os.close(self._spare)
+            self._spare = None
+
+    def _shedOne(self) -> bool:
+        """
+        Close the connection that waits longest. If it stayed in the queue, it would wake
+        the reactor without end.
+
+        @return: whether there was one.
+        """
+        self._giveSpare()
+        try:
+            accepted, address = self.socket.accept()
+            accepted.close()
+        except OSError:
+            return False
+        finally:
+            self._holdSpare()
+        counting = _counting(self.factory)
+        if counting is None:
+            self._summary.note("no descriptor was left", lambda: repr(address))
+        else:
+            counting.refuse("descriptors", self._addressOf(address))
+        return True
+
+    def doRead(self) -> None:
+        """Accept what waits, up to L{ACCEPTS_PER_PASS} connections."""
+        self._acceptSome()
+
+    def _acceptSome(self) -> bool:
+        """
+        @return: whether there may be more.
+        """
+        for _ in range(ACCEPTS_PER_PASS):
+            try:
+                accepted, address = self.socket.accept()
+            except BlockingIOError:
+                return False
+            except OSError as error:
+                if self._mayGoOn(error):
+                    continue
+                return False
+            try:
+                self._serve(accepted, address)
+            except BaseException:
+                _log.failure("while accepting from {address}", address=address)
+                break
+        return True
+
+    def loseConnection(self, connDone: Failure = _CLOSED) -> Deferred[None] | None:
+        """
+        Listen no more.
+
+        @return: fires when what the kernel has accepted is served, and the socket is closed.
+        """
+        self.disconnecting = True
+        self.stopReading()
+        if not self.connected:
+            return None
+        stopped: Deferred[None] = Deferred()
+        self._stops += (stopped,)
+        if len(self._stops) == 1:
+            passes = 0
+            if self._shouldShutdown:
+                self._letNobodyIn()
+                # If the kernel lets others in all the same, the queue may never be empty.
+                passes = self.backlog // ACCEPTS_PER_PASS + 2
+            self.reactor.callLater(0, self._takeTheRest, connDone, passes)
+        return stopped
+
+    stopListening = loseConnection
+
+    def _letNobodyIn(self) -> None:
+        """Have the kernel accept no further connection."""
+        raise NotImplementedError
+
+    def _takeTheRest(self, connDone: Failure, passes: int) -> None:
+        """Accept what waits, in at most C{passes} passes, and close the socket."""
+        if self.connected and passes and self._acceptSome():
+            self.reactor.callLater(0, self._takeTheRest, connDone, passes - 1)
+            return
+        failure = None
+        try:
+            # The reactor may have stopped meanwhile, and lost it.
+            if self.connected:
+                self.connectionLost(connDone)
+        except BaseException:
+            failure = Failure()
+        stops, self._stops = self._stops, ()
+        for stopped in stops:
+            stopped.callback(failure)
+
+    def _mayGoOn(self, error: OSError) -> bool:
+        """Do what can be done about a connection that was not accepted."""
+        if error.errno in (EMFILE, ENFILE):
+            return self._shedOne()
+        if error.errno in (ECONNABORTED, EPERM):
+            # The peer has left, or a firewall took the connection away.
+            return True
+        if self.disconnecting and error.errno == EINVAL:
+            # A UNIX socket that is shut down, and has no connection left.
+            return False
+        self._summary.note(os.strerror(error.errno or 0), lambda: "an unknown peer")
+        return False
+
+    def _addressOf(self, address: Any) -> IAddress:
+        built: IAddress = self._buildAddr(address)
+        return built
+
+    def _serve(self, accepted: socket.socket, address: Any) -> None:
+        assert self.factory is not None
+        try:
+            protocol = self.factory.buildProtocol(self._addressOf(address))
+        except BaseException:
+            accepted.close()
+            raise
+        if protocol is None:
+            accepted.close()
+            return
+        number = self.sessionno
+        self.sessionno = number + 1
+        protocol.makeConnection(
+            self.transport(accepted, protocol, address, self, number, self.reactor)
+        )
+
+
+class TCPPort(_AcceptingPort):
+    """Accepts TCP connections."""
+
+    def _serve(self, accepted: socket.socket, address: tuple[Any, ...]) -> None:
+        if len(address) == 4 and address[3]:
+            # The name of its scope belongs to an IPv6 address.
+            flags = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
+            address = (socket.getnameinfo(address, flags)[0], *address[1:])
+        super()._serve(accepted, address)
+
+    def _letNobodyIn(self) -> None:
+        # A client whose SYN is dropped tries again after a second. Whoever listens then
+        # serves it; if nobody does, it is refused.
+        with suppress(OSError):
+            attachFilter(self.socket, NO_SYN)
+
+
+class _UNIXPort(unix.Port):
+    """Twisted removes the file of a socket that systemd has bound, and changes its mode."""
+
+    _adopted = False
+
+    def startListening(self) -> None:
+        """See L{unix.Port}."""
+        adopted, self._preexistingSocket = self._preexistingSocket, None
+        if adopted is None:
+            super().startListening()
+            return
+        self._adopted = True
+        self._shouldShutdown = False
+        assert self.factory is not None
+        name = adopted.getsockname()
+        log.msg(f"{self._getLogPrefix(self.factory)} starting on {name!r}")
+        self.factory.doStart()
+        self.socket = adopted
+        self.fileno: Any = adopted.fileno
+        self.connected = True
+        self.startReading()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """See L{unix.Port}."""
+        if self._adopted:
+            tcp.Port.connectionLost(self, reason)
+            return
+        try:
+            super().connectionLost(reason)
+        except FileNotFoundError:
+            # Somebody has removed the file. Twisted goes no further then.
+            if self.lockFile is not None:
+                self.lockFile.unlock()
+            tcp.Port.connectionLost(self, reason)
+
+
+class UNIXPort(_AcceptingPort, _UNIXPort):
+    """Accepts connections of a UNIX socket."""
+
+    transport = UNIXServer
+
+    def _letNobodyIn(self) -> None:
+        # Those that it has accepted can still be taken.
+        self.socket.shutdown(socket.SHUT_RD)
+
+
+class PortsReactor:
+    """
+    A reactor that listens with the ports of this module. All else is done by the reactor
+    behind it.
+    """
+
+    tcpPort: ClassVar[type[TCPPort]] = TCPPort
+
+    def __init__(self, reactor: Any) -> None:
+        """
+        @param reactor: any reactor that can watch a descriptor
+            (L{IReactorFDSet<twisted.internet.interfaces.IReactorFDSet>}).
+        """
+        self._reactor = reactor
+        self._watching = reactor
+        alsoProvides(self, providedBy(reactor))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
+
+    def listenTCP(
+        self, port: Any, factory: Any, backlog: int = 50, interface: str = ""
+    ) -> tcp.Port:
+        """See L{IReactorTCP<twisted.internet.interfaces.IReactorTCP>}."""
+        listening = self.tcpPort(port, factory, backlog, interface, self._watching)
+        listening.startListening()
+        return listening
+
+    def listenSSL(
+        self,
+        port: Any,
+        factory: Any,
+        contextFactory: Any,
+        backlog: int = 50,
+        interface: str = "",
+    ) -> tcp.Port:
+        """See L{IReactorSSL<twisted.internet.interfaces.IReactorSSL>}."""
+        wrapping = TLSMemoryBIOFactory(contextFactory, False, factory)
+        listening = self.listenTCP(port, wrapping, backlog, interface)
+        listening._type = "TLS"
+        return listening
+
+    def listenUNIX(
+        self,
+        address: Any,
+        factory: Any,
+        backlog: int = 50,
+        mode: int = 0o666,
+        wantPID: bool = False,
+    ) -> unix.Port:
+        """See L{IReactorUNIX<twisted.internet.interfaces.IReactorUNIX>}."""
+        listening = UNIXPort(address, factory, backlog, mode, self._watching, wantPID)
+        listening.startListening()
+        return listening
+
+    def adoptStreamPort(
+        self, fileDescriptor: int, addressFamily: int, factory: Any
+    ) -> tcp.Port | unix.Port:
+        """See L{IReactorSocket<twisted.internet.interfaces.IReactorSocket>}."""
+        listening: tcp.Port | unix.Port
+        if addressFamily == socket.AF_UNIX:
+            listening = UNIXPort._fromListeningDescriptor(
+                self._watching, fileDescriptor, factory
+            )
+        elif addressFamily in {socket.AF_INET, socket.AF_INET6}:
+            listening = self.tcpPort._fromListeningDescriptor(
+                self._watching, fileDescriptor, addressFamily, factory
+            )
+        else:
+            raise UnsupportedAddressFamily(addressFamily)
+        listening.startListening()
+        return listening
+
+
+def withPorts(reactor: Any) -> Any:
+    """
+    Return a reactor that listens with the ports of this module, if the reactor is one of
+    Twisted's own. Others, such as those for tests, make ports of their own.
+    """
+    return PortsReactor(reactor) if isinstance(reactor, PosixReactorBase) else reactor

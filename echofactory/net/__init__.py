@@ -1,0 +1,3 @@
+"""
+What the other rooms need of the network and of the operating system.
+"""

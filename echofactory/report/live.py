@@ -1,0 +1,123 @@
+"""
+What is seen of a run while it goes on.
+"""
+
+from collections.abc import Callable
+from typing import IO, Any
+
+from echofactory.results.books import Results
+from echofactory.results.intervals import Interval
+from echofactory.values.quantities import durationText, numberText, rateText, sizeRateText
+
+CHOICES = ("auto", "always", "never")
+
+
+def _latency(ns: int | None) -> str:
+    return "-" if ns is None else durationText(ns)
+
+
+def line(results: Results, interval: Interval) -> str:
+    """Return one interval as a line."""
+    seconds = interval.lengthNs / 1e9 or 1.0
+    return (
+        f"{interval.endNs / 1e9:7.{1 if seconds > 0.9 else 2}f} s  {interval.open:6,} open"
+        f"  {rateText(interval.messages / seconds):>21}"
+        f"  {sizeRateText(interval.bytes / seconds):>11}"
+        f"  p50 {_latency(interval.p50Ns):>8}  p99 {_latency(interval.p99Ns):>8}"
+        f"  {results.failed:,} failed"
+    )
+
+
+class _Lines:
+    """A line for each interval."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def __call__(self, results: Results) -> None:
+        *before, interval = results.intervals
+        # The end of the run cuts the last one off: the report has it.
+        if not before or interval.lengthNs > before[-1].lengthNs / 2:
+            print(line(results, interval), file=self._stream, flush=True)
+
+    def say(self, text: str) -> None:
+        """Write something else."""
+        print(text, end="", file=self._stream, flush=True)
+
+    def close(self) -> None:
+        """Nothing is left to be done."""
+
+
+class _Live:
+    """A view that is drawn anew for each interval."""
+
+    def __init__(self, stream: IO[str], remaining: Callable[[], float | None]) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._remaining = remaining
+        # Drawn when there is something new, not by a thread of its own, which
+        # would take its turns from the measurement.
+        self._live = Live(console=Console(file=stream), auto_refresh=False, transient=True)
+        self._live.start()
+
+    def __call__(self, results: Results) -> None:
+        self._live.update(self._drawn(results), refresh=True)
+
+    def say(self, text: str) -> None:
+        """Write something else, above the view."""
+        from rich.text import Text
+
+        self._live.console.print(Text(text))
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        self._live.stop()
+
+    def _drawn(self, results: Results) -> Any:
+        from rich.table import Table
+        from rich.text import Text
+
+        interval = results.intervals[-1]
+        seconds = interval.lengthNs / 1e9 or 1.0
+        drawn = Table.grid(padding=(0, 3))
+        drawn.add_column(style="dim")
+        drawn.add_column(justify="right")
+        drawn.add_column(style="dim")
+        left = self._remaining()
+        rows = [
+            ("target", results.target, ""),
+            ("connections", f"{interval.open:,}", f"of {results.requested:,} open"),
+            ("rate", numberText(interval.messages / seconds), "messages/s"),
+            ("", sizeRateText(interval.bytes / seconds), "received"),
+            ("response time", _latency(interval.p50Ns), "p50"),
+            ("", _latency(interval.p99Ns), "p99"),
+            ("verified", f"{results.verified:,}", "messages"),
+            *(
+                ("failed", f"{count:,}", str(kind))
+                for kind, count in sorted(results.failures.items())
+            ),
+            ("elapsed", f"{interval.endNs / 1e9:,.0f} s", ""),
+            *([("left", f"{left:,.0f} s", "")] if left is not None else []),
+        ]
+        for name, value, unit in rows:
+            # Text, for what a target is called is no markup.
+            drawn.add_row(Text(name), Text(value), Text(unit))
+        return drawn
+
+
+def progress(
+    choice: str, stream: IO[str], remaining: Callable[[], float | None]
+) -> _Lines | _Live | None:
+    """
+    Return what to call at the end of each interval; C{None}: nothing.
+
+    @param choice: one of L{CHOICES}; C{auto}: only on a terminal.
+    @param stream: where it is shown.
+    @param remaining: returns the seconds that are left; C{None}: not known.
+    """
+    if choice == "never":
+        return None
+    if stream.isatty():
+        return _Live(stream, remaining)
+    return _Lines(stream) if choice == "always" else None

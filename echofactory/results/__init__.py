@@ -1,0 +1,3 @@
+"""
+What came of a run: counts, latencies, failures, and their JSON. Pure.
+"""

@@ -1,0 +1,237 @@
+"""
+The JSON of results: written, read, and checked against the schema of the package
+(C{results.schema.json}).
+"""
+
+import json
+from collections import Counter
+from contextlib import suppress
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.resources import files
+from typing import Any
+
+from echofactory.results.books import Results
+from echofactory.results.failures import ConnectionFailure, FailureKind
+from echofactory.results.intervals import intervalsFromJSON
+from echofactory.results.latency import Latency
+from echofactory.results.path import Datagrams, Kernel
+from echofactory.results.search import SearchOutcome
+from echofactory.results.workloadfacts import WorkloadFacts
+
+SCHEMA = "echofactory.results/2"
+_FIRST = "echofactory.results/1"
+
+
+def _mistake(written: dict[str, Any]) -> str | None:
+    """
+    Say where JSON does not follow the schema in the package; C{None}: it does. Of the
+    intervals, L{intervalsFromJSON} says so.
+    """
+    if isinstance(written.get("intervals"), list):
+        written = written | {"intervals": []}
+    # Late, for only who reads results needs it.
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import best_match
+
+    schema = files("echofactory").joinpath("results.schema.json").read_text("utf-8")
+    mistake = best_match(Draft202012Validator(json.loads(schema)).iter_errors(written))
+    if mistake is None:
+        return None
+    # What is wrong may be long: the whole object, say.
+    return f"{mistake.json_path}: {mistake.message[:200]}"
+
+
+def _fromFirst(written: dict[str, Any]) -> dict[str, Any]:
+    """
+    Return the results that the first version wrote as those of the present one.
+
+    It did not keep when the last message was sent, nor what was due and not sent. The
+    last reply stands for the former, and nothing for the latter.
+    """
+    with suppress(KeyError, TypeError, OverflowError):
+        # What is not there is told by the schema, below.
+        rate, messages = written["rate"], written["messages"]
+        asked, sent = rate["asked"], messages["sent"]
+        overS = max(0.0, (rate["to_s"] or 0.0) - (rate["from_s"] or 0.0))
+        if asked:
+            overS = max(overS, sent / asked)
+        due = None if asked is None else sent
+        search = written["find_rate"]
+        if search is not None:
+            steps = [step | {"ended_early": False} for step in search["steps"]]
+            search = search | {"steps": steps}
+        written = written | {
+            "rate": rate | {"over_s": overS},
+            "messages": messages | {"due": due, "unsent": 0},
+            "find_rate": search,
+            "interval_s": None,
+            "warnings": [],
+        }
+    return written | {"schema": SCHEMA}
+
+
+def _started(text: str) -> datetime:
+    """
+    Read when a run began.
+
+    @raise ValueError: if it is no time, or one of no time zone.
+    """
+    try:
+        started = datetime.fromisoformat(text)
+        if started.tzinfo is None:
+            raise ValueError("of no time zone")
+        return started.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"$.started: {error}") from error
+
+
+def _latency(written: dict[str, Any], name: str) -> Latency:
+    """
+    Read a latency from its histogram.
+
+    @raise ValueError: if it is none, or not of the readings that are counted.
+    """
+    try:
+        latency = Latency.decoded(written["histograms"][name])
+    except ValueError as error:
+        raise ValueError(f"$.histograms.{name}: {error}") from error
+    if latency.count != written[f"{name}_ns"]["count"]:
+        raise ValueError(
+            f"$.histograms.{name}: it does not have the readings that are counted in {name}_ns"
+        )
+    return latency
+
+
+def toJSON(results: Results, version: str) -> dict[str, object]:
+    """
+    Return the object that C{--json} writes, which the package's
+    C{results.schema.json} describes.
+
+    @param version: of echofactory.
+    """
+    elapsed = results.elapsedNs / 1e9
+    rates = results.wholeRates()
+    return {
+        "schema": SCHEMA,
+        "version": version,
+        "started": results.started.isoformat(timespec="milliseconds"),
+        "elapsed_s": elapsed,
+        "target": results.target,
+        "workload": results.workload.asJSON(),
+        "connections": {
+            "requested": results.requested,
+            "established": results.established,
+            "completed": results.completed,
+            "failed": results.failed,
+            "peak_open": results.peakOpen,
+        },
+        "failures": {str(kind): n for kind, n in sorted(results.failures.items())},
+        "examples": {str(kind): e.asJSON() for kind, e in sorted(results.examples.items())},
+        "messages": {
+            "due": results.due if results.rateAsked is not None else None,
+            "unsent": results.unsent,
+            "sent": results.sent,
+            "verified": results.verified,
+            "mismatched": results.mismatched,
+            "unanswered": results.unanswered,
+        },
+        "bytes": {"sent": results.bytesSent, "received": results.bytesReceived},
+        "rate": {
+            "asked": results.rateAsked,
+            "achieved": results.achieved,
+            "over_s": results.overNs / 1e9,
+            "from_s": (results.firstAt - results.beganAt) / 1e9 if results.firstAt else None,
+            "to_s": (results.lastAt - results.beganAt) / 1e9 if results.lastAt else None,
+            "min": min(rates, default=None),
+            "max": max(rates, default=None),
+        },
+        "tcp": results.kernel.asJSON(),
+        "datagrams": asdict(results.datagrams) if results.datagrams is not None else None,
+        "response_ns": results.response.asJSON(),
+        "service_ns": results.serviceTime.asJSON(),
+        "connect_ns": results.connect.asJSON(),
+        "send_lag_ns": results.sendLag.asJSON(),
+        "histograms": {
+            "response": results.response.encoded(),
+            "service": results.serviceTime.encoded(),
+            "connect": results.connect.encoded(),
+            "send_lag": results.sendLag.encoded(),
+        },
+        "interval_s": results.intervalNs / 1e9 if results.intervalNs else None,
+        "intervals": [interval.asJSON() for interval in results.intervals],
+        "find_rate": results.search.asJSON() if results.search is not None else None,
+        "warnings": results.warnings,
+        "verdict": results.verdict,
+    }
+
+
+def fromJSON(written: Any) -> Results:
+    """
+    Return what L{toJSON} wrote, of this version or an older one.
+
+    @raise ValueError: if it is something else.
+    """
+    if not isinstance(written, dict) or written.get("schema") not in (_FIRST, SCHEMA):
+        raise ValueError(f"not the results of a run ({SCHEMA})")
+    if written["schema"] == _FIRST:
+        written = _fromFirst(written)
+    if (mistake := _mistake(written)) is not None:
+        raise ValueError(f"not the results of a run: {mistake}")
+    try:
+        return _read(written)
+    except ValueError as error:
+        raise ValueError(f"not the results of a run: {error}") from error
+
+
+def _read(written: dict[str, Any]) -> Results:
+    connections, messages = written["connections"], written["messages"]
+    rate = written["rate"]
+    datagrams = written["datagrams"]
+    due, asked = messages["due"] or 0, rate["asked"]
+    if asked is not None and due > asked * 1e9:
+        raise ValueError("$.messages.due: more than 1e9 s at the rate that was asked")
+    search = written["find_rate"]
+    # Without a rate it is the response time; it has to be in order all the same.
+    service = _latency(written, "service")
+    firstAt = round((rate["from_s"] or 0) * 1e9)
+    return Results(
+        target=written["target"],
+        workload=WorkloadFacts.fromJSON(written["workload"]),
+        requested=connections["requested"],
+        started=_started(written["started"]),
+        established=connections["established"],
+        completed=connections["completed"],
+        peakOpen=connections["peak_open"],
+        failures=Counter(
+            {FailureKind(kind): count for kind, count in written["failures"].items()}
+        ),
+        examples={
+            FailureKind(kind): ConnectionFailure(kind=FailureKind(kind), **example)
+            for kind, example in written["examples"].items()
+        },
+        sent=messages["sent"],
+        verified=messages["verified"],
+        mismatched=messages["mismatched"],
+        unanswered=messages["unanswered"],
+        bytesSent=written["bytes"]["sent"],
+        bytesReceived=written["bytes"]["received"],
+        connect=_latency(written, "connect"),
+        response=_latency(written, "response"),
+        service=service if asked is not None else None,
+        sendLag=_latency(written, "send_lag"),
+        kernel=Kernel.fromJSON(written["tcp"]),
+        datagrams=Datagrams(**datagrams) if datagrams is not None else None,
+        intervals=intervalsFromJSON(written["intervals"]),
+        search=SearchOutcome.fromJSON(search) if search is not None else None,
+        rateAsked=asked,
+        due=due,
+        scheduledNs=round(due / asked * 1e9) if asked is not None else 0,
+        elapsedNs=round(written["elapsed_s"] * 1e9),
+        firstAt=firstAt,
+        lastSentAt=firstAt + round(rate["over_s"] * 1e9),
+        lastAt=round((rate["to_s"] or 0) * 1e9),
+        intervalNs=round((written["interval_s"] or 0) * 1e9),
+        interrupted=written["verdict"] == "interrupted",
+        warnings=list(written["warnings"]),
+    )

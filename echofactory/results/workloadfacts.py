@@ -1,0 +1,59 @@
+"""
+What the results say of the workload of a run.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkloadFacts:
+    """The C{workload} object of the JSON."""
+
+    kind: str
+    """C{"messages"}: from a list; C{"generated"}."""
+    size: int | None
+    """Bytes of each generated message; C{None} with a list."""
+    count: int | None
+    """Messages per connection; C{None}: the duration decides."""
+    bytes: int | None
+    """Bytes per connection; C{None}: the duration decides."""
+    durationS: float | None
+    """Seconds of sending; C{None}: the count decides."""
+    window: int | None
+    """Messages outstanding per connection; C{None}: no limit."""
+    churn: bool
+    """Whether each message has a connection of its own."""
+    halfClose: bool
+    """Whether the client closes its sending side after the last message."""
+    holdS: float
+    """Seconds that a connection stays open after its last message is back."""
+
+    def asJSON(self) -> dict[str, object]:
+        """Return the object."""
+        return {
+            "kind": self.kind,
+            "size": self.size,
+            "count": self.count,
+            "bytes": self.bytes,
+            "duration_s": self.durationS,
+            "window": self.window,
+            "churn": self.churn,
+            "half_close": self.halfClose,
+            "hold_s": self.holdS,
+        }
+
+    @classmethod
+    def fromJSON(cls, written: dict[str, Any]) -> "WorkloadFacts":
+        """Return what L{asJSON} wrote."""
+        return cls(
+            kind=written["kind"],
+            size=written["size"],
+            count=written["count"],
+            bytes=written["bytes"],
+            durationS=written["duration_s"],
+            window=written["window"],
+            churn=written["churn"],
+            halfClose=written["half_close"],
+            holdS=written["hold_s"],
+        )

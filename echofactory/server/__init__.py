@@ -1,0 +1,3 @@
+"""
+The echo server: protocol, limits, counts, UDP, faults and workers.
+"""

@@ -1,0 +1,3 @@
+"""
+The faults of a server that misbehaves on purpose.
+"""

@@ -1,0 +1,3 @@
+"""
+Several processes that serve one set of ports.
+"""

@@ -1,0 +1,278 @@
+"""
+A monitor's status: how the connections that it keeps fare, in metrics, as JSON and on
+the page.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import Any
+
+from prometheus_client import Metric
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+)
+
+from echofactory._version import __version__
+from echofactory.client.monitor import ProbeService
+from echofactory.results.failures import FailureKind
+from echofactory.results.latency import PERCENTILES, Latency
+from echofactory.status.history import History, LastMinute
+from echofactory.status.server import byLabel, chart, columns, timeText, withAll
+from echofactory.status.view import Table, View
+
+BUCKETS_S = (
+    *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
+    *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
+)
+"""Of the histograms, in seconds."""
+
+_MS_NS = 1e6
+
+
+def _histogram(name: str, text: str, latency: Latency) -> HistogramMetricFamily:
+    counts, count, sumNs = latency.buckets(*(int(bound * 1e9) for bound in BUCKETS_S))
+    buckets = [(f"{bound:g}", count) for bound, count in zip(BUCKETS_S, counts, strict=True)]
+    buckets.append(("+Inf", count))
+    return HistogramMetricFamily(name, text, buckets, sumNs / 1e9)
+
+
+class ProbeStatus:
+    """
+    The L{Status<echofactory.status.Status>} of a
+    L{ProbeService<echofactory.client.monitor.ProbeService>}. Its health is C{ok} as long as one
+    connection is up.
+
+    What it calls response time is counted from when a message was due, everywhere: a
+    stall of this process is not hidden either, up to a second. What would have been
+    later is left out, and counted as that.
+    """
+
+    def __init__(
+        self, probing: ProbeService, target: str, clock: Callable[[], float] = perf_counter
+    ) -> None:
+        """
+        @param target: what it keeps connections to, for a person.
+        @param clock: in seconds, and does not jump.
+        """
+        self._probing = probing
+        self._target = target
+        self._clock = clock
+        self._beganS = clock()
+        self._started = datetime.now(UTC)
+        self._history = History()
+        self._results = probing.results
+        self._counted = LastMinute[str]()
+        # Over all starts of the service, each of which counts anew.
+        self._totals = Counter(messages=0, failures=0)
+        # Counts by step of the histogram, because sixty Latency objects take 11 MB.
+        self._responses = LastMinute[int]()
+
+    @property
+    def health(self) -> str:
+        """See L{Status<echofactory.status.Status>}."""
+        return "ok" if self._probing.results.open else "no connection is up"
+
+    def begin(self) -> None:
+        """See L{Status<echofactory.status.Status>}."""
+        self._results = self._probing.results
+        self._counted.begin(self._counts())
+        self._responses.begin(self._results.response.counts())
+        self._history.begin(self._clock(), dict(self._totals))
+
+    def sample(self) -> None:
+        """See L{Status<echofactory.status.Status>}."""
+        if self._results is not self._probing.results:
+            # The service was started again, and its results begin anew.
+            self._results = self._probing.results
+            self._counted.begin({})
+            self._responses.begin({})
+        atS = self._clock()
+        self._totals.update(self._counted.record(atS, self._counts()))
+        # The results' own last interval ends at another time than this sample does.
+        came = self._responses.record(atS, self._results.response.counts())
+        p50, p99 = Latency.fromCounts(came).percentiles(50.0, 99.0)
+        levels = {"up": self._results.open, "p50": _ms(p50), "p99": _ms(p99)}
+        self._history.record(atS, levels, dict(self._totals))
+
+    def _counts(self) -> dict[str, int]:
+        return {"messages": self._results.verified, "failures": self._results.failed}
+
+    def collect(self) -> Iterable[Metric]:
+        """See L{Status<echofactory.status.Status>}."""
+        results = self._probing.results
+        yield GaugeMetricFamily(
+            "echofactory_probe_connections_wanted",
+            "Connections to keep up.",
+            self._probing.connections,
+        )
+        yield GaugeMetricFamily(
+            "echofactory_probe_connections_up", "Connections up now.", results.open
+        )
+        yield CounterMetricFamily(
+            "echofactory_probe_attempts", "Connections asked for.", results.requested
+        )
+        yield byLabel(
+            "echofactory_probe_failures",
+            "Connections that failed, by kind.",
+            "kind",
+            withAll(map(str, FailureKind), self._failures()),
+        )
+        outcomes = {
+            "verified": results.verified,
+            "mismatched": results.mismatched,
+            "unanswered": results.unanswered,
+        }
+        yield CounterMetricFamily(
+            "echofactory_probe_messages_sent", "Messages sent.", results.sent
+        )
+        yield byLabel(
+            "echofactory_probe_messages",
+            "Messages whose outcome is known: verified (back whole), mismatched (back"
+            " wrong), unanswered (their connection ended before).",
+            "outcome",
+            outcomes,
+        )
+        yield CounterMetricFamily(
+            "echofactory_probe_messages_left_out",
+            "Messages not sent, for this process did not run within a second of when they"
+            " were due.",
+            self._probing.leftOut,
+        )
+        yield _histogram(
+            "echofactory_probe_response_seconds",
+            "From when a message was due to having it back.",
+            results.response,
+        )
+        yield _histogram(
+            "echofactory_probe_connect_seconds",
+            "From asking for a connection to having it, TLS handshake included.",
+            results.connect,
+        )
+
+    def _failures(self) -> dict[str, int]:
+        return {str(kind): n for kind, n in sorted(self._probing.results.failures.items())}
+
+    async def facts(self) -> dict[str, Any]:
+        """See L{Status<echofactory.status.Status>}."""
+        results = self._probing.results
+        history = self._history
+        return {
+            "version": __version__,
+            "pid": os.getpid(),
+            "started": self._started.isoformat(timespec="milliseconds"),
+            "uptime_s": round(self._clock() - self._beganS, 1),
+            "target": self._target,
+            "connections": {
+                "wanted": self._probing.connections,
+                "up": results.open,
+                "attempts": results.requested,
+            },
+            "messages": {
+                "sent": results.sent,
+                "verified": results.verified,
+                "mismatched": results.mismatched,
+                "unanswered": results.unanswered,
+            },
+            "failures": self._failures(),
+            "since": results.started.isoformat(timespec="milliseconds"),
+            "last_minute": {
+                **withAll(self._totals, self._counted.total()),
+                "response_ns": Latency.fromCounts(self._responses.total()).asJSON(),
+            },
+            "latest": {
+                str(kind): {
+                    "at": self._probing.latestAt[kind].isoformat(timespec="milliseconds"),
+                    **example.asJSON(),
+                }
+                for kind, example in results.examples.items()
+            },
+            "response_ns": results.response.asJSON(),
+            "connect_ns": results.connect.asJSON(),
+            "history": {
+                "t_s": [t for t, _ in history.points("up")],
+                **{
+                    name: [value for _, value in history.points(name)]
+                    for name in ("up", "p50", "p99", "messages", "failures")
+                },
+            },
+        }
+
+    def view(self, facts: dict[str, Any]) -> View:
+        """See L{Status<echofactory.status.Status>}."""
+        up, wanted = facts["connections"]["up"], facts["connections"]["wanted"]
+        lastMinute, history = facts["last_minute"], facts["history"]
+        response, recent = facts["response_ns"], lastMinute["response_ns"]
+        since = timeText(facts["since"])
+        failures: Table = {
+            "caption": "Failures",
+            "since": since,
+            "columns": columns(("kind", ""), ("count", ""), ("the latest", "")),
+            "rows": [
+                (kind, count, _latest(facts["latest"].get(kind)))
+                for kind, count in facts["failures"].items()
+            ],
+            "empty": "No connection has failed.",
+        }
+        ladder: Table = {
+            "caption": "Response times",
+            "since": since,
+            "columns": columns(("share", ""), ("within", "ms")),
+            "rows": [
+                (field.replace("_", "."), _ms(response[field]))
+                for field in ("min", *PERCENTILES, "max")
+            ],
+            "empty": "",
+        }
+        return {
+            "title": f"multiecho-client: {facts['target']}",
+            "state": "all up" if up == wanted else f"{up} of {wanted} up",
+            "condition": "well" if up == wanted else "impaired" if up else "down",
+            "tiles": [
+                {"name": "Connections up", "value": up, "unit": f"of {wanted}"},
+                {
+                    "name": "Messages verified, last minute",
+                    "value": lastMinute["messages"],
+                    "unit": "",
+                },
+                {
+                    "name": "Failures, last minute",
+                    "value": lastMinute["failures"],
+                    "unit": "",
+                },
+                {
+                    "name": "Response p50, last minute",
+                    "value": _ms(recent["p50"]),
+                    "unit": "ms",
+                },
+                {
+                    "name": "Response p99, last minute",
+                    "value": _ms(recent["p99"]),
+                    "unit": "ms",
+                },
+                {"name": "Up for", "value": facts["uptime_s"], "unit": "s"},
+            ],
+            "charts": [
+                chart("Connections up", "", history, "up"),
+                chart("Failures", "/s", history, "failures"),
+                chart("Response time, p50", "ms", history, "p50"),
+                chart("Response time, p99", "ms", history, "p99"),
+            ],
+            "tables": [failures, ladder],
+            "footer": f"echofactory {facts['version']}, process {facts['pid']}",
+        }
+
+
+def _ms(ns: int | None) -> float | None:
+    return None if ns is None else round(ns / _MS_NS, 3)
+
+
+def _latest(example: dict[str, Any] | None) -> str:
+    if example is None:
+        return ""
+    at = timeText(example["at"])
+    return f"{at}, connection {example['connection']} to {example['peer']}: {example['detail']}"

@@ -1,0 +1,3 @@
+"""
+What to send and when, and whether what came back is that. Pure.
+"""
