@@ -13,9 +13,6 @@ DEMO_PORT ?= 65432
 demo: $(PACKAGE)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh $(DEMO_PORT)
 
-# Where tests depend on the reactor that this process has.
-REACTORS = client datagram echo_contract endpoints express faults service
-
 # The whole suite on the platform's own reactor, and what depends on it again on
 # asyncio's; most tests wait for programs, so that four at a time keep two cores busy.
 # COVERAGE=1 measures what is covered as well, in the programs too, for twice the
@@ -30,25 +27,22 @@ ifeq ($(COVERAGE),1)
 else
 	$(BIN)/python $(PYTEST) --reactor=default
 endif
-	$(BIN)/python $(PYTEST) --reactor=asyncio -q -m "reactor and not soak" \
-	    $(REACTORS:%=tests/test_%.py)
+	$(BIN)/python $(PYTEST) --reactor=asyncio -q -m "reactors and reactor and not soak"
 
 # The core of the suite, on the oldest of each dependency that pyproject.toml admits.
 OLDEST = $(VENV)/.oldest
-CORE = client echo_contract endpoints latency open_loop proxied report results schedule service status
 oldest: $(TOOLS)
 	$(PYTHON) -m venv --clear $(OLDEST)
-	$(BIN)/python tests/oldest.py pyproject.toml >$(OLDEST)/constraints.txt
+	$(BIN)/python tests/support/oldest.py pyproject.toml >$(OLDEST)/constraints.txt
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check \
-	    --constraint $(OLDEST)/constraints.txt --editable . \
-	    hypothesis matplotlib pyhamcrest pytest pytest-timeout pytest-twisted pytest-xdist trustme
-	$(OLDEST)/bin/python -m pytest -n 4 -q -p no:cacheprovider $(CORE:%=tests/test_%.py)
+	    --constraint $(OLDEST)/constraints.txt --editable '.[test]'
+	$(OLDEST)/bin/python -m pytest -n 4 -q -p no:cacheprovider -m "oldest and not soak"
 
 # What takes minutes: that a run's memory stays flat.
 soak: $(TOOLS)
 	$(BIN)/python -m pytest -m soak
 
-# Ours beside others, into bench/ and the README: some ten minutes, on a machine
+# Ours beside others, into bench/ and docs/benchmarks.md: some ten minutes, on a machine
 # that has two cores to itself, gcc and libssl-dev. QUICK=1 only shows that it works.
 bench: $(TOOLS)
 	$(BIN)/python -m bench $(if $(filter-out 0,$(QUICK)),--quick)
@@ -62,7 +56,7 @@ typecheck: $(TOOLS)
 
 # The built wheel, alone in a clean environment outside the checkout.
 wheel:
-	PYTHON=$(PYTHON) sh tests/check_wheel.sh
+	PYTHON=$(PYTHON) sh tests/support/check_wheel.sh
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

@@ -21,7 +21,7 @@ from echofactory.workload.schedule import Rate
 from echofactory.workload.settings import MAX_MESSAGE_SIZE
 
 _SIZES = {"": 1, "k": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-_GOAL = re.compile(r"([a-z0-9.]+)\s*<\s*(\d+(?:\.\d+)?)(us|ms|s)", re.ASCII)
+_GOAL = re.compile(r"([a-z0-9.]+)\s*<\s*(\d+(?:\.\d+)?)(us|µs|ms|s)", re.ASCII)
 _RATES = {"": 1.0, "k": 1e3, "M": 1e6}
 MOST_LOW_RATE = 1000.0
 """Messages a second."""
@@ -177,7 +177,7 @@ def parseGoals(text: str) -> tuple[Goal, ...]:
             raise ValueError(
                 f"not such as p99<5ms or p50<300us,max<1s: {', '.join(NAMES)}, less than a time"
             )
-        limitNs = int(float(match[2]) * 1e9 * (_DURATIONS | {"us": 1e-6})[match[3]])
+        limitNs = int(float(match[2]) * 1e9 * (_DURATIONS | {"us": 1e-6, "µs": 1e-6})[match[3]])
         goals.append(Goal(match[1], limitNs, part.strip()))
     return tuple(goals)
 

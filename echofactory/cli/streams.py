@@ -5,15 +5,26 @@ an encoding that lacks a letter.
 
 import os
 import sys
+from codecs import backslashreplace_errors, register_error
 from contextlib import suppress
 from io import TextIOWrapper
 from typing import IO
 
 
+def _escaped(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Handle an error of encoding: microseconds stay readable, all else is an escape."""
+    if isinstance(error, UnicodeEncodeError) and error.object[error.start] == "µ":
+        return "u", error.start + 1
+    return backslashreplace_errors(error)
+
+
+register_error("echofactory", _escaped)
+
+
 def prepareStreams() -> None:
     """
-    Have stdin, stdout and stderr be there, whatever is done with what is written. What
-    their encoding has no letter for is written as an escape, such as C{\\xfc}.
+    Open stdin, stdout and stderr if they are closed. A character that their encoding lacks
+    is written as an escape, such as C{\\xfc}; C{µ} is written as C{u}.
     """
     # A closed one would otherwise be the number of the next file or socket.
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
@@ -27,7 +38,7 @@ def prepareStreams() -> None:
             stream = open(number, "w", closefd=False, encoding="utf-8")  # noqa: SIM115
             setattr(sys, name, stream)
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors="echofactory")
 
 
 def tell(line: str, stream: IO[str]) -> None:

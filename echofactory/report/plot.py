@@ -86,8 +86,8 @@ def _logarithmic(axes: "Axes", title: str) -> None:
 
 
 def _tick(ns: float) -> str:
-    """Write a round number of nanoseconds: C{10 us}."""
-    for unit, name in ((1e9, "s"), (1e6, "ms"), (1e3, "us")):
+    """Write a round number of nanoseconds: C{10 µs}."""
+    for unit, name in ((1e9, "s"), (1e6, "ms"), (1e3, "µs")):
         if ns >= unit * 0.999:
             return f"{ns / unit:g} {name}"
     return f"{ns:g} ns"

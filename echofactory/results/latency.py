@@ -1,7 +1,7 @@
 """
 What is kept of a latency: a histogram, cheap to record into.
 
-U{HdrHistogram<http://hdrhistogram.org>}: three significant digits, from 1 us to
+U{HdrHistogram<http://hdrhistogram.org>}: three significant digits, from 1 µs to
 1 h, in nanoseconds.
 """
 

@@ -19,11 +19,11 @@ def sizeText(size: float) -> str:
 
 
 def durationText(ns: float) -> str:
-    """Write a number of nanoseconds: C{250 us}, C{1.50 ms}, C{2.00 s}."""
+    """Write a number of nanoseconds: C{250 µs}, C{1.50 ms}, C{2.00 s}."""
     if ns < 9_950:
-        return f"{ns / 1000:.1f} us"
+        return f"{ns / 1000:.1f} µs"
     if ns < 999_500:
-        return f"{ns / 1000:.0f} us"
+        return f"{ns / 1000:.0f} µs"
     if ns < 999_995_000:
         return f"{ns / _MS_NS:.2f} ms"
     return f"{ns / _S_NS:.2f} s"

@@ -119,7 +119,7 @@ def _milliseconds(seconds: float) -> str:
 
 
 DAMAGED_AT_ONCE = 1000
-"""Bytes, on average. Each takes some 3 us, in which nobody else is served."""
+"""Bytes, on average. Each takes some 3 µs, in which nobody else is served."""
 
 
 class Damage:

@@ -1,0 +1,26 @@
+#!/bin/sh
+# Builds the wheel, installs it alone in a clean environment, and has it do the
+# main job from a directory outside the checkout.
+set -eu
+
+checkout=$(cd "$(dirname "$0")/../.." && pwd)
+place=$(mktemp -d)
+trap 'rm -rf "$place"' EXIT
+
+"${PYTHON:-python3}" -m venv "$place/venv"
+pip="$place/venv/bin/python -m pip --disable-pip-version-check --quiet"
+$pip wheel --no-deps --wheel-dir "$place/dist" "$checkout"
+$pip install "$place"/dist/echofactory-*.whl
+
+cp "$checkout/examples/demo.sh" "$place/demo.sh"
+cd "$place"
+venv/bin/twistd --help | grep "multiecho"
+venv/bin/python -c "
+import echofactory, sys
+assert echofactory.__file__.startswith(sys.prefix), echofactory.__file__
+from importlib.resources import files
+page = ('status/index.html', 'status/status.css', 'status/status.js', 'status/icon.svg')
+for name in ('py.typed', 'results.schema.json', *page):
+    assert files('echofactory').joinpath(name).is_file(), name
+"
+PATH="$place/venv/bin:$PATH" sh demo.sh 0
