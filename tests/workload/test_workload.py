@@ -259,5 +259,5 @@ class TestStreamVerifier:
 
 def test_more_bytes_than_the_results_can_count() -> None:
     """They are refused: the JSON would be, when it is read."""
-    with pytest.raises(ValueError, match="^count: "):
+    with pytest.raises(ValueError, match=r"^count: "):
         Workload(size=1 << 40, count=999_999_999)
