@@ -35,7 +35,7 @@ from echofactory.cli.outputs import (
 from echofactory.cli.streams import complain, prepareStreams, tell
 from echofactory.client.factory import EchoClientFactory
 from echofactory.client.search import SETTLING, Search
-from echofactory.client.target import IProbeReactor, Target
+from echofactory.client.target import Target
 from echofactory.net.descriptors import connectionsThatFit, raiseDescriptorLimit
 from echofactory.net.endpoints import EndpointError
 from echofactory.net.monotonic import useMonotonicTime
@@ -62,7 +62,7 @@ _INTRODUCTION = (
 )
 
 
-class IClientReactor(IReactorCore, IReactorFromThreads, IProbeReactor, IServiceReactor):
+class IClientReactor(IReactorCore, IReactorFromThreads, IServiceReactor):
     """What the program asks of the reactor, besides what the endpoint does."""
 
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError, maybeDeferred
 from twisted.internet.error import DNSLookupError
-from twisted.internet.interfaces import IAddress, IStreamClientEndpoint
+from twisted.internet.interfaces import IAddress, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import ClientFactory, Factory
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -26,7 +26,6 @@ from echofactory.client.slices import Slices
 from echofactory.client.stream import EchoClient
 from echofactory.client.target import (
     Destination,
-    IProbeReactor,
     Target,
     checkClientEndpoint,
 )
@@ -86,7 +85,7 @@ class EchoClientFactory(ClientFactory):
 
     def __init__(
         self,
-        reactor: IProbeReactor,
+        reactor: IReactorTime,
         workload: Workload,
         connections: int = 2,
         patience: Patience | None = None,
@@ -438,7 +437,7 @@ class SingleProtocol(Factory):
 
 
 async def probe(
-    reactor: IProbeReactor,
+    reactor: IReactorTime,
     endpoint: str | IStreamClientEndpoint,
     workload: Workload,
     connections: int = 2,

@@ -8,12 +8,12 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.logger import Logger
 
 from echofactory.client.persistent import PersistentConnections
 from echofactory.client.settings import Patience
-from echofactory.client.target import IProbeReactor, Target, checkClientEndpoint
+from echofactory.client.target import Target, checkClientEndpoint
 from echofactory.net.endpoints import EndpointError
 from echofactory.net.tracing import Trace
 from echofactory.results.books import Results
@@ -40,7 +40,7 @@ class ProbeService(Service):
 
     def __init__(
         self,
-        reactor: IProbeReactor,
+        reactor: IReactorTime,
         endpoint: str | IStreamClientEndpoint,
         connections: int = 1,
         rate: float = 1.0,

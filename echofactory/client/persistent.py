@@ -15,6 +15,7 @@ from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
     IProtocol,
+    IReactorTime,
     IStreamClientEndpoint,
 )
 from twisted.internet.task import LoopingCall
@@ -28,7 +29,7 @@ from echofactory.client.pacer import Pacer
 from echofactory.client.rotation import Rotation
 from echofactory.client.settings import Patience
 from echofactory.client.stream import EchoClient
-from echofactory.client.target import Destination, IProbeReactor, Target
+from echofactory.client.target import Destination, Target
 from echofactory.client.tracelog import TraceLog
 from echofactory.client.watch import Watch
 from echofactory.net.tracing import Trace
@@ -64,7 +65,7 @@ class SharedLookUp:
     cancelled. So there is one at a time.
     """
 
-    def __init__(self, reactor: IProbeReactor, timeout: float) -> None:
+    def __init__(self, reactor: IReactorTime, timeout: float) -> None:
         """
         @param timeout: seconds that each attempt waits.
         """
@@ -121,7 +122,7 @@ class PersistentConnections:
 
     def __init__(
         self,
-        reactor: IProbeReactor,
+        reactor: IReactorTime,
         connections: int = 1,
         rate: float = 1.0,
         size: int = 64,

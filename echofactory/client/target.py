@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 from ipaddress import ip_address
 from math import ceil
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred, fail
@@ -32,11 +32,6 @@ from echofactory.net.endpoints import SEPARATOR, EndpointError, joined, unbracke
 from echofactory.net.udp import DatagramEndpoint
 from echofactory.values.checks import checkType
 from echofactory.values.printable import printable
-
-
-class IProbeReactor(IReactorPluggableNameResolver, IReactorTime):
-    """What a probe asks of a reactor, besides what its endpoint does."""
-
 
 _TO_HOSTS = ("tcp", "ssl", "tls", "udp")
 _LONGEST_PATH = 107
@@ -101,7 +96,7 @@ class Target:
 
     def __init__(
         self,
-        reactor: IProbeReactor,
+        reactor: IReactorTime,
         description: str,
         connectTimeout: float,
         sources: Sequence[str] = (),
@@ -300,7 +295,7 @@ class _Receiver:
             self.complete.callback(None)
 
 
-async def lookUp(reactor: IReactorPluggableNameResolver, host: str) -> list[str]:
+async def lookUp(reactor: IReactorTime, host: str) -> list[str]:
     """
     Return a name's addresses, in the order in which they should be tried.
 
@@ -313,7 +308,9 @@ async def lookUp(reactor: IReactorPluggableNameResolver, host: str) -> list[str]
     except UnicodeError as reason:
         raise DNSLookupError(f"{host!r} is not a host's name: {reason}") from reason
     receiver = _Receiver()
-    reactor.nameResolver.resolveHostName(receiver, host)
+    # Every reactor of Twisted has a resolver; its published type does not say so.
+    resolving = cast(IReactorPluggableNameResolver, reactor)
+    resolving.nameResolver.resolveHostName(receiver, host)
     await receiver.complete
     if not receiver.addresses:
         raise DNSLookupError(f"{host!r} has no address")
