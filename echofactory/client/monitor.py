@@ -25,17 +25,17 @@ _log = Logger()
 
 class ProbeService(Service):
     """
-    Keeps N connections to a target for as long as it runs, sends messages at a low
-    rate, and checks every byte. It can be started again, and then counts anew.
+    Keeps N connections to a target while it runs, sends messages at a low rate, and checks
+    every byte. It can be started again; then the counts begin at 0.
 
-    Its times are those of the reactor, and the reactor's follow the wall clock, unless
-    L{useMonotonicTime} was called.
+    Its timers are those of the reactor, which follow the wall clock. To prevent that, call
+    L{useMonotonicTime} before.
 
-    @ivar results: what came of it since it was started last.
-    @ivar skipped: messages that were not sent since then, for they would have been over
-        a second late: this process was stopped, or its machine.
-    @ivar latestAt: when the latest failure of each kind was, since then.
-    @ivar connections: how many it keeps.
+    @ivar results: the books since the last start.
+    @ivar skipped: messages that were not sent, because they would have been over a second
+        late: this process or its machine was stopped.
+    @ivar latestAt: when the latest failure of each kind was.
+    @ivar connections: how many are kept.
     """
 
     def __init__(
