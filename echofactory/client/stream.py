@@ -148,7 +148,11 @@ class EchoClient(Connection, Protocol):
             self.progressAt = now
             if not self._awaited:
                 self._await(now)
-        if started:
+        if started == 1:
+            # The usual case, as above.
+            self._out.append((now, self._dueAt.popleft() if self._scheduled else now))
+            self._results.lastSentAt = now
+        elif started:
             self._results.lastSentAt = now
             for _ in range(started):
                 self._out.append((now, self._dueAt.popleft() if self._scheduled else now))
@@ -170,7 +174,16 @@ class EchoClient(Connection, Protocol):
                 self._results.mismatched += 1
             self._fail(fault.kind, str(fault))
             return
-        self._verified(completed, now)
+        if completed == 1:
+            # The usual case, as above.
+            sentAt, dueAt = self._out.popleft()
+            self._recordResponse(now - dueAt)
+            if self._scheduled:
+                self._recordService(now - sentAt)
+            self._results.verified += 1
+            self._results.lastAt = now
+        else:
+            self._verified(completed, now)
         if self._next < self._end:
             self._send()
         elif self._final:
