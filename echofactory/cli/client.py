@@ -173,7 +173,9 @@ def _run(
         tracing = options.target is None or options.trace > Trace.NONE
         choice = "never" if tracing and sys.stderr.isatty() else options.progress
         view = progress(choice, sys.stderr, factory.sender.remaining)
-        factory.watchers += [watcher for watcher in (view, hdrLog) if watcher is not None]
+        factory.ticker.watchers += [
+            watcher for watcher in (view, hdrLog) if watcher is not None
+        ]
     outcome: list[Results | Failure] = []
 
     def start() -> None:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 from twisted.internet.error import NotConnectingError
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
+from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from echofactory.client.failures import classify
@@ -96,6 +97,8 @@ class Connection(ABC):
 
     The outcome is decided in one place (L{_conclude}): completed, failed, or not known because
     the run was cut.
+
+    It has over 20 methods: most of them are what a kind of connection fills in.
 
     @ivar number: this connection's, from 1.
     @ivar established: whether it has been connected, TLS handshake included.
@@ -274,3 +277,16 @@ class Connection(ABC):
     @abstractmethod
     def _cut(self) -> None:
         """Close now."""
+
+
+class SingleProtocol(Factory):
+    """Hands out the protocol that one attempt to connect is for."""
+
+    noisy = False
+
+    def __init__(self, client: Connection) -> None:
+        self._client = client
+
+    def buildProtocol(self, addr: IAddress | None) -> Connection:  # type: ignore[override]
+        """Return the protocol."""
+        return self._client

@@ -11,11 +11,10 @@ from typing import TypeVar
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError, maybeDeferred
 from twisted.internet.error import DNSLookupError
 from twisted.internet.interfaces import IAddress, IReactorTime, IStreamClientEndpoint
-from twisted.internet.protocol import ClientFactory, Factory
-from twisted.internet.task import LoopingCall
+from twisted.internet.protocol import ClientFactory
 from twisted.logger import Logger
 
-from echofactory.client.connection import Connection
+from echofactory.client.connection import Connection, SingleProtocol
 from echofactory.client.datagram import DatagramClient
 from echofactory.client.deadline import addDeadline
 from echofactory.client.opener import Opener
@@ -24,11 +23,8 @@ from echofactory.client.sender import Sender
 from echofactory.client.settings import Opening, Patience
 from echofactory.client.slices import Slices
 from echofactory.client.stream import EchoClient
-from echofactory.client.target import (
-    Destination,
-    Target,
-    checkClientEndpoint,
-)
+from echofactory.client.target import Destination, Target, checkClientEndpoint
+from echofactory.client.ticker import Ticker
 from echofactory.client.tracelog import TraceLog
 from echofactory.client.watch import Watch
 from echofactory.net.tracing import Trace
@@ -67,6 +63,9 @@ class EchoClientFactory(ClientFactory):
     over       L{run} returns the results
     ========== ==================================== =====================================
 
+    It has over 20 methods: the public ones, those of L{Run<echofactory.client.connection.Run>},
+    and a private one for each transition.
+
     From each state, L{interrupt} and L{endEarly} lead to C{finishing} by cutting what is open.
 
     @ivar reactor: what connections are made and timed by.
@@ -77,8 +76,8 @@ class EchoClientFactory(ClientFactory):
     @ivar traceLog: logs what happens to connections.
     @ivar watch: fails the connections that take too long.
     @ivar sender: when messages are sent.
+    @ivar ticker: closes the intervals, and tells who watches.
     @ivar overUNIX: whether the target is known to be a UNIX socket.
-    @ivar watchers: called with the results at the end of each interval.
     """
 
     noisy = False
@@ -128,6 +127,7 @@ class EchoClientFactory(ClientFactory):
         )
         self.traceLog = TraceLog(trace)
         self.watch = Watch(reactor, self.patience, clock)
+        self.ticker = Ticker(reactor, clock, self.results)
         self.sender = Sender(
             reactor,
             clock,
@@ -140,12 +140,9 @@ class EchoClientFactory(ClientFactory):
             self._finish,
         )
         self.overUNIX = False
-        self.watchers: list[Callable[[Results], None]] = []
         self._opening = opening or Opening()
         self._opener = Opener(reactor, self._opening.rate, clock, self._ask)
         self._opener.toAsk = self._connections = connections
-        self._ticker = LoopingCall(self._closeInterval)
-        self._ticker.clock = reactor
         # What closing many connections has to do.
         self._slices = Slices(reactor)
         self._kind: type[Connection] = EchoClient
@@ -208,7 +205,7 @@ class EchoClientFactory(ClientFactory):
 
         self.results.beganAt = self.clock()
         self.watch.start()
-        self._ticker.start(self.results.intervalNs / 1e9, now=False)
+        self.ticker.start()
         try:
             if isinstance(endpoint, Target):
                 await self._lookUp(endpoint)
@@ -220,10 +217,8 @@ class EchoClientFactory(ClientFactory):
                 await self._over
         finally:
             self.watch.stop()
-            if self._ticker.running:
-                self._ticker.stop()
             self._cutAll()
-            self._closeInterval()
+            self.ticker.stop()
             self.results.elapsedNs = self.clock() - self.results.beganAt
             self.sender.tellAll()
         return self.results
@@ -287,19 +282,8 @@ class EchoClientFactory(ClientFactory):
             if self.workload.churn:
                 # One for each message, when it is due.
                 self._opener.toAsk = 0
-            self._alignIntervals(now)
+            self.ticker.align(now)
         self.sender.begin(now)
-
-    def _alignIntervals(self, now: int) -> None:
-        """
-        Count intervals from the schedule's start, so that each has its share of it. If
-        connecting took a noticeable part of one, it has a shorter one of its own.
-        """
-        intervals = self.results.intervals
-        began = self.results.beganAt + (intervals[-1].endNs if intervals else 0)
-        if now - began > self.results.intervalNs / 20:
-            self._closeInterval()
-        self._ticker.reset()
 
     def _deliver(self, dueAt: int) -> None:
         """A message is due: the next connection's turn."""
@@ -342,16 +326,6 @@ class EchoClientFactory(ClientFactory):
         return self._opener.asked + self._opener.toAsk < total
 
     # Ending
-
-    def _closeInterval(self) -> None:
-        self.results.closeInterval(self.clock() - self.results.beganAt)
-        for watcher in list(self.watchers):
-            try:
-                watcher(self.results)
-            except Exception:
-                # Who watches is no reason to lose a run.
-                _log.failure("while showing the run")
-                self.watchers.remove(watcher)
 
     def _cutAll(self) -> None:
         """Open nothing more, send nothing more, and cut what is open."""
@@ -421,40 +395,3 @@ class EchoClientFactory(ClientFactory):
         if self.workload.churn and self._mayChurn():
             self._opener.askAnother()
         self._checkOver()
-
-
-class SingleProtocol(Factory):
-    """Hands out the protocol that one attempt to connect is for."""
-
-    noisy = False
-
-    def __init__(self, client: Connection) -> None:
-        self._client = client
-
-    def buildProtocol(self, addr: IAddress | None) -> Connection:  # type: ignore[override]
-        """Return the protocol."""
-        return self._client
-
-
-async def probe(
-    reactor: IReactorTime,
-    endpoint: str | IStreamClientEndpoint,
-    workload: Workload,
-    connections: int = 2,
-    patience: Patience | None = None,
-) -> Results:
-    """
-    Open connections to an echo server, send each a workload, check every byte
-    that comes back, and return the books.
-
-    What fails is counted in the books, by kind; only a mistake in the call raises.
-
-    @param endpoint: a client endpoint string, or an endpoint.
-    @param workload: what each connection sends.
-    @param connections: how many, 1 or more.
-    @param patience: the timeouts; C{None}: their defaults.
-    @raise EndpointError: if the string describes no endpoint.
-    @raise TypeError: if an argument is of another type.
-    @raise ValueError: if C{connections} is less than 1.
-    """
-    return await EchoClientFactory(reactor, workload, connections, patience).run(endpoint)

@@ -22,9 +22,8 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from echofactory.client.connection import Connection
+from echofactory.client.connection import Connection, SingleProtocol
 from echofactory.client.deadline import addDeadline
-from echofactory.client.factory import SingleProtocol
 from echofactory.client.pacer import Pacer
 from echofactory.client.rotation import Rotation
 from echofactory.client.settings import Patience

@@ -33,6 +33,8 @@ class EchoClient(Connection, Protocol):
     Sends one connection's share of a workload, as fast as the window and the
     transport take it, and compares every byte that comes back.
 
+    It has over 20 methods: half of them are those of Twisted's interfaces.
+
     @ivar progressAt: when the reply timeout began to run last, in nanoseconds of the run's
         clock: the connection was established, received bytes, sent a message while none was
         outstanding, or was settled.
