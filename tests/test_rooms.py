@@ -80,6 +80,21 @@ def test_imports_point_one_way(module: str) -> None:
             assert other in MAY_IMPORT[room], f"{module} imports {imported}"
 
 
+PURE = {"values", "results", "workload"}
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_pure_rooms_know_no_twisted(module: str) -> None:
+    """No transport, no clock, no reactor."""
+    if module.partition(".")[0] not in PURE:
+        return
+    for node in ast.walk(MODULES[module]):
+        if isinstance(node, ast.ImportFrom):
+            assert (node.module or "").partition(".")[0] != "twisted", module
+        elif isinstance(node, ast.Import):
+            assert all(not alias.name.startswith("twisted") for alias in node.names), module
+
+
 def test_no_circle() -> None:
     """No module imports itself by way of others."""
     graph = {name: {*_imported(name)} - {name} for name in MODULES if name}
