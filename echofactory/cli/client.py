@@ -35,7 +35,7 @@ from echofactory.cli.outputs import (
 from echofactory.cli.streams import prepareStreams, printError, printLine
 from echofactory.client.factory import EchoClientFactory
 from echofactory.client.search import SETTLING, Search
-from echofactory.client.target import IProbeReactor, Target
+from echofactory.client.target import Target
 from echofactory.net.descriptors import connectionsThatFit, raiseDescriptorLimit
 from echofactory.net.endpoints import EndpointError
 from echofactory.net.monotonic import useMonotonicTime
@@ -62,7 +62,7 @@ _DEFAULT_STEP_S = 5.0
 _INTRODUCTION = "No address given: this process is client and server. --help shows the options."
 
 
-class IClientReactor(IReactorCore, IReactorFromThreads, IProbeReactor, IServiceReactor):
+class IClientReactor(IReactorCore, IReactorFromThreads, IServiceReactor):
     """The capabilities of the reactor that the program needs."""
 
 
@@ -170,9 +170,12 @@ def _run(
     else:
         run = factory = _factory(reactor, options, options.workload)
         # Trace lines on the same terminal would break the live view.
-        lines = factory.trace > Trace.NONE and sys.stderr.isatty()
-        view = progress("never" if lines else options.progress, sys.stderr, factory.remaining)
-        factory.watchers += [watcher for watcher in (view, hdrLog) if watcher is not None]
+        tracing = options.target is None or options.trace > Trace.NONE
+        choice = "never" if tracing and sys.stderr.isatty() else options.progress
+        view = progress(choice, sys.stderr, factory.sender.remaining)
+        factory.ticker.watchers += [
+            watcher for watcher in (view, hdrLog) if watcher is not None
+        ]
     outcome: list[Results | Failure] = []
 
     def start() -> None:

@@ -313,6 +313,26 @@ async def test_a_standstill_is_not_the_look_ups(
 
 
 @ensureDeferred
+async def test_a_standstill_is_no_part_of_a_long_timeout(reactor: Any) -> None:
+    """A timeout of any length is over only after it was looked at often enough."""
+    with misbehaving(neverAnswers) as port:
+        fake: Any = FakeTimeReactor(reactor)
+        factory, running = fakeTimeRun(
+            fake, f"tcp:127.0.0.1:{port}", Workload(), Patience(connect=1.0, reply=25.0)
+        )
+        await eventually(reactor, lambda: factory.results.sent == 4)
+        for _ in range(12):
+            fake.advance(1.0)
+        fake.standStill(15.0)
+        for _ in range(12):
+            fake.advance(1.0)
+        assert factory.results.failed == 0
+        for _ in range(4):
+            fake.advance(1.0)
+        assert (await running).failures == {"reply-timeout": 2}
+
+
+@ensureDeferred
 async def test_a_run_that_is_cancelled_while_a_name_is_looked_up(
     reactor: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

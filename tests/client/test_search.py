@@ -15,6 +15,7 @@ from programs import CLIENT, SUPPORT, client, multiecho, running, untraced
 from schema import FACTS, validate
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactor
 
@@ -23,7 +24,6 @@ from echofactory.cli.parsers import parseGoals
 from echofactory.client.factory import EchoClientFactory
 from echofactory.client.findrate import PRECISION, Goal, RateSearch, judged
 from echofactory.client.search import Search
-from echofactory.client.target import IProbeReactor
 from echofactory.report.text import searchText, stepText
 from echofactory.results.books import Results
 from echofactory.results.failures import ConnectionFailure, FailureKind
@@ -258,7 +258,7 @@ def test_a_search_that_is_interrupted_before_it_begins() -> None:
 
     def make(rate: float) -> EchoClientFactory:
         workload = Workload(size=64, rate=Rate(rate, rate), duration=1.0)
-        return EchoClientFactory(cast(IProbeReactor, Clock()), workload)
+        return EchoClientFactory(cast(IReactorTime, Clock()), workload)
 
     search = Search(GOALS, make, lambda _: None)
     search.interrupt()

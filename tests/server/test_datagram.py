@@ -490,7 +490,9 @@ async def serving(
 
 @pytest.mark.parametrize("size", [0, 1])
 @ensureDeferred
-async def test_a_flood_of_small_datagrams(reactor: Any, size: int) -> None:
+async def test_a_flood_of_small_datagrams(
+    reactor: Any, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """
     It leaves the rest of the process its turn, at the server as at a client, and all
     are read in the end.
@@ -512,10 +514,8 @@ async def test_a_flood_of_small_datagrams(reactor: Any, size: int) -> None:
         running = ensure(factory.run(target))
         _, address = await deferToThread(peer.recvfrom, 1 << 16)
         read = Counter[bytes]()
-        (client,) = factory._clients
-        assert isinstance(client, DatagramClient)
-        client.datagramReceived = (  # type: ignore[method-assign]
-            lambda datagram, addr: read.update([datagram])
+        monkeypatch.setattr(
+            DatagramClient, "datagramReceived", lambda _, datagram, __: read.update([datagram])
         )
         for _ in range(flood):
             peer.sendto(bytes(size), address)

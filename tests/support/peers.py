@@ -349,7 +349,7 @@ class FakeTimeReactor(Clock):
         return round(self.seconds() * 1e9)
 
 
-_READ_THE_CLOCK = ("client.pacer", "net.timerfd", "client.factory", "client.keeper")
+_READ_THE_CLOCK = ("client.pacer", "net.timerfd", "client.factory", "client.persistent")
 
 
 def readFakeClock(monkeypatch: pytest.MonkeyPatch, fake: FakeTimeReactor) -> None:

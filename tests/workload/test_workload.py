@@ -255,3 +255,9 @@ class TestStreamVerifier:
         assert str(caught.value) == (
             "message 1, offset 0: expected b'hello', received b'\\x1b[2Jx'"
         )
+
+
+def test_more_bytes_than_the_results_can_count() -> None:
+    """They are refused: the JSON would be, when it is read."""
+    with pytest.raises(ValueError, match=r"^count: "):
+        Workload(size=1 << 40, count=999_999_999)
