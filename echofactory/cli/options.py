@@ -374,7 +374,7 @@ class ConnectingOptions(CommandOptions):
     """The command lines of programs that make or accept connections."""
 
     def connectionReactor(self, reactor: Any) -> Any:
-        """Return the reactor for connections: the fast lane, unless C{--no-express} is given."""
+        """Return the fast lane; with C{--no-express}, the reactor itself."""
         return reactor if self["no-express"] else laneOf(reactor)
 
 
