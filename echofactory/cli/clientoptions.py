@@ -7,16 +7,15 @@ from typing import ClassVar
 
 from twisted.python import usage
 
-from echofactory.cli.options import (
+from echofactory.cli.commonoptions import (
     CHART_OPTIONS,
     CONNECT_TIMEOUT,
     KEEP_ALIVE,
     NO_EXPRESS,
     TRACE,
-    Flag,
-    Option,
     TargetOptions,
 )
+from echofactory.cli.options import Flag, Option
 from echofactory.cli.parsers import (
     parseAddress,
     parseCount,

@@ -9,17 +9,16 @@ from twisted.application.service import IService
 from twisted.internet.interfaces import IReactorTime
 from twisted.python import usage
 
-from echofactory.cli.options import (
+from echofactory.cli.commonoptions import (
     CONNECT_TIMEOUT,
     KEEP_ALIVE,
     NO_EXPRESS,
     STATUS,
     TRACE,
-    Flag,
-    Option,
     StatusOptions,
     TargetOptions,
 )
+from echofactory.cli.options import Flag, Option
 from echofactory.cli.parsers import (
     MAX_MONITOR_RATE,
     parseCount,

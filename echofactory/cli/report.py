@@ -9,7 +9,8 @@ from typing import ClassVar, NoReturn
 from twisted.python import usage
 
 from echofactory._version import __version__
-from echofactory.cli.options import CHART_OPTIONS, CommandOptions, Flag, Option
+from echofactory.cli.commonoptions import CHART_OPTIONS
+from echofactory.cli.options import CommandOptions, Flag, Option
 from echofactory.cli.outputs import (
     Charts,
     jsonText,

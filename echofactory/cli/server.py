@@ -10,16 +10,14 @@ from twisted.application.service import IService
 from twisted.internet.endpoints import quoteStringArgument
 from twisted.python import usage
 
-from echofactory.cli.options import (
+from echofactory.cli.commonoptions import (
     KEEP_ALIVE,
     NO_EXPRESS,
     STATUS,
     TRACE,
-    Flag,
-    Option,
     StatusOptions,
-    readValue,
 )
+from echofactory.cli.options import Flag, Option, readValue
 from echofactory.cli.parsers import (
     parseDatagramAddress,
     parseDatagramRate,

@@ -12,8 +12,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from echofactory.cli.commonoptions import StatusOptions
 from echofactory.cli.logfile import useNonBlockingLog
-from echofactory.cli.options import CommandOptions, StatusOptions
+from echofactory.cli.options import CommandOptions
 from echofactory.net.descriptors import raiseDescriptorLimit
 from echofactory.net.endpoints import EndpointError, ListenError
 from echofactory.net.monotonic import useMonotonicTime
