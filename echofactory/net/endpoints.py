@@ -3,8 +3,8 @@ Endpoint strings: how they are taken apart and put together, and servers' with a
 backlog fit for many connections that arrive at once.
 
 Of Twisted's endpoint types, C{haproxy:} and C{systemd:} are made here: Twisted's own
-close connections of real proxies (L{echofactory.net.proxied}), and do not take sockets
-without a name (L{echofactory.net.passed}).
+close connections of real proxies (L{echofactory.net.proxyprotocol}), and do not take sockets
+without a name (L{echofactory.net.socketactivation}).
 """
 
 import re
@@ -16,8 +16,8 @@ from twisted.internet.interfaces import IStreamServerEndpoint
 
 from echofactory.express.ports import withPorts
 from echofactory.express.reactor import laneOf
-from echofactory.net.passed import passedEndpoint
-from echofactory.net.proxied import HeaderReactor, Refused
+from echofactory.net.proxyprotocol import HeaderReactor, Refused
+from echofactory.net.socketactivation import passedEndpoint
 from echofactory.net.tracing import reasonText
 from echofactory.values.checks import checkType
 from echofactory.values.printable import printable

@@ -28,7 +28,7 @@ from twisted.python.failure import Failure
 
 from echofactory.express.reactor import reactorBehind
 from echofactory.net.endpoints import ListenError, checkServerEndpoint, serverEndpoint
-from echofactory.net.proxied import HEADER_WITHIN, HeaderFactory, headerFactories
+from echofactory.net.proxyprotocol import HEADER_WITHIN, HeaderFactory, headerFactories
 from echofactory.net.tracing import addressText
 from echofactory.net.udp import DatagramPort
 from echofactory.server.counts import Counts, PeerCounts, WorkerState

@@ -36,7 +36,7 @@ from twisted.protocols.haproxy import proxyEndpoint
 from twisted.python.failure import Failure
 
 from echofactory import EchoFactory, EchoService, Limits, Trace
-from echofactory.net.proxied import HEADER_WITHIN, MOST_WAITING, HeaderFactory
+from echofactory.net.proxyprotocol import HEADER_WITHIN, MOST_WAITING, HeaderFactory
 from echofactory.server.counts import PeerCounts
 
 pytestmark = pytest.mark.oldest

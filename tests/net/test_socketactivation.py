@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from programs import TWISTD, Program, client, running
 
-from echofactory.net.passed import PassedSocket, chosenSocket, familyOf, passedSockets
+from echofactory.net.socketactivation import PassedSocket, chosenSocket, familyOf, passedSockets
 
 PASS = """\
 import os, sys
