@@ -318,7 +318,7 @@ class EchoClientFactory(ClientFactory):
             # A connection of its own for a message that is due (churn).
             client.messageDue(self._due.popleft())
             client.finish()
-        client.connecting = maybeDeferred(self._endpoint.connect, Only(client))
+        client.connecting = maybeDeferred(self._endpoint.connect, SingleProtocolFactory(client))
         client.connecting.addErrback(client.notConnected)
 
     # Sending
@@ -638,7 +638,7 @@ class EchoClientFactory(ClientFactory):
         )
 
 
-class Only(Factory):
+class SingleProtocolFactory(Factory):
     """Hands out the one protocol that an attempt to connect is for."""
 
     noisy = False

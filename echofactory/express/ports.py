@@ -40,7 +40,7 @@ from twisted.python.failure import Failure
 from zope.interface import Interface, alsoProvides, providedBy
 
 from echofactory.express.socketfilter import NO_SYN, attachFilter
-from echofactory.express.summarylog import Summary
+from echofactory.express.summarylog import SummaryLog
 from echofactory.express.unixtransports import UNIXServer
 
 _log = Logger()
@@ -71,14 +71,14 @@ class _AcceptingPort(tcp.Port):
     reactor: Any
     # Given up for a moment when there is no other descriptor left.
     _spare: int | None = None
-    _summary: Summary
+    _summary: SummaryLog
     # Fire when the port is closed; empty: it is not being closed.
     _stops: tuple[Deferred[None], ...] = ()
 
     def startListening(self) -> None:
         """See L{tcp.Port}."""
         super().startListening()
-        self._summary = Summary(self.reactor, self._tell)
+        self._summary = SummaryLog(self.reactor, self._tell)
         self._holdSpare()
 
     def connectionLost(self, reason: Failure) -> None:

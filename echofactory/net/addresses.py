@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IAddress
 _PORT = re.compile(r":[0-9]*\Z")
 
 
-def hostOf(address: IAddress | None) -> str | None:
+def limitKey(address: IAddress | None) -> str | None:
     """
     Return an IPv4 address as it is, and of an IPv6 address its /64: the least that a
     site is given (RFC 6177), any address of which is its to use. C{None}: it has no

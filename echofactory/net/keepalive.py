@@ -18,7 +18,7 @@ DEFAULT_KEEP_ALIVE = 60.0
 PROBES = 4
 """Probes without an answer, after which the connection is lost."""
 
-LONGEST_KEEP_ALIVE = 32_767.0
+MAX_KEEP_ALIVE = 32_767.0
 """Seconds: Linux takes no more."""
 
 # Linux's; not every system has them.
@@ -30,13 +30,13 @@ _COUNT = getattr(socket, "TCP_KEEPCNT", None)
 def checkKeepAlive(seconds: float) -> None:
     """
     @raise TypeError: if it is no number.
-    @raise ValueError: if it is neither 0 nor from 1 to L{LONGEST_KEEP_ALIVE} seconds.
+    @raise ValueError: if it is neither 0 nor from 1 to L{MAX_KEEP_ALIVE} seconds.
     """
     checkNumber(
         "keepAlive",
         seconds,
-        lambda number: number == 0 or 1 <= number <= LONGEST_KEEP_ALIVE,
-        f"0 s, nor from 1 s to {LONGEST_KEEP_ALIVE:,.0f} s",
+        lambda number: number == 0 or 1 <= number <= MAX_KEEP_ALIVE,
+        f"0 s, nor from 1 s to {MAX_KEEP_ALIVE:,.0f} s",
     )
 
 

@@ -7,7 +7,7 @@ with a header of the PROXY protocol (L{echofactory.net.proxyheader}).
  - After the header, the transport calls the served protocol itself. Half-close,
    backpressure and speed are those of the transport; only its C{getPeer} is replaced,
    to return the client that the header names.
- - A connection has L{HEADER_WITHIN} seconds to send its header. At most L{MOST_WAITING}
+ - A connection has L{HEADER_TIMEOUT} seconds to send its header. At most L{MAX_WAITING}
    connections of a port wait; if there are more, the oldest of them is closed.
  - If the port is closed, the connections that it has accepted still have that time. Who
    closes the port may wait for them (L{HeaderFactory.whenRead}) or cut them
@@ -29,11 +29,11 @@ from zope.interface import alsoProvides, providedBy
 
 from echofactory.net.proxyheader import Header, HeaderError, parseHeader
 
-HEADER_WITHIN = 5
+HEADER_TIMEOUT = 5
 """Seconds, and up to one more. The specification wants at least 3: TCP may have to send
 a segment again."""
 
-MOST_WAITING = 4096
+MAX_WAITING = 4096
 """Connections: as many as may wait to be accepted."""
 
 Refused = Callable[[IAddress, str], object]
@@ -113,8 +113,8 @@ class HeaderFactory(ServerFactory):
         # Of each, in order of arrival: how often all had been looked at before it came.
         # Not the time: while the whole machine is suspended, nobody's time runs out.
         self._waiting: dict[_HeaderReader, int] = {}
-        self._looks = 0
-        self._looking: IDelayedCall | None = None
+        self._checks = 0
+        self._checking: IDelayedCall | None = None
         self._awaited: list[Deferred[None]] = []
 
     def logPrefix(self) -> str:
@@ -146,9 +146,9 @@ class HeaderFactory(ServerFactory):
 
     def abort(self) -> None:
         """Close the connections without a header now. They are not counted."""
-        if self._looking is not None:
-            self._looking.cancel()
-            self._looking = None
+        if self._checking is not None:
+            self._checking.cancel()
+            self._checking = None
         while self._waiting:
             reader, _ = self._waiting.popitem()
             reader.transport.abortConnection()
@@ -160,12 +160,12 @@ class HeaderFactory(ServerFactory):
 
     def wait(self, reader: _HeaderReader) -> None:
         """A connection has come, its header has not."""
-        self._waiting[reader] = self._looks
-        if len(self._waiting) > MOST_WAITING:
+        self._waiting[reader] = self._checks
+        if len(self._waiting) > MAX_WAITING:
             oldest = next(iter(self._waiting))
-            oldest.refuse(f"more than {MOST_WAITING:,} connections wait for their header")
-        if self._looking is None:
-            self._looking = self._reactor.callLater(1.0, self._look)
+            oldest.refuse(f"more than {MAX_WAITING:,} connections wait for their header")
+        if self._checking is None:
+            self._checking = self._reactor.callLater(1.0, self._check)
 
     def leave(self, reader: _HeaderReader) -> bool:
         """
@@ -177,15 +177,15 @@ class HeaderFactory(ServerFactory):
         self._tellIfRead()
         return waited
 
-    def _look(self) -> None:
-        self._looks += 1
+    def _check(self) -> None:
+        self._checks += 1
         for reader, before in list(self._waiting.items()):
-            if self._looks - before <= HEADER_WITHIN:
+            if self._checks - before <= HEADER_TIMEOUT:
                 break
-            reader.refuse(f"its header did not come within {HEADER_WITHIN} s")
-        self._looking = None
+            reader.refuse(f"its header did not come within {HEADER_TIMEOUT} s")
+        self._checking = None
         if self._waiting:
-            self._looking = self._reactor.callLater(1.0, self._look)
+            self._checking = self._reactor.callLater(1.0, self._check)
 
 
 def headerFactories(port: object) -> Iterator[HeaderFactory]:

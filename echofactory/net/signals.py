@@ -33,18 +33,18 @@ from twisted.logger import ILogObserver, LogEvent, Logger, globalLogPublisher
 
 _log = Logger()
 
-STOPPING = (SIGINT, SIGTERM, SIGHUP)
+STOP_SIGNALS = (SIGINT, SIGTERM, SIGHUP)
 """Those of a terminal, of a service manager, and of a terminal that is gone."""
 
 
-def handle(handler: Callable[[int, FrameType | None], Any]) -> None:
+def handleStopSignals(handler: Callable[[int, FrameType | None], Any]) -> None:
     """Have each of the signals call a handler."""
-    for number in STOPPING:
+    for number in STOP_SIGNALS:
         if getsignal(number) is not SIG_IGN:
             signal(number, handler)
 
 
-def heedSwallowed() -> None:
+def repeatSwallowedInterrupt() -> None:
     """
     Have the process interrupted again, if the log tells that an interrupt was swallowed.
     Twisted's search for plugins does that, before anything can be done about it.
@@ -60,7 +60,7 @@ def heedSwallowed() -> None:
     globalLogPublisher.addObserver(cast(ILogObserver, observe))
 
 
-def stopInOrder(reactor: Any) -> None:
+def stopReactorOnSignal(reactor: Any) -> None:
     """Have a signal stop the reactor, as soon as it runs."""
 
     def stop(number: int) -> None:
@@ -70,4 +70,4 @@ def stopInOrder(reactor: Any) -> None:
         with suppress(ReactorNotRunning):
             reactor.stop()
 
-    handle(lambda number, _: reactor.callFromThread(stop, number))
+    handleStopSignals(lambda number, _: reactor.callFromThread(stop, number))

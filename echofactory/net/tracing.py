@@ -7,7 +7,7 @@ from enum import IntEnum
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
 
-SHOWN = 256
+MAX_TRACED_BYTES = 256
 """Bytes. Of more than this, only the beginning is shown in a trace."""
 
 
@@ -36,9 +36,9 @@ def dataText(data: bytes) -> str:
     Write bytes as a Python literal: nothing a peer sends reaches a terminal or
     a log unescaped, nor at more than a bounded length.
     """
-    if len(data) <= SHOWN:
+    if len(data) <= MAX_TRACED_BYTES:
         return repr(data)
-    return f"{data[:SHOWN]!r}... ({len(data):,} bytes)"
+    return f"{data[:MAX_TRACED_BYTES]!r}... ({len(data):,} bytes)"
 
 
 def reasonText(reason: BaseException | None) -> str:

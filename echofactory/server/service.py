@@ -28,7 +28,7 @@ from twisted.python.failure import Failure
 
 from echofactory.express.reactor import reactorBehind
 from echofactory.net.endpoints import ListenError, checkServerEndpoint, serverEndpoint
-from echofactory.net.proxyprotocol import HEADER_WITHIN, HeaderFactory, headerFactories
+from echofactory.net.proxyprotocol import HEADER_TIMEOUT, HeaderFactory, headerFactories
 from echofactory.net.tracing import addressText
 from echofactory.net.udp import DatagramPort
 from echofactory.server.counts import Counts, PeerCounts, WorkerState
@@ -63,7 +63,7 @@ class EchoService(Service):
     Starting binds them all or none. Stopping closes the ports, leaves the open
     connections up to C{drain} seconds to finish, then cuts the rest and logs
     how many those were. It can be started again. Of these seconds, connections through a
-    proxy have at most L{HEADER_WITHIN} to send their header.
+    proxy have at most L{HEADER_TIMEOUT} to send their header.
 
     Its times are those of the reactor, and the reactor's follow the wall clock, unless
     L{useMonotonicTime} was called.
@@ -282,7 +282,7 @@ class EchoService(Service):
             for factory in factories:
                 await factory.whenRead()
 
-        within = 0.0 if self._hurried else min(self._drain, HEADER_WITHIN)
+        within = 0.0 if self._hurried else min(self._drain, HEADER_TIMEOUT)
         self._reading = Deferred.fromCoroutine(read())
         try:
             await self._reading.addTimeout(within, self._reactor)

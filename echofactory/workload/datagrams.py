@@ -10,7 +10,7 @@ from echofactory.workload.script import Script, messageNumber
 from echofactory.workload.settings import Workload
 from echofactory.workload.verifier import EchoMismatch, ExtraBytes, StreamFault
 
-MOST_BYTES = 65_507
+MAX_DATAGRAM_SIZE = 65_507
 """Of a datagram over IPv4: 65,535 without the headers of IP and UDP."""
 
 KEPT = 1024
@@ -27,10 +27,10 @@ def refuseUnfit(workload: Workload) -> None:
     """
     if workload.halfClose:
         raise ValueError("halfClose: over UDP there is no stream to end")
-    if workload.longest > MOST_BYTES:
+    if workload.longest > MAX_DATAGRAM_SIZE:
         field = "messages" if workload.size is None else "size"
         raise ValueError(
-            f"{field}: {workload.longest} bytes are more than the {MOST_BYTES} of a datagram"
+            f"{field}: {workload.longest} bytes are more than the {MAX_DATAGRAM_SIZE} of a datagram"
         )
 
 

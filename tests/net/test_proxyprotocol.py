@@ -36,7 +36,7 @@ from twisted.protocols.haproxy import proxyEndpoint
 from twisted.python.failure import Failure
 
 from echofactory import EchoFactory, EchoService, Limits, Trace
-from echofactory.net.proxyprotocol import HEADER_WITHIN, MOST_WAITING, HeaderFactory
+from echofactory.net.proxyprotocol import HEADER_TIMEOUT, MAX_WAITING, HeaderFactory
 from echofactory.server.counts import PeerCounts
 
 pytestmark = pytest.mark.oldest
@@ -258,7 +258,7 @@ def test_a_header_that_does_not_come() -> None:
     port.connect().protocol.dataReceived(V1)
     port.clock.advance(0.5)
     late = port.connect()
-    for byte in range(HEADER_WITHIN):
+    for byte in range(HEADER_TIMEOUT):
         late.protocol.dataReceived(V1[byte : byte + 1])
         port.clock.advance(1.0)
     assert not late.disconnecting
@@ -271,7 +271,7 @@ def test_a_header_that_does_not_come() -> None:
 def test_too_many_without_a_header() -> None:
     """The oldest gives its place to the newest, whose header may still come."""
     port = Port()
-    first, second, *_ = [port.connect() for _ in range(MOST_WAITING + 1)]
+    first, second, *_ = [port.connect() for _ in range(MAX_WAITING + 1)]
     assert first.disconnecting
     assert not second.disconnecting
     assert port.told == ["more than 4,096 connections wait for their header"]
@@ -296,7 +296,7 @@ def test_a_header_that_does_not_come_to_a_closed_port() -> None:
     waiting = port.connect()
     read = port.factory.whenRead()
     port.factory.doStop()
-    for _ in range(HEADER_WITHIN + 1):
+    for _ in range(HEADER_TIMEOUT + 1):
         port.clock.advance(1.0)
     assert waiting.disconnecting
     assert read.called

@@ -14,7 +14,7 @@ from twisted.logger import LogPublisher
 from twisted.python.failure import Failure
 
 import echofactory.net.signals
-from echofactory.net.signals import heedSwallowed
+from echofactory.net.signals import repeatSwallowedInterrupt
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -107,7 +107,7 @@ def test_an_interrupt_that_was_swallowed(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(echofactory.net.signals, "raise_signal", repeated.append)
     publisher = LogPublisher()
     monkeypatch.setattr(echofactory.net.signals, "globalLogPublisher", publisher)
-    heedSwallowed()
+    repeatSwallowedInterrupt()
     for name in ("log_failure", "failure"):
         for error in (ValueError(), KeyboardInterrupt()):
             publisher({name: Failure(error)})

@@ -75,7 +75,13 @@ from echofactory.server.guard import (
     DatagramGuard,
     DatagramRefusal,
 )
-from echofactory.workload.datagrams import KEPT, MOST_BYTES, DatagramVerifier, Sent, Verdict
+from echofactory.workload.datagrams import (
+    KEPT,
+    MAX_DATAGRAM_SIZE,
+    DatagramVerifier,
+    Sent,
+    Verdict,
+)
 from echofactory.workload.schedule import Rate
 
 pytestmark = pytest.mark.reactors
@@ -282,7 +288,7 @@ def test_the_server_answers() -> None:
             datagramSocket() as two,
             datagramSocket(("::1", 0)) as six,
         ):
-            for size in (0, 1, 512, 1473, MOST_BYTES):
+            for size in (0, 1, 512, 1473, MAX_DATAGRAM_SIZE):
                 data = os.urandom(size)
                 assert ask(one, data, ("127.0.0.1", port)) == data
                 assert ask(six, data, ("::1", other)) == data
@@ -891,7 +897,7 @@ def test_both_command_lines(served: str) -> None:
         [],
         ["--message", "same", "--message", "same", "--count", "40", "--window", "5"],
         ["--size", "3", "--count", "200", "--window", "10"],
-        ["--size", str(MOST_BYTES), "--count", "20", "--window", "2"],
+        ["--size", str(MAX_DATAGRAM_SIZE), "--count", "20", "--window", "2"],
         ["--churn", "--size", "64", "--count", "10"],
         ["--bind", "127.0.0.2", "--bind", "127.0.0.3", "--connect-rate", "100"],
     ],
@@ -1468,7 +1474,10 @@ def test_bad_targets(reactor: Any, description: str, line: str) -> None:
 @pytest.mark.parametrize(
     ("workload", "text"),
     [
-        (Workload(size=MOST_BYTES + 1), "size: 65508 bytes are more than the 65507 of a"),
+        (
+            Workload(size=MAX_DATAGRAM_SIZE + 1),
+            "size: 65508 bytes are more than the 65507 of a",
+        ),
         (Workload(messages=(b"x" * 70_000,)), "messages: 70000 bytes are more than"),
         (Workload(halfClose=True), "halfClose: over UDP there is no stream to end"),
     ],
