@@ -39,6 +39,7 @@ from twisted.python import log
 from twisted.python.failure import Failure
 from zope.interface import Interface, alsoProvides, providedBy
 
+from echofactory.express.addresstext import addressText
 from echofactory.express.socketfilter import NO_SYN, attachFilter
 from echofactory.express.summarylog import SummaryLog
 from echofactory.express.unixtransports import UNIXServer
@@ -121,7 +122,9 @@ class _AcceptingPort(tcp.Port):
             self._holdSpare()
         counting = _counting(self.factory)
         if counting is None:
-            self._summary.note("no descriptor was left", lambda: repr(address))
+            self._summary.note(
+                "no descriptor was left", lambda: addressText(self._addressOf(address))
+            )
         else:
             counting.refuse("descriptors", self._addressOf(address))
         return True
@@ -146,7 +149,10 @@ class _AcceptingPort(tcp.Port):
             try:
                 self._serve(accepted, address)
             except BaseException:
-                _log.failure("while accepting from {address}", address=address)
+                _log.failure(
+                    "while accepting from {address}",
+                    address=addressText(self._addressOf(address)),
+                )
                 break
         return True
 

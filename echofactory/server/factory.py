@@ -16,11 +16,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from echofactory.express.addresstext import addressText
 from echofactory.express.ports import ICountsRefusals
 from echofactory.express.summarylog import SummaryLog
 from echofactory.net.addresses import limitKey
 from echofactory.net.keepalive import keepAlive
-from echofactory.net.tracing import Trace, addressText, dataText, reasonText
+from echofactory.net.tracing import Trace, dataText, reasonText, tracedAddressText
 from echofactory.net.transport import turnOffNagle
 from echofactory.server.counts import REFUSALS, Counts, PeerCounts
 from echofactory.server.echo import Echo
@@ -195,7 +196,7 @@ class EchoFactory(ServerFactory):
         turnOffNagle(echo.transport)
         keepAlive(echo.transport, self.limits.keepAlive)
         if self.trace >= Trace.CONNECTIONS:
-            peer = addressText(echo.transport.getPeer())
+            peer = tracedAddressText(echo.transport.getPeer(), self.trace)
             _log.info("accepted connection from {peer}", peer=peer)
 
     def connectionClosed(self, echo: Echo, reason: Failure) -> None:
@@ -214,7 +215,7 @@ class EchoFactory(ServerFactory):
         self._bytesIn += echo.bytesIn
         self._bytesOut += echo.bytesOut
         if self.trace >= Trace.CONNECTIONS:
-            peer = addressText(echo.transport.getPeer())
+            peer = tracedAddressText(echo.transport.getPeer(), self.trace)
             if how == "done":
                 _log.info("closing connection to {peer}", peer=peer)
             elif echo.cut:
@@ -270,7 +271,7 @@ class EchoFactory(ServerFactory):
 
 def traceEchoing(echo: Echo, data: bytes) -> None:
     """Tell of what is sent back."""
-    peer = addressText(echo.transport.getPeer())
+    peer = tracedAddressText(echo.transport.getPeer(), Trace.DATA)
     _log.info("echoing {data} to {peer}", data=dataText(data), peer=peer)
 
 

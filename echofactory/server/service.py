@@ -26,10 +26,11 @@ from twisted.internet.interfaces import (
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from echofactory.express.addresstext import addressText, hostPortText
 from echofactory.express.reactor import reactorBehind
 from echofactory.net.endpoints import ListenError, checkServerEndpoint, serverEndpoint
 from echofactory.net.proxyprotocol import HEADER_TIMEOUT, HeaderFactory, headerFactories
-from echofactory.net.tracing import addressText
+from echofactory.net.tracing import tracedAddressText
 from echofactory.net.udp import DatagramPort
 from echofactory.server.counts import Counts, PeerCounts, WorkerState
 from echofactory.server.datagrams import DatagramCounts, EchoDatagrams
@@ -208,8 +209,7 @@ class EchoService(Service):
                 self._listenUDP(host, number)
             except (OSError, UnicodeError, CannotListenError) as error:
                 self._close()
-                at = f"[{host}]" if ":" in host else host
-                raise ListenError(f"udp {at}:{number}", error) from error
+                raise ListenError(f"udp {hostPortText(host, number)}", error) from error
 
     def _listenUDP(self, host: str, number: int) -> None:
         """
@@ -228,7 +228,8 @@ class EchoService(Service):
 
     def _bound(self, port: IListeningPort) -> None:
         self._ports.append(port)
-        _log.info("listening on {address}", address=addressText(port.getHost()))
+        address = tracedAddressText(port.getHost(), self.factory.trace)
+        _log.info("listening on {address}", address=address)
 
     def _close(self) -> Deferred[list[object]]:
         """

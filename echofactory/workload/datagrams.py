@@ -26,11 +26,12 @@ def refuseUnfit(workload: Workload) -> None:
         value.
     """
     if workload.halfClose:
-        raise ValueError("halfClose: over UDP there is no stream to end")
+        raise ValueError("halfClose: UDP has no stream to close")
     if workload.longest > MAX_DATAGRAM_SIZE:
         field = "messages" if workload.size is None else "size"
         raise ValueError(
-            f"{field}: {workload.longest} bytes are more than the {MAX_DATAGRAM_SIZE} of a datagram"
+            f"{field}: {workload.longest:,} bytes; a datagram has at most"
+            f" {MAX_DATAGRAM_SIZE:,} bytes"
         )
 
 

@@ -59,7 +59,7 @@ def test_a_hangup_with_twist() -> None:
     """The other of Twisted's two programs does the same."""
     twist = [str(SCRIPTS / "twist"), "--log-format=text", "multiecho", "127.0.0.1", "0"]
     with running(twist) as server:
-        port = int(server.waitFor(r"listening on \('[^']*', (\d+)\)")[1])
+        port = int(server.waitFor(r"listening on \S+:(\d+)")[1])
         drains(server, port, lambda: server.process.send_signal(signal.SIGHUP))
         assert server.finish() == -signal.SIGHUP
 

@@ -58,7 +58,7 @@ def test_tcp(names: str | None, which: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         with passedTo(f"systemd:INET:{which}", listening, names=names) as program:
-            program.waitFor(rf"listening on \('127\.0\.0\.1', {port}\)")
+            program.waitFor(rf"listening on 127\.0\.0\.1:{port}")
             done = client("127.0.0.1", str(port), "20", "--size", "10k", "--half-close")
             assert done.process.returncode == 0, done.err
             assert program.end(signal.SIGTERM) == -signal.SIGTERM
