@@ -11,14 +11,8 @@ too:
  - The address of a UNIX peer is any name.
  - A UNIX socket that somebody else has bound stays as it is: its file, its mode, its queue.
 
-What is touched of Twisted that is not public, each with its reason:
-
- - C{Port._buildAddr}: the address that a protocol gets of an accepted connection.
- - C{Port._fromListeningDescriptor}, of C{tcp} and C{unix}: how a port is made of
-   a descriptor that listens already.
- - C{Port._getLogPrefix}: what the log calls a factory.
- - C{Port._preexistingSocket}, C{Port._shouldShutdown}: the descriptor is somebody else's.
- - C{Port._type}: what C{listenSSL} has a port call itself in the log.
+The private names of Twisted that this module uses are listed in
+C{tests/test_private_names.py}, with the reasons.
 """
 
 import os

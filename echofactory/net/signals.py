@@ -8,9 +8,8 @@ The signals that stop a command.
    end. Twisted does so for SIGINT and SIGTERM; SIGHUP is one more.
  - A signal that whoever started the process has it ignore stays ignored.
 
-What is touched of Twisted that is not public, with its reason:
-
- - C{ReactorBase._exitSignal}: which signal C{twistd} and C{twist} end the process by.
+The private names of Twisted that this module uses are listed in
+C{tests/test_private_names.py}, with the reasons.
 """
 
 from collections.abc import Callable

@@ -2,12 +2,8 @@
 Sockets of UDP: a listening one, which says how each datagram came, and a connected one,
 which hears of ICMP errors.
 
-What is touched of Twisted that is not public, each with its reason:
-
- - C{Port._bindSocket}: Twisted's drops the scope of a link-local address; and a connected
-   socket is bound already.
- - C{Port._connectedAddr}: the socket is connected already.
- - C{Port._realPortNumber}: which port the system chose.
+The private names of Twisted that this module uses are listed in
+C{tests/test_private_names.py}, with the reasons.
 """
 
 import errno
