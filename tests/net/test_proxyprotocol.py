@@ -172,7 +172,7 @@ async def test_the_peers_are_the_clients(reactor: Any, connect: Connect) -> None
 @pytest.mark.parametrize(
     ("data", "why"),
     [
-        (b"no header at all", "the first bytes are no PROXY header"),
+        (b"no header at all", "the first bytes are not a PROXY header"),
         (b"PROXY TCP4 a b c d\r\n" + bytes(12), "a port is not a number from 0 to 65535"),
         (b"PROXY TCP4 " + b"9" * 60_000, "there is no CR LF within 107 bytes"),
         (b"PROXY TCP4 " + b"\x1b" * 60 + b" 1 2 3\r\n", "an address is not of TCP4"),
@@ -343,7 +343,7 @@ def test_reserved_and_shared_ports() -> None:
             assert closed(connection)
         program.waitFor(
             r"worker \d: refused 1 connection \(without a valid PROXY header: 1\), the first"
-            r" from 127\.0\.0\.1:\d+ \(the first bytes are no PROXY header\)"
+            r" from 127\.0\.0\.1:\d+ \(the first bytes are not a PROXY header\)"
         )
 
 

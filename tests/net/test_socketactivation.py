@@ -127,8 +127,8 @@ def test_names_that_do_not_fit() -> None:
     [
         (None, None, "give either index= or name="),
         ("0", "a", "give either index= or name="),
-        ("3", None, "there is no socket of index 3; the highest is 2"),
-        ("-1", None, "there is no socket of index -1; the highest is 2"),
+        ("3", None, "there is no socket with index 3; the highest index is 2"),
+        ("-1", None, "there is no socket with index -1; the highest index is 2"),
         ("x", None, "invalid literal for int"),
         (None, "c", "no socket is named 'c'; the names are 'a', 'b', 'b'"),
         (None, "b", "2 sockets are named 'b': give index=1 or index=2"),
@@ -150,7 +150,11 @@ def test_no_socket_at_all() -> None:
 @pytest.mark.parametrize(
     ("make", "domain", "why"),
     [
-        (lambda: socket.create_server(("127.0.0.1", 0)), "INET6", "the socket is of INET, not"),
+        (
+            lambda: socket.create_server(("127.0.0.1", 0)),
+            "INET6",
+            "the socket has the domain INET, not",
+        ),
         (lambda: socket.create_server(("127.0.0.1", 0)), "INTE", "'INTE' is not one of INET"),
         (socket.socket, "INET", r"descriptor \d+ is not a listening socket"),
         (Path(os.devnull).open, "INET", r"descriptor \d+ is not a socket"),

@@ -163,7 +163,7 @@ def test_twist_runs_it_too() -> None:
         (["127.0.0.1", "99999"], "PORT: '99999' is not a port number from 0 to 65535"),
         (
             ["--listen", "nonsense"],
-            "--listen: nonsense: 'nonsense' is not a type of endpoint, as 'tcp' is",
+            "--listen: nonsense: 'nonsense' is not an endpoint type, such as 'tcp'",
         ),
         (["--listen", "tcp"], "--listen: tcp: 'port' is missing"),
         (["--listen", "tcp:x"], "--listen: tcp:x: 'x' is not a number"),
