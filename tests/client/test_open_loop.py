@@ -140,7 +140,7 @@ def test_a_rate_without_an_end_is_refused(capsys: pytest.CaptureFixture[str]) ->
         "echofactory.client: --rate: give --duration or --count too,"
         " such as --rate 500 --duration 10s\n"
     )
-    with pytest.raises(ValueError, match="rate: a schedule has a duration or"):
+    with pytest.raises(ValueError, match="rate: a schedule needs a duration or"):
         Workload(size=64, rate=Rate(500, 500))
 
 
