@@ -18,7 +18,11 @@ from echofactory.cli.options import CommandOptions
 from echofactory.net.descriptors import raiseDescriptorLimit
 from echofactory.net.endpoints import EndpointError, ListenError
 from echofactory.net.monotonic import useMonotonicTime
-from echofactory.net.signals import handle, heedSwallowed, stopInOrder
+from echofactory.net.signals import (
+    handleStopSignals,
+    repeatSwallowedInterrupt,
+    stopReactorOnSignal,
+)
 from echofactory.server.service import InTurn
 
 _log = Logger()
@@ -58,7 +62,7 @@ class Command(InTurn):
 
     def startService(self) -> None:
         self._exitIfItCannotListen(super().startService)
-        stopInOrder(self._reactor)
+        stopReactorOnSignal(self._reactor)
 
     def _exitIfItCannotListen(self, start: Callable[[], None]) -> None:
         try:
@@ -73,7 +77,7 @@ class Command(InTurn):
             raise _ListenExit(text) from None
 
     def stopService(self) -> Deferred[None]:
-        handle(self._cutServices)
+        handleStopSignals(self._cutServices)
         return super().stopService()
 
     def _cutServices(self, *_: object) -> None:
@@ -108,5 +112,5 @@ def prepare(options: CommandOptions, reactor: IReactorTime) -> None:
     """Prepare the process: its clock, log, signals and descriptor limit."""
     useMonotonicTime(reactor)
     useNonBlockingLog(options)
-    heedSwallowed()
+    repeatSwallowedInterrupt()
     raiseDescriptorLimit()

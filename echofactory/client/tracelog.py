@@ -5,7 +5,8 @@ What the log tells of each connection of the client.
 from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 
-from echofactory.net.tracing import Trace, addressText, dataText
+from echofactory.express.addresstext import addressText
+from echofactory.net.tracing import Trace, dataText
 from echofactory.results.failures import ConnectionFailure, FailureKind
 from echofactory.values.printable import printable
 
@@ -17,19 +18,33 @@ class TraceLog:
     Logs what the level of tracing asks for.
 
     @ivar target: the name of the target.
+    @ivar tracedTarget: its name where a connection is asked for.
+    @ivar trace: what is logged.
     @ivar data: whether the bytes that go out and come in are logged.
     """
 
     def __init__(self, trace: Trace) -> None:
-        self.target = ""
+        self.target = self.tracedTarget = ""
+        self.trace = trace
         self.data = trace >= Trace.DATA
         self._connections = trace >= Trace.CONNECTIONS
+
+    def aimAt(self, target: str, traced: str) -> None:
+        """
+        Note where the connections go.
+
+        @param target: the name of the target.
+        @param traced: its name where a connection is asked for.
+        """
+        self.target, self.tracedTarget = target, traced
 
     def starting(self, number: int) -> None:
         """Log that a connection is asked for."""
         if self._connections:
             _log.info(
-                "starting connection {number} to {target}", number=number, target=self.target
+                "starting connection {number} to {target}",
+                number=number,
+                target=self.tracedTarget,
             )
 
     def closing(self, number: int) -> None:

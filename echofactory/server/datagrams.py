@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import Logger
 
+from echofactory.express.addresstext import hostPortText
 from echofactory.net.tracing import Trace, dataText
 from echofactory.net.udp import NO_PACKET_INFO, PacketInfo
 from echofactory.server.guard import UNANSWERED, DatagramGuard, DatagramRefusal
@@ -41,7 +42,7 @@ class DatagramCounts:
         """Count a datagram that is not answered."""
         self.refused[refusal] += 1
         self._untold[refusal] += 1
-        self._last = repr((host, port))
+        self._last = hostPortText(host, port)
         if self._pause is None:
             self._tell()
 
@@ -114,7 +115,9 @@ class EchoDatagrams(DatagramProtocol):
         if refusal is None:
             if self._tracing:
                 _log.info(
-                    "echoing {data} to {peer}", data=dataText(datagram), peer=repr((host, port))
+                    "echoing {data} to {peer}",
+                    data=dataText(datagram),
+                    peer=hostPortText(host, port),
                 )
             try:
                 self.transport.write(datagram, addr, info.replyControl[getrandbits(1)])

@@ -26,10 +26,11 @@ from twisted.internet.interfaces import (
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from echofactory.express.addresstext import addressText, hostPortText
 from echofactory.express.reactor import reactorBehind
 from echofactory.net.endpoints import ListenError, checkServerEndpoint, serverEndpoint
-from echofactory.net.proxied import HEADER_WITHIN, HeaderFactory, headerFactories
-from echofactory.net.tracing import addressText
+from echofactory.net.proxyprotocol import HEADER_TIMEOUT, HeaderFactory, headerFactories
+from echofactory.net.tracing import tracedAddressText
 from echofactory.net.udp import DatagramPort
 from echofactory.server.counts import Counts, PeerCounts, WorkerState
 from echofactory.server.datagrams import DatagramCounts, EchoDatagrams
@@ -63,7 +64,7 @@ class EchoService(Service):
     Starting binds them all or none. Stopping closes the ports, leaves the open
     connections up to C{drain} seconds to finish, then cuts the rest and logs
     how many those were. It can be started again. Of these seconds, connections through a
-    proxy have at most L{HEADER_WITHIN} to send their header.
+    proxy have at most L{HEADER_TIMEOUT} to send their header.
 
     Its times are those of the reactor, and the reactor's follow the wall clock, unless
     L{useMonotonicTime} was called.
@@ -208,8 +209,7 @@ class EchoService(Service):
                 self._listenUDP(host, number)
             except (OSError, UnicodeError, CannotListenError) as error:
                 self._close()
-                at = f"[{host}]" if ":" in host else host
-                raise ListenError(f"udp {at}:{number}", error) from error
+                raise ListenError(f"udp {hostPortText(host, number)}", error) from error
 
     def _listenUDP(self, host: str, number: int) -> None:
         """
@@ -228,7 +228,8 @@ class EchoService(Service):
 
     def _bound(self, port: IListeningPort) -> None:
         self._ports.append(port)
-        _log.info("listening on {address}", address=addressText(port.getHost()))
+        address = tracedAddressText(port.getHost(), self.factory.trace)
+        _log.info("listening on {address}", address=address)
 
     def _close(self) -> Deferred[list[object]]:
         """
@@ -282,7 +283,7 @@ class EchoService(Service):
             for factory in factories:
                 await factory.whenRead()
 
-        within = 0.0 if self._hurried else min(self._drain, HEADER_WITHIN)
+        within = 0.0 if self._hurried else min(self._drain, HEADER_TIMEOUT)
         self._reading = Deferred.fromCoroutine(read())
         try:
             await self._reading.addTimeout(within, self._reactor)

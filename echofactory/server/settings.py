@@ -23,7 +23,7 @@ class Limits:
     connections: int | None = None
     """Open at once; what comes on top is refused. C{None}: no limit."""
     perHost: int | None = None
-    """The same, of one host (L{hostOf}). A UNIX socket's peers have none, and no
+    """The same, of one host (L{limitKey}). A UNIX socket's peers have none, and no
     limit."""
     idle: float | None = None
     """Seconds without a byte either way, after which a connection is cut; it may

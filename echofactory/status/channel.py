@@ -23,11 +23,8 @@ Twisted's channel parses the head and writes the answer. Alone, it would not kee
 it answers all requests that have come, even if the peer does not read, and parses them in
 one pass.
 
-What is touched of Twisted's channel that is not documented, each with its reason:
-
- - C{HTTPChannel.allHeadersReceived}: the head is complete.
- - C{HTTPChannel.checkPersistence}: whether the connection stays for a second request.
- - C{HTTPChannel.length}: the bytes of the body that the channel still waits for.
+The undocumented names of Twisted that this module uses are listed in
+C{tests/test_undocumented_names.py}, with the reasons.
 """
 
 from collections.abc import Awaitable, Callable, Iterable

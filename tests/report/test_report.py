@@ -129,7 +129,7 @@ def both() -> Books:
         books.tell(part, lambda results: results.kernel.add(1, 0, 2, 70))
     for number in range(100):
         books.tell(number % 2, message(0.3 + number / 100, 200_000 + 7000 * number))
-    failure = ConnectionFailure(2, "('127.0.0.1', 7)", FailureKind.RESET, "reset")
+    failure = ConnectionFailure(2, "127.0.0.1:7", FailureKind.RESET, "reset")
     books.tell(1, lambda results: results.connectionFailed(failure))
     for results, completed in ((books.parts[0], 2), (books.parts[1], 1), (books.whole, 3)):
         results.completed, results.open = completed, 0
@@ -229,8 +229,8 @@ SEARCH = SearchOutcome(goals=("p50<1ms",), found=5.0, ending=Ending.FOUND, steps
         ({"workload": replace(FACTS, size=65)}, "the workloads differ"),
         ({"rateAsked": None}, "the workloads differ"),
         ({"search": SEARCH}, "search"),
-        ({"started": START - timedelta(seconds=2)}, "side by side"),
-        ({"started": START + timedelta(days=300)}, "side by side"),
+        ({"started": START - timedelta(seconds=2)}, "at the same time"),
+        ({"started": START + timedelta(days=300)}, "at the same time"),
     ],
 )
 def test_what_cannot_be_merged(change: dict[str, Any], said: str) -> None:
@@ -426,12 +426,12 @@ def test_the_page_of_a_search() -> None:
         (["{endless}"], "'{endless}': 1e999 is not a finite number"),
         (["{text}"], "'{text}': not the results of a run: $.rate.asked: 'abc' is not of type"),
         (["{none}"], "'{none}': not the results of a run: $.rate.asked: 0 is less than or"),
-        (["{naive}"], "'{naive}': not the results of a run: $.started: of no time zone"),
+        (["{naive}"], "'{naive}': not the results of a run: $.started: the time has no"),
         (["{order}"], "'{order}': not the results of a run: $.intervals[1]: it ends before"),
         (["{search}"], "'{search}': not the results of a run: $.find_rate: 'goals' is a"),
         (["{nested}"], "'{nested}': nested too deeply"),
         (["{broken}"], "'{broken}': not the results of a run: $.histograms.response: not an"),
-        (["{counts}"], "'{counts}': not the results of a run: $.histograms.response: it does"),
+        (["{counts}"], "'{counts}': not the results of a run: $.histograms.response: the"),
         (["{run}", "--json", "x"], "--json: give --merge too"),
         (["{run}", "--plot", "x.gif"], "--plot: 'x.gif' does not end in .png, .svg or .pdf"),
         (["{run}", "--plot", "-"], "--plot: '-' is not a file"),

@@ -28,7 +28,7 @@ from echofactory.net.descriptors import raiseDescriptorLimit
 from echofactory.net.endpoints import serverEndpoint
 from echofactory.net.monotonic import useMonotonicTime
 from echofactory.net.reuseport import ReusePortReactor
-from echofactory.net.signals import STOPPING
+from echofactory.net.signals import STOP_SIGNALS
 from echofactory.server.service import EchoService, echoFactory
 from echofactory.server.settings import ServerSettings
 from echofactory.server.workers.channel import asLine
@@ -166,7 +166,7 @@ def main() -> None:
     _dieWithParent()
     # They may come to all processes of a terminal or a service at once; this one is
     # told by the other.
-    for number in STOPPING:
+    for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     start = _start()
     with suppress(ImportError, AttributeError):

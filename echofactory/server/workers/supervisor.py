@@ -30,9 +30,9 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
+from echofactory.express.addresstext import addressText
 from echofactory.net.endpoints import EndpointError, ListenError, serverEndpoint, unwrapped
 from echofactory.net.reuseport import ReservingReactor
-from echofactory.net.tracing import addressText
 from echofactory.server.counts import Counts, PeerCounts, WorkerState, busiest
 from echofactory.server.settings import ServerSettings
 from echofactory.server.workers.channel import LONGEST_LINE, Lines, asLine
