@@ -5,15 +5,15 @@ WORKDIR /src
 COPY pyproject.toml README.md CHANGELOG.md LICENSE ./
 COPY echofactory echofactory
 COPY twisted twisted
-# The second command writes Twisted's list of plugins, which the user below cannot.
+# The second command writes Twisted's list of plugins. The user below cannot write it.
 RUN pip install --no-cache-dir . && twistd multiecho --version
 
 WORKDIR /
-# By number, so that an orchestrator sees that it is not root.
+# A number, so that an orchestrator can check that the user is not root.
 USER 65534:65534
 EXPOSE 7007
 
-# No shell between, so that a stop reaches the server, which then drains.
+# Without a shell, the signal of a stop reaches the server, which then drains.
 ENTRYPOINT ["twistd", "--nodaemon", "--pidfile=", "multiecho"]
-# Every interface: a container's loopback is its own, and -p does not lead there.
+# On every interface, because -p does not reach the loopback interface of a container.
 CMD ["--trace", "none", "--listen", "tcp:7007"]

@@ -1,5 +1,5 @@
-# Everything runs in a virtual environment of the checkout's own. `make demo`
-# and `make test` are all that a newcomer needs.
+# Everything runs in a virtual environment inside the checkout. To begin, use `make demo`
+# and `make test`.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -13,10 +13,10 @@ DEMO_PORT ?= 65432
 demo: $(PACKAGE)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh $(DEMO_PORT)
 
-# The whole suite on the platform's own reactor, and what depends on it again on
-# asyncio's; most tests wait for programs, so that four at a time keep two cores busy.
-# COVERAGE=1 measures what is covered as well, in the programs too, for twice the
-# time; only a program that a signal ends leaves no record.
+# Runs the whole suite on the platform's default reactor. Tests that depend on the reactor run
+# again on asyncio's. Four processes keep two cores busy, because most tests wait for programs.
+# COVERAGE=1 also measures coverage, including the programs that tests start. It takes twice as
+# long. A program that a signal ends leaves no record.
 PYTEST = -m pytest -n 4 --dist worksteal
 test: $(TOOLS)
 ifeq ($(COVERAGE),1)
@@ -29,7 +29,7 @@ else
 endif
 	$(BIN)/python $(PYTEST) --reactor=asyncio -q -m "reactors and reactor and not soak"
 
-# The core of the suite, on the oldest of each dependency that pyproject.toml admits.
+# Runs the core of the suite with the oldest version of each dependency in pyproject.toml.
 OLDEST = $(VENV)/.oldest
 oldest: $(TOOLS)
 	$(PYTHON) -m venv --clear $(OLDEST)
@@ -38,12 +38,13 @@ oldest: $(TOOLS)
 	    --constraint $(OLDEST)/constraints.txt --editable '.[test]'
 	$(OLDEST)/bin/python -m pytest -n 4 -q -p no:cacheprovider -m "oldest and not soak"
 
-# What takes minutes: that a run's memory stays flat.
+# Runs the tests that take minutes: the memory of a run stays constant.
 soak: $(TOOLS)
 	$(BIN)/python -m pytest -m soak
 
-# Ours beside others, into bench/ and docs/benchmarks.md: some ten minutes, on a machine
-# that has two cores to itself, gcc and libssl-dev. QUICK=1 only shows that it works.
+# Compares our programs with others, and writes bench/ and docs/benchmarks.md. It takes about
+# ten minutes. The machine needs two idle cores, gcc and libssl-dev. QUICK=1 only checks that
+# the bench works.
 bench: $(TOOLS)
 	$(BIN)/python -m bench $(if $(filter-out 0,$(QUICK)),--quick)
 
@@ -54,7 +55,7 @@ lint: $(TOOLS)
 typecheck: $(TOOLS)
 	$(BIN)/mypy --strict
 
-# The built wheel, alone in a clean environment outside the checkout.
+# Tests the built wheel in a clean environment outside the checkout.
 wheel:
 	PYTHON=$(PYTHON) sh tests/support/check_wheel.sh
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from echofactory._version import __version__
 
 if TYPE_CHECKING:
-    from echofactory.client.factory import EchoClientFactory, probe
+    from echofactory.client.factory import EchoClientFactory
     from echofactory.client.monitor import ProbeService
+    from echofactory.client.probe import probe
     from echofactory.client.settings import Patience
     from echofactory.client.stream import EchoClient
     from echofactory.express.reactor import ExpressReactor
@@ -48,7 +49,7 @@ _MODULES = {
     "Results": "results.books",
     "Trace": "net.tracing",
     "Workload": "workload.settings",
-    "probe": "client.factory",
+    "probe": "client.probe",
     "useMonotonicTime": "net.monotonic",
 }
 

@@ -1,6 +1,6 @@
 """
-A fixture for the tests of other people's clients: C{echoServer} starts real echo
-servers, which are ended with the test. In C{conftest.py}::
+A pytest fixture for tests of other clients: C{echoServer} starts real echo servers, which end
+with the test. In C{conftest.py}::
 
     pytest_plugins = ["echofactory.testing"]
 
@@ -10,7 +10,7 @@ and in a test::
         server = echoServer()
         assert myClient(server.host, server.port).ask(b"hello") == b"hello"
 
-    def test_patience(echoServer):
+    def test_slow_replies(echoServer):
         server = echoServer(faults="delay=200ms,dribble=1")
         assert myClient(server.host, server.port).ask(b"hello") == b"hello"
 
@@ -23,12 +23,11 @@ and in a test::
         server = echoServer(pem="tests/localhost.pem")
         assert myClient(server.host, server.port, tls=True).ask(b"hello") == b"hello"
 
-Each call starts another server: a C{twistd multiecho} process of its own, on a
-free port of the loopback interface. It listens when the call returns, and ends with
-the test, or with pytest, should that be killed. What the faults are, and what their
-seed does, C{twistd multiecho --help} says.
+Each call starts another server: a separate C{twistd multiecho} process on a free port of the
+loopback interface. When the call returns, the server listens. It ends with the test, or with
+pytest if pytest is killed. C{twistd multiecho --help} explains the faults and their seed.
 
-It takes pytest, which echofactory does not install.
+The fixture needs pytest, which echofactory does not install.
 """
 
 import re
@@ -50,23 +49,24 @@ except ImportError:
     raise ImportError("install pytest to use echofactory.testing") from None
 
 START_LIMIT = 30.0
-"""Seconds that a server has to start."""
+"""Seconds within which a server must start."""
 
 STOP_LIMIT = 10.0
-"""Seconds that a server has to end, before it is killed."""
+"""Seconds within which a server must end; after that, it is killed."""
 
 HOST = "127.0.0.1"
 
-# By this interpreter, wherever its scripts are; -P, for what lies in the directory of
-# the tests may have the name of a module that the server needs.
+# This interpreter, because its scripts may be in any directory. -P, because a file in the
+# working directory may have the name of a module that the server needs.
 _TWISTD = (sys.executable, "-P", "-m", "echofactory.cli.twistd_until_eof")
 
 
 class EchoServer(NamedTuple):
     """
-    Where an echo server listens.
+    The address of an echo server.
 
-    @ivar host: an address.
+    @ivar host: the IP address.
+    @ivar port: the TCP port.
     """
 
     host: str
@@ -77,19 +77,19 @@ class EchoServerError(Exception):
     """
     An echo server did not start.
 
-    @ivar said: its lines until then.
+    @ivar output: the lines that it has written.
     """
 
-    def __init__(self, why: str, said: Sequence[str]) -> None:
-        super().__init__("\n".join((f"twistd multiecho {why}; it said:", *said)))
-        self.said = said
+    def __init__(self, why: str, output: Sequence[str]) -> None:
+        super().__init__("\n".join((f"twistd multiecho {why}. Its output:", *output)))
+        self.output = output
 
 
 @contextmanager
 def _running(options: Sequence[str]) -> Iterator[EchoServer]:
     process = subprocess.Popen(
         [*_TWISTD, "-n", "--pidfile=", "multiecho", *options],
-        # Which ends with this process, though it were killed.
+        # The pipe ends with this process, even if this process is killed.
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -99,7 +99,7 @@ def _running(options: Sequence[str]) -> Iterator[EchoServer]:
     assert process.stdin is not None
     assert process.stdout is not None
     lines: Queue[str | None] = Queue()
-    # Reads to the end, for a server whose pipe is full would stand still.
+    # Reads to the end, because a server whose pipe is full would block.
     reader = Thread(target=_read, args=(process.stdout, lines))
     reader.start()
     try:
@@ -123,18 +123,18 @@ def _read(stream: IO[str], lines: "Queue[str | None]") -> None:
 
 
 def _port(lines: "Queue[str | None]") -> int:
-    """Wait for the line that says where it listens."""
-    said: list[str] = []
+    """Wait for the line in the log that names the port."""
+    output: list[str] = []
     deadline = monotonic() + START_LIMIT
     while True:
         try:
             line = lines.get(timeout=max(0.0, deadline - monotonic()))
         except Empty:
-            why = f"does not listen after {START_LIMIT:g} s"
-            raise EchoServerError(why, said) from None
+            why = f"did not listen within {START_LIMIT:g} s"
+            raise EchoServerError(why, output) from None
         if line is None:
-            raise EchoServerError("has ended", said)
-        said.append(line)
+            raise EchoServerError("ended", output)
+        output.append(line)
         if match := re.search(r"listening on \S+:(\d+)", line):
             return int(match[1])
 
@@ -142,18 +142,18 @@ def _port(lines: "Queue[str | None]") -> int:
 @pytest.fixture
 def echoServer() -> Iterator[Callable[..., EchoServer]]:
     """
-    Start an echo server: C{echoServer(pem=None, faults=(), seed=None)}, each given
-    by its name.
+    Return a function that starts an echo server: C{echoServer(pem=None, faults=(),
+    seed=None)}, with keyword arguments only.
 
-     - C{pem}: the path of a certificate and its key in one file; the server speaks
+     - C{pem}: the path of a file with a certificate and its key. With it, the server speaks
        TLS.
-     - C{faults}: what C{twistd multiecho --fault} takes, such as C{"delay=20ms"}, or
-       several of it, such as C{["delay=20ms", "drop=1e-6"]}.
-     - C{seed}: a number that makes the faults repeat exactly; it says nothing if there
-       are none.
+     - C{faults}: a value of C{twistd multiecho --fault}, such as C{"delay=20ms"}, or a list of
+       values, such as C{["delay=20ms", "drop=1e-6"]}.
+     - C{seed}: the seed of the faults. The same seed reproduces the same faults. Without
+       faults, it has no effect.
 
-    It returns the C{host} and C{port} where the server listens, and raises
-    L{EchoServerError}, which has what the server said, if it does not.
+    The function returns the L{EchoServer}. If the server does not listen, it raises
+    L{EchoServerError} with the output of the server.
     """
     with ExitStack() as servers:
 

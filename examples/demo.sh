@@ -1,7 +1,7 @@
 #!/bin/sh
-# The main job, with server and client as two processes: 100 connections, 1,000
-# generated messages on each, every byte checked. The argument is the port; with
-# 0 the system chooses one.
+# Runs a server and a client as two processes. The client opens 100 connections, sends
+# 1,000 generated messages on each, and checks every byte. The argument is the port.
+# 0: the system chooses it.
 set -eu
 
 port=${1:-65432}
@@ -15,11 +15,11 @@ trap 'exit 130' INT TERM
 tries=0
 until told=$(grep -o 'listening on 127.0.0.1:[0-9]*' "$log"); do
     kill -0 $server 2>/dev/null || {
-        echo "demo: the server has ended; if port $port is taken: make demo DEMO_PORT=0" >&2
+        echo "demo: the server ended. If port $port is in use: make demo DEMO_PORT=0" >&2
         exit 1
     }
     tries=$((tries + 1))
-    [ $tries -lt 300 ] || { echo "demo: the server does not come up" >&2; exit 1; }
+    [ $tries -lt 300 ] || { echo "demo: the server did not start within 30 s" >&2; exit 1; }
     sleep 0.1
 done
 port=${told##*:}

@@ -1,9 +1,9 @@
 """
-An application of two services: the echo, and a web page that tells its counts.
+An application of two services: the echo, and a web page that shows its counts.
 
     twistd -ny examples/echo_and_web.tac
 
-The environment variables ECHO and WEB name other server endpoints.
+The environment variables ECHO and WEB set the server endpoints of the two services.
 """
 
 import os
@@ -18,7 +18,9 @@ from twisted.web.server import Request, Site
 from echofactory import EchoFactory, EchoService, Limits
 
 
-class Counts(Resource):
+class CountsPage(Resource):
+    """Shows the counts of an echo, as text."""
+
     isLeaf = True
 
     def __init__(self, echo: EchoFactory) -> None:
@@ -41,5 +43,5 @@ echo = EchoService(reactor, [os.environ.get("ECHO", "tcp:7007:interface=127.0.0.
 echo.setServiceParent(application)
 
 endpoint = serverFromString(reactor, os.environ.get("WEB", "tcp:8080:interface=127.0.0.1"))
-web = StreamServerEndpointService(endpoint, Site(Counts(factory)))
+web = StreamServerEndpointService(endpoint, Site(CountsPage(factory)))
 web.setServiceParent(application)

@@ -28,6 +28,8 @@ MAY_IMPORT = {
 }
 """Which rooms each of them may import, itself aside."""
 
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+
 # Modules of the package that are in no room, and who may import them.
 BESIDE = {"_version": set(MAY_IMPORT), "testing": set()}
 
@@ -78,6 +80,21 @@ def test_imports_point_one_way(module: str) -> None:
             assert other in MAY_IMPORT[room], f"{module} imports {imported}"
 
 
+PURE = {"values", "results", "workload"}
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_pure_rooms_know_no_twisted(module: str) -> None:
+    """No transport, no clock, no reactor."""
+    if module.partition(".")[0] not in PURE:
+        return
+    for node in ast.walk(MODULES[module]):
+        if isinstance(node, ast.ImportFrom):
+            assert (node.module or "").partition(".")[0] != "twisted", module
+        elif isinstance(node, ast.Import):
+            assert all(not alias.name.startswith("twisted") for alias in node.names), module
+
+
 def test_no_circle() -> None:
     """No module imports itself by way of others."""
     graph = {name: {*_imported(name)} - {name} for name in MODULES if name}
@@ -85,6 +102,19 @@ def test_no_circle() -> None:
         TopologicalSorter(graph).prepare()
     except CycleError as error:
         pytest.fail(" -> ".join(error.args[1]))
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_no_module_is_long(module: str) -> None:
+    """None has over 400 lines, and no class over 20 methods, without a reason."""
+    tree = MODULES[module]
+    lines = max((node.end_lineno or 0 for node in tree.body), default=0)
+    assert lines <= 400 or "400 lines" in (ast.get_docstring(tree) or ""), lines
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            methods = sum(isinstance(each, _FUNCTIONS) for each in node.body)
+            reason = " ".join((ast.get_docstring(node) or "").split())
+            assert methods <= 20 or "over 20 methods:" in reason, node.name
 
 
 def test_every_room_is_known() -> None:

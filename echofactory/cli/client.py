@@ -25,17 +25,17 @@ from zope.interface import implementer
 from echofactory.cli.clientoptions import ClientOptions
 from echofactory.cli.interrupts import Interrupts
 from echofactory.cli.outputs import (
-    Pictures,
-    claim,
+    Charts,
     jsonText,
+    lockAndEmpty,
     openOutput,
-    refuseSameFile,
+    requireDistinctFiles,
     writeOutput,
 )
-from echofactory.cli.streams import complain, prepareStreams, tell
+from echofactory.cli.streams import prepareStreams, printError, printLine
 from echofactory.client.factory import EchoClientFactory
 from echofactory.client.search import SETTLING, Search
-from echofactory.client.target import IProbeReactor, Target
+from echofactory.client.target import Target
 from echofactory.net.descriptors import connectionsThatFit, raiseDescriptorLimit
 from echofactory.net.endpoints import EndpointError
 from echofactory.net.monotonic import useMonotonicTime
@@ -52,25 +52,25 @@ from echofactory.values.printable import printable
 from echofactory.workload.schedule import Rate
 from echofactory.workload.settings import Workload
 
-_STATUS = {"ok": 0, "failed": 1}
-_INTERRUPTED = 128
-"""An interrupted run ends with this and the number of the signal, as in a shell."""
-_STEP = 5.0
-"""Seconds that a search tries each rate for."""
-_INTRODUCTION = (
-    "No address given, so this process serves itself. --help shows what else it does."
-)
+_EXIT_STATUSES = {"ok": 0, "failed": 1}
+"""The exit status for each verdict of a run that was not interrupted."""
+_SIGNAL_STATUS = 128
+"""Plus the number of the signal, this is the exit status of an interrupted run, as in a
+shell."""
+_DEFAULT_STEP_S = 5.0
+"""Seconds for which a search tries each rate, without C{--duration}."""
+_INTRODUCTION = "No address given: this process is client and server. --help shows the options."
 
 
-class IClientReactor(IReactorCore, IReactorFromThreads, IProbeReactor, IServiceReactor):
-    """What the program asks of the reactor, besides what the endpoint does."""
+class IClientReactor(IReactorCore, IReactorFromThreads, IServiceReactor):
+    """The capabilities of the reactor that the program needs."""
 
 
 @implementer(ILogObserver)
-class _Teller:
+class _LogObserver:
     """
-    Prints what echofactory tells: the traces on C{out}, what is amiss on
-    stderr. Of others' events only what failed is told.
+    Prints log events of echofactory: traces on C{out}, warnings and errors on stderr. Of
+    other packages, it prints failures only.
     """
 
     def __init__(self, out: IO[str]) -> None:
@@ -80,27 +80,27 @@ class _Teller:
     def __call__(self, event: LogEvent) -> None:
         level = event.get("log_level", LogLevel.info)
         if event.get("log_namespace") == "twisted.internet._sslverify":
-            self._tellOfCertificate(event)
+            self._certificateRejected(event)
         elif "log_failure" in event:
-            complain(eventAsText(event))
+            printError(eventAsText(event))
         elif str(event.get("log_namespace")).startswith("echofactory."):
             if level <= LogLevel.info:
-                tell(formatEvent(event) or "", self._out)
+                printLine(formatEvent(event) or "", self._out)
             else:
-                complain(formatEvent(event))
+                printError(formatEvent(event))
 
-    def _tellOfCertificate(self, event: LogEvent) -> None:
-        """Twisted logs a traceback for each connection whose certificate it rejects."""
+    def _certificateRejected(self, event: LogEvent) -> None:
+        """Print each reason once: Twisted logs a traceback for each connection."""
         reason = reasonText(event["log_failure"].value)
         if reason not in self._certificates:
             self._certificates.add(reason)
-            complain(f"echofactory.client: the certificate was rejected: {reason}")
+            printError(f"echofactory.client: the certificate was rejected: {reason}")
 
 
 async def _job(
     reactor: IClientReactor, target: Target | None, run: EchoClientFactory | Search
 ) -> Results:
-    """Run the job against the target, or a server of our own if there is none."""
+    """Run against the target; if there is none, against a server in this process."""
     if target is not None:
         return await run.run(target)
     server = EchoService(reactor, ["tcp:0:interface=127.0.0.1"], EchoFactory(trace=Trace.DATA))
@@ -129,11 +129,11 @@ def _factory(
 
 
 def _search(reactor: IClientReactor, options: ClientOptions, text: IO[str]) -> Search:
-    """Return the search for the rate that keeps the goals."""
+    """Return the search for the highest rate that keeps the goals."""
     workload = options.workload
 
     def make(rate: float) -> EchoClientFactory:
-        lasting = SETTLING + (workload.duration or _STEP)
+        lasting = SETTLING + (workload.duration or _DEFAULT_STEP_S)
         return _factory(
             reactor,
             options,
@@ -146,7 +146,7 @@ def _search(reactor: IClientReactor, options: ClientOptions, text: IO[str]) -> S
 
     def show(step: SearchStep) -> None:
         if not options["quiet"]:
-            tell(stepText(step, named), text)
+            printLine(stepText(step, named), text)
 
     return Search(options.goals, make, show)
 
@@ -159,9 +159,9 @@ def _run(
     text: IO[str],
 ) -> tuple[Results, int | None]:
     """
-    Run the reactor until the job is done or a signal stops it.
+    Run the reactor until the run ends or a signal stops it.
 
-    @return: the results of as much as was done, and the signal.
+    @return: the results so far, and the signal; C{None}: no signal stopped the run.
     """
     run: EchoClientFactory | Search
     view = None
@@ -169,17 +169,20 @@ def _run(
         run = _search(reactor, options, text)
     else:
         run = factory = _factory(reactor, options, options.workload)
-        # What is told line by line would break the view.
-        lines = factory.trace > Trace.NONE and sys.stderr.isatty()
-        view = progress("never" if lines else options.progress, sys.stderr, factory.remaining)
-        factory.watchers += [watcher for watcher in (view, hdrLog) if watcher is not None]
+        # Trace lines on the same terminal would break the live view.
+        tracing = options.target is None or options.trace > Trace.NONE
+        choice = "never" if tracing and sys.stderr.isatty() else options.progress
+        view = progress(choice, sys.stderr, factory.sender.remaining)
+        factory.ticker.watchers += [
+            watcher for watcher in (view, hdrLog) if watcher is not None
+        ]
     outcome: list[Results | Failure] = []
 
     def start() -> None:
         Deferred.fromCoroutine(_job(reactor, target, run)).addBoth(finish)
 
     def finish(result: Results | Failure) -> None:
-        interrupts.runIsOver()
+        interrupts.runEnded()
         outcome.append(result)
         reactor.stop()
 
@@ -190,13 +193,13 @@ def _run(
         if view is not None and text.isatty():
             view.say(report(so))
         else:
-            tell(report(so).rstrip("\n"), text)
+            printLine(report(so).rstrip("\n"), text)
 
     interrupts = Interrupts(
         partial(reactor.callFromThread, run.interrupt), partial(reactor.callFromThread, show)
     )
     reactor.callWhenRunning(start)
-    # The signals are ours until the end of the process, not only while this runs.
+    # The handlers of L{Interrupts} stay until the end of the process.
     cast(Any, reactor).run(installSignalHandlers=False)
     if view is not None:
         view.close()
@@ -204,26 +207,26 @@ def _run(
     if isinstance(result, Failure):
         result.raiseException()
     if result.search is not None and not options["quiet"]:
-        tell(searchText(result.search), text)
+        printLine(searchText(result.search), text)
     return result, interrupts.number
 
 
-def _tellWhatIsWrong(options: ClientOptions, results: Results, text: IO[str]) -> None:
-    """Tell stderr of failures and warnings, unless the report does so at the same place."""
+def _printFailures(options: ClientOptions, results: Results, text: IO[str]) -> None:
+    """Print failures and warnings on stderr, unless the report shows them there."""
     together = text is sys.stderr or (text.isatty() and sys.stderr.isatty())
     if together and not options["quiet"]:
         return
     for line in failureLines(results):
-        complain(f"{options.program}: {line}")
+        printError(f"{options.program}: {line}")
     for sentence in results.warnings:
-        complain(f"{options.program}: warning: {sentence}")
+        printError(f"{options.program}: warning: {sentence}")
 
 
 def main() -> NoReturn:
     """
-    Do what the command line says.
+    Run the program.
 
-    @raise SystemExit: always, with the status that the design gives.
+    @raise SystemExit: always, with the exit status that the help explains.
     """
     prepareStreams()
     options = ClientOptions()
@@ -232,11 +235,11 @@ def main() -> NoReturn:
     if options.connections > fit:
         options.refuse(
             "connections",
-            f"{options.connections:,} do not fit: this process may open descriptors"
-            f" for {fit:,} (ulimit -n)",
+            f"{options.connections:,} do not fit: this process can open descriptors"
+            f" for {fit:,} connections (ulimit -n)",
         )
 
-    # Late, for it chooses the reactor.
+    # Not before, because the import chooses the reactor.
     from twisted.internet import reactor as chosen
 
     useMonotonicTime(cast(IClientReactor, chosen))
@@ -249,33 +252,35 @@ def main() -> NoReturn:
             )
         except EndpointError as error:
             options.refuse("connect", str(error))
-    refuseSameFile(options)
+    requireDistinctFiles(options)
     jsonFile = openOutput(options, "json")
     hdrFile = openOutput(options, "hdr")
-    pictures = Pictures(options)
-    # Whatever ends this process, no results of an earlier run are taken for its own.
-    claim(options, "json", jsonFile)
-    claim(options, "hdr", hdrFile)
-    pictures.begin()
+    charts = Charts(options)
+    # If this process is killed, the files must not hold the results of an earlier run.
+    lockAndEmpty(options, "json", jsonFile)
+    lockAndEmpty(options, "hdr", hdrFile)
+    charts.begin()
     hdrLog = HdrLog(hdrFile) if hdrFile is not None else None
     text = sys.stderr if jsonFile is sys.stdout else sys.stdout
     globalLogBeginner.beginLoggingTo(
-        [_Teller(text)], discardBuffer=True, redirectStandardIO=False
+        [_LogObserver(text)], discardBuffer=True, redirectStandardIO=False
     )
 
     if target is None:
-        tell(_INTRODUCTION, text)
+        printLine(_INTRODUCTION, text)
     results, number = _run(reactor, options, target, hdrLog, text)
-    status = _STATUS.get(results.verdict) or 0
+    status = _EXIT_STATUSES.get(results.verdict) or 0
     if number is not None and results.interrupted:
-        status = _INTERRUPTED + number
-    _tellWhatIsWrong(options, results, text)
+        status = _SIGNAL_STATUS + number
+    _printFailures(options, results, text)
     if not options["quiet"]:
         status = writeOutput(options, "report", text, report(results)) or status
     if jsonFile is not None:
         status = writeOutput(options, "--json", jsonFile, jsonText(results)) or status
     if hdrLog is not None and hdrLog.error is not None:
-        complain(f"{options.program}: --hdr: {hdrLog.error.strerror}")
+        printError(f"{options.program}: --hdr: {hdrLog.error.strerror}")
         status = status or 1
     command = printable(shlex.join(["python", "-m", options.program, *sys.argv[1:]]))
-    sys.exit(pictures.write([Run(results.target, results)], command, options.used()) or status)
+    sys.exit(
+        charts.write([Run(results.target, results)], command, options.effective()) or status
+    )

@@ -7,263 +7,316 @@ from typing import ClassVar
 
 from twisted.python import usage
 
-from echofactory.cli.options import (
+from echofactory.cli.commonoptions import (
+    CHART_OPTIONS,
     CONNECT_TIMEOUT,
     KEEP_ALIVE,
     NO_EXPRESS,
-    PICTURES,
     TRACE,
     TargetOptions,
-    readValue,
 )
+from echofactory.cli.options import Flag, Option
 from echofactory.cli.parsers import (
     parseAddress,
     parseCount,
     parseDuration,
     parseGoals,
-    parsePatience,
+    parseInterval,
+    parseMessage,
     parseProgress,
     parseRate,
     parseRates,
     parseSize,
-    parseTrace,
+    parseWhole,
 )
+from echofactory.client.findrate import Goal
 from echofactory.client.settings import Opening
-from echofactory.net.tracing import dataText
+from echofactory.net.tracing import Trace, dataText
 from echofactory.values.printable import printable
 from echofactory.workload.datagrams import MAX_DATAGRAM_SIZE
-from echofactory.workload.settings import DEFAULT_MESSAGES, Workload
+from echofactory.workload.settings import Workload
 
 
 class ClientOptions(TargetOptions):
     """
     The command line of C{python -m echofactory.client}.
 
-    @ivar target: a client endpoint string; C{None}: serve yourself.
-    @ivar connections: how many.
+    @ivar target: a client endpoint string; C{None}: a server of this process.
+    @ivar connections: the number of connections.
+    @ivar workload: what each connection sends.
+    @ivar patience: how long to wait for a connection and for a reply.
+    @ivar opening: how connections are opened.
+    @ivar goals: the goals of C{--find-rate}; C{None}: no search.
+    @ivar interval: the length of the run's intervals, in seconds.
+    @ivar progress: one of L{CHOICES<echofactory.report.live.CHOICES>}.
+    @ivar trace: which events of each connection are shown.
     """
 
     program = "echofactory.client"
     synopsis = "Usage: python -m echofactory.client [options] [HOST PORT [CONNECTIONS]]"
     longdesc = (
         "Open connections to an echo server, check that every byte comes back, and report."
-        " With neither address nor options, show it all against a server in the same process."
-        " Exit status: 0 every message came back whole; 1 something was lost, refused, late"
+        " Without address and options, the program starts a server in its own process and"
+        " connects to it."
+        " Exit status: 0 every message came back unchanged; 1 something was lost, refused, late"
         " or wrong; 2 bad usage; 130, 143 or 129 interrupted by SIGINT, SIGTERM or SIGHUP."
     )
     examples = """\
 python -m echofactory.client 127.0.0.1 65432 100 --size 1k --count 1000
-    100 connections, each sending 1000 generated messages of 1 KiB
+    100 connections; each sends 1000 generated messages of 1 KiB
 python -m echofactory.client 127.0.0.1 65432 50 --size 64 --rate 1k --duration 10s
-    1,000 messages a second for 10 seconds, whether or not replies come
+    1,000 messages per second for 10 seconds, sent on schedule
 python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
-    the highest rate at which 99 of 100 messages are back within 5 ms
+    the highest rate whose response time is less than 5 ms at p99
 """
-    optParameters: ClassVar[list[list[object]]] = [
-        [
+    parameters: ClassVar[tuple[Option, ...]] = (
+        Option(
             "connect",
+            "ENDPOINT",
+            str,
             None,
+            "Twisted client endpoint to connect to, instead of HOST PORT. udp:HOST:PORT sends"
+            f" each message as one datagram of at most {MAX_DATAGRAM_SIZE} bytes.",
+            example="tls:echo.example:7007",
+        ),
+        Option(
+            "connections",
+            "N",
+            parseCount,
             None,
-            "A Twisted client endpoint to connect to, not HOST PORT; or udp:HOST:PORT, where"
-            " each message is a datagram of at most 65507 bytes.",
-        ],
-        ["connections", "n", None, "Connections to open, all at once. [default: 2]"],
-        ["message-file", None, None, "Send this file's bytes, as one message."],
-        ["size", None, None, "Send generated messages of so many bytes: 64, 64k, 1M or 1G."],
-        [
+            "Number of connections. With --churn, the number that is open at the same time.",
+            short="n",
+            defaultHelp="2",
+            example="500",
+        ),
+        Option(
+            "message",
+            "TEXT",
+            parseMessage,
+            None,
+            "Message to send. Can be repeated: each connection sends the messages in this"
+            " order.",
+            defaultHelp="the 2 messages of the tutorial",
+            example="hello",
+            repeated=True,
+        ),
+        Option(
+            "message-file",
+            "FILE",
+            str,
+            None,
+            "Send the content of this file as one message.",
+            example="photo.jpg",
+        ),
+        Option(
+            "size",
+            "SIZE",
+            parseSize,
+            None,
+            "Send generated messages of this many bytes, instead of --message.",
+            example="64k",
+        ),
+        Option(
             "count",
+            "N",
+            parseWhole,
             None,
-            None,
-            "Messages per connection, the list over and over."
-            " [default: each --message once, or one]",
-        ],
-        [
+            "Number of messages per connection. After the last --message, the first one"
+            " follows.",
+            defaultHelp="each --message once; one generated message",
+            example="1000",
+        ),
+        Option(
             "window",
+            "N",
+            parseWhole,
             None,
+            "Maximum number of messages per connection that wait for their reply.",
+            defaultHelp="the number of --message, 1 with --size, no limit with --rate",
+            example="8",
+        ),
+        Option(
+            "duration",
+            "DURATION",
+            parseDuration,
             None,
-            "Messages outstanding per connection."
-            " [default: the number of --message, or one; no limit with --rate]",
-        ],
-        ["duration", None, None, "Send for so long, not a count of messages: 10s, 2m or 1h."],
-        [
+            "Time to send for, instead of --count.",
+            example="10s",
+        ),
+        Option(
             "rate",
+            "RATE",
+            parseRates,
             None,
-            None,
-            "Messages a second over all connections, sent on schedule whether or not replies"
-            " come (open loop), for --duration or a --count: 500, 20k, or 1k..20k to rise"
-            " evenly."
-            " [default: as fast as replies make room in the window]",
-        ],
-        [
+            "Messages per second over all connections, sent on schedule even if replies are"
+            " late (open loop). Give --duration or --count too. 1k..20k rises evenly from 1,000"
+            " to 20,000.",
+            defaultHelp="a message is sent when --window has room (closed loop)",
+            example="20k",
+        ),
+        Option(
             "find-rate",
+            "GOALS",
+            parseGoals,
             None,
-            None,
-            "Find the highest rate at which the response times keep this promise, and nothing"
-            " fails: p99<5ms, or several such as p50<300us,max<1s. It begins at 500; each"
-            " rate is tried for --duration [default: 5s], after a second to settle.",
-        ],
-        [
+            "Find the highest rate at which the response times keep these goals and no"
+            " connection fails. Several goals are joined with commas: p50<300us,max<1s. The"
+            " search begins at 500 messages per second. It tries each rate for --duration (5s"
+            " if not given) after 1 second that does not count.",
+            example="'p99<5ms'",
+        ),
+        Option(
             "connect-rate",
+            "RATE",
+            parseRate,
             None,
-            None,
-            "Connections to ask for in a second: 500 or 20k. [default: all at once]",
-        ],
-        [
+            "Connections to open per second.",
+            defaultHelp="all at the same time",
+            example="500",
+        ),
+        Option(
             "hold",
+            "DURATION",
+            parseDuration,
             None,
+            "Time to keep a connection open after its last reply.",
+            defaultHelp="0",
+            example="30s",
+        ),
+        Option(
+            "bind",
+            "ADDRESS",
+            parseAddress,
             None,
-            "How long to keep a connection open after its last message is back: 250ms, 10s.",
-        ],
+            "Source address, one of this machine. Can be repeated: connections use the"
+            " addresses in turn.",
+            defaultHelp="the system chooses",
+            example="127.0.0.1",
+            repeated=True,
+        ),
         CONNECT_TIMEOUT,
-        [
+        Option(
             "reply-timeout",
-            None,
+            "DURATION",
+            parseDuration,
             "10s",
-            "How long to wait for the next byte while something is outstanding; over UDP, for"
-            " each message, which is lost then.",
-        ],
+            "Time limit for the next byte of a reply. Over UDP: time limit for each reply,"
+            " after which the datagram counts as lost. The timeout can fire up to 10 % late.",
+            example="500ms",
+        ),
         KEEP_ALIVE,
         TRACE,
-        [
+        Option(
             "json",
+            "FILE",
+            str,
             None,
-            None,
-            "Write the results to this file as JSON; - is stdout, and the report then"
-            " goes to stderr.",
-        ],
-        [
+            "Write the results to this file as JSON. - is stdout; the report then goes to"
+            " stderr.",
+            example="run.json",
+        ),
+        Option(
             "hdr",
+            "FILE",
+            str,
             None,
-            None,
-            "Write the response times to this file as an HdrHistogram log, a histogram for each"
-            " interval.",
-        ],
-        *PICTURES,
-        [
+            "Write the response times to this file as an HdrHistogram log with one histogram"
+            " per interval.",
+            example="run.hlog",
+        ),
+        *CHART_OPTIONS,
+        Option(
             "progress",
-            None,
+            "auto|always|never",
+            parseProgress,
             "auto",
-            "What to show on stderr during the run: auto (a live view, on a terminal), always"
-            " (without a terminal, a line for each interval) or never.",
-        ],
-        [
+            "Progress on stderr during the run. auto: a live view if stderr is a terminal."
+            " always: without a terminal, one line per interval.",
+            example="always",
+        ),
+        Option(
             "interval",
-            None,
+            "DURATION",
+            parseInterval,
             "1s",
-            "Length of the pieces that the run is shown and kept in: 250ms, 10s.",
-        ],
-    ]
-    optFlags: ClassVar[list[list[object]]] = [
-        ["churn", None, "Open a new connection for every message."],
-        [
+            "Length of an interval. Progress, JSON, log and plots show figures per interval.",
+            example="250ms",
+        ),
+    )
+    flags: ClassVar[tuple[Flag, ...]] = (
+        Flag("churn", "Open a new connection for each message."),
+        Flag(
             "half-close",
-            None,
-            "Close the sending side after the last message: every byte and then the end of"
-            " the stream must come back. Not over TLS, which has no half-close.",
-        ],
+            "Close the sending side after the last message. The server must return every byte"
+            " and then end the stream. Not over TLS, which has no half-close.",
+        ),
         NO_EXPRESS,
-        ["quiet", None, "No report; failures are still told on stderr."],
-    ]
+        Flag("quiet", "Print no report. Failures and warnings still go to stderr."),
+    )
 
     def __init__(self) -> None:
         super().__init__()
         self.target: str | None = None
-        self.messages: list[bytes] = []
-        self.addresses: list[str] = []
-
-    def opt_message(self, text: str) -> None:
-        """
-        A message to send; may be repeated.
-        [default: the two of the tutorial, "Message 1 from client." and 2]
-        """
-        self.messages.append(text.encode("utf-8", "surrogateescape"))
-
-    def opt_bind(self, text: str) -> None:
-        """
-        A source address; may be repeated, and they are used in turn.
-        [default: the system chooses]
-        """
-        self.addresses.append(readValue("--bind", text, parseAddress))
 
     def postOptions(self) -> None:
-        self.trace = self.read("trace", parseTrace)
-        self.goals = self.readIfGiven("find-rate", parseGoals)
+        self.trace: Trace = self.value("trace")
+        self.goals: tuple[Goal, ...] | None = self.value("find-rate")
         self._refuseTogether("find-rate", "hdr", "a log is of one run")
         if self["hdr"] == "-":
             raise usage.UsageError("--hdr: '-' is not a file")
-        self.interval = self.read("interval", parsePatience)
-        self.progress = self.read("progress", parseProgress)
-        self.opening = Opening(
-            rate=self.readIfGiven("connect-rate", parseRate), addresses=tuple(self.addresses)
-        )
+        self.interval: float = self.value("interval")
+        self.progress: str = self.value("progress")
+        self.opening = self.built(Opening, {"rate": "connect-rate", "addresses": "bind"})
         self.patience = self.readPatience()
         self.target = self.readTarget()
         self.connections = self.readConnections(2)
         self.workload = self._readWorkload()
         if self.workload.halfClose and (self.target or "").lower().startswith(("tls:", "ssl:")):
             raise usage.UsageError(
-                "--half-close: TLS has no half-close; count the bytes instead"
+                "--half-close: TLS has no half-close; without this option, the client counts"
+                " the bytes"
             )
         if (self.target or "").lower().startswith("udp:"):
             self._refuseForDatagrams()
 
-    def used(self) -> list[tuple[str, str]]:
-        """Return the options that the run goes by, those that were not given too."""
-        repeated = {
-            "message": [dataText(message) for message in self.messages],
-            "bind": self.addresses,
-        }
-        named = {"connect": self.target, "connections": self.connections} | {
-            name: value
-            for name, value in (self | repeated).items()
-            if name not in ("connect", "connections")
+    def effective(self) -> list[tuple[str, str]]:
+        """
+        Return each option that the run uses with its value as printable text, defaults
+        included.
+        """
+        found: dict[str, object] = {
+            "connect": self.target,
+            "connections": self.connections,
+            "message": ", ".join(dataText(message) for message in self.value("message")),
+            "bind": ", ".join(self.opening.addresses),
         }
         return [
-            (
-                f"--{name}",
-                printable(", ".join(value) if isinstance(value, list) else str(value)),
-            )
-            for name, value in sorted(named.items())
-            if value not in (None, 0, [])
+            (f"--{name}", printable(str(value)))
+            for name, value in sorted((self | found).items())
+            if value not in (None, 0, "")
         ]
 
     def _readWorkload(self) -> Workload:
-        sources = [
-            name
-            for name, given in (
-                ("--message", self.messages),
-                ("--message-file", self["message-file"] is not None),
-                ("--size", self["size"] is not None),
-            )
-            if given
-        ]
+        sources = [name for name in ("message", "message-file", "size") if self[name]]
         if len(sources) > 1:
-            raise usage.UsageError(f"{' and '.join(sources)}: give one of them")
-        if self["message-file"] is not None:
-            self.messages = [self._readFile(self["message-file"])]
-        elif b"" in self.messages:
-            raise usage.UsageError("--message: '' is empty, and cannot come back")
-        self._refuseTogether("find-rate", "rate", "it is what the search decides")
+            named = " and ".join(f"--{name}" for name in sources)
+            raise usage.UsageError(f"{named}: give one of them")
+        self._refuseTogether("find-rate", "rate", "the search chooses the rate")
         self._refuseTogether("find-rate", "count", "each rate is tried for --duration")
-        self._refuseTogether("count", "duration", "a run ends by one of them")
-        self._refuseTogether("churn", "window", "a connection has but one message then")
-        self._refuseTogether("hold", "half-close", "a half-closed connection is not kept open")
-        rate = self.readIfGiven("rate", parseRates)
-        if rate is not None and not self["duration"] and not self["count"]:
-            raise usage.UsageError(
-                "--rate: give --duration or --count too, such as --rate 500 --duration 10s"
-            )
-        return Workload(
-            messages=tuple(self.messages) or DEFAULT_MESSAGES,
-            size=self.readIfGiven("size", parseSize),
-            count=self.readIfGiven("count", parseCount),
-            duration=self.readIfGiven("duration", parsePatience),
-            rate=rate,
-            window=self.readIfGiven("window", parseCount),
-            churn=bool(self["churn"]),
-            halfClose=bool(self["half-close"]),
-            hold=self.readIfGiven("hold", parseDuration) or 0.0,
-        )
+        fields = {
+            "size": "size",
+            "count": "count",
+            "duration": "duration",
+            "rate": "rate",
+            "window": "window",
+            "churn": "churn",
+            "halfClose": "half-close",
+            "hold": "hold",
+        }
+        if self["message-file"] is not None:
+            content = self._readFile(self["message-file"])
+            return self.built(Workload, fields, messages=(content,))
+        return self.built(Workload, fields | {"messages": "message"})
 
     def _refuseForDatagrams(self) -> None:
         if self.workload.halfClose:
@@ -288,5 +341,7 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
         except OSError as error:
             raise usage.UsageError(f"--message-file: {path!r}: {error.strerror}") from None
         if not content:
-            raise usage.UsageError(f"--message-file: {path!r} is empty, and cannot come back")
+            raise usage.UsageError(
+                f"--message-file: {path!r} is empty: an empty message cannot come back"
+            )
         return content

@@ -1,5 +1,5 @@
 """
-What signals mean to a run.
+The signals that end a run, or ask for its report.
 """
 
 import os
@@ -16,26 +16,26 @@ from signal import (
     signal,
 )
 
-_PATIENCE_S = 5
-"""Seconds after which a process that was told to end a second time is ended."""
+_REPORT_LIMIT_S = 5
+"""Seconds from a second signal to the end of the process."""
 
 
 class Interrupts:
     """
-    The first of SIGINT, SIGTERM and SIGHUP ends the run, which is then reported. Another
-    one does not spoil the report, but gives it L{_PATIENCE_S} seconds: its reader may
-    have stopped to read. SIGUSR1 asks for a report, and the run goes on.
+    The first SIGINT, SIGTERM or SIGHUP ends the run, and the report follows. A second one
+    gives the report L{_REPORT_LIMIT_S} seconds, because its reader may have stopped to read.
+    SIGUSR1 asks for a report, and the run goes on.
 
-    @ivar number: the signal that ended the run; C{None}: no signal did.
+    @ivar number: the signal that ended the run; C{None}: no signal ended it.
     """
 
     def __init__(self, end: Callable[[], None], show: Callable[[], None]) -> None:
         """
-        Take over the signals, except those that this process was told to ignore, as by
-        C{nohup}.
+        Install the handlers. A signal that the process was told to ignore, as by C{nohup},
+        stays ignored.
 
-        @param end: called from a signal handler.
-        @param show: called from a signal handler.
+        @param end: ends the run; called from a signal handler.
+        @param show: shows a report; called from a signal handler.
         """
         self.number: int | None = None
         self._end = end
@@ -46,14 +46,14 @@ class Interrupts:
                 signal(number, self._ended)
         signal(SIGUSR1, self._asked)
 
-    def runIsOver(self) -> None:
-        """What comes from now on comes while the run is reported."""
+    def runEnded(self) -> None:
+        """Treat each signal from now on as a second one."""
         self._over = True
 
     def _ended(self, number: int, _: object) -> None:
         if self._over or self.number is not None:
             signal(SIGALRM, lambda *_: os._exit(128 + number))
-            alarm(_PATIENCE_S)
+            alarm(_REPORT_LIMIT_S)
         else:
             self.number = number
             self._end()

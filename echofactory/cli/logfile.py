@@ -1,10 +1,10 @@
 """
-A file for the log that nobody waits for. If who reads the log's pipe, socket or terminal
-does not keep up, messages are dropped, and the next one that is written is preceded by
-their number. If the reader is gone, all are dropped.
+A log file whose writes never block. If the reader of the log's pipe, socket or terminal does
+not keep up, messages are dropped. Their number is written before the next message. If the
+reader is gone, all messages are dropped.
 
 If the log is JSON text sequences (RFC 7464), as C{twist --log-format=json} writes, the number
-is a record of its own.
+is a separate record.
 """
 
 import io
@@ -21,13 +21,13 @@ from twisted.logger import Logger, jsonFileLogObserver
 from echofactory.values.quantities import counted
 
 _RECORD = "\x1e"
-"""What a record of RFC 7464 begins with."""
+"""The first character of a record (RFC 7464)."""
 
 
 def _reopened(descriptor: int) -> int:
     """
-    Return another descriptor of the same pipe or terminal, whose writes do not block. The
-    given one may be shared with other programs, which want theirs to block.
+    Return another descriptor of the same pipe or terminal, whose writes do not block. Other
+    programs may share the given descriptor, and expect their writes to block.
     """
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):
@@ -49,19 +49,19 @@ def _droppedText(number: int, asRecord: bool) -> str:
 
 class LogFile(io.TextIOBase):
     """
-    What Twisted's log observers write to, one message at a time.
+    The file that Twisted's log observers write to, one message at a time.
     """
 
     def __init__(self, descriptor: int) -> None:
         """
-        @param descriptor: of a file, a pipe, a socket or a terminal.
+        @param descriptor: the descriptor of a file, a pipe, a socket or a terminal.
         """
         self._descriptor = _reopened(descriptor)
-        # What cannot be reopened, such as a socket, is asked whether it has room.
+        # A socket cannot be reopened. It is polled for room before each write.
         self._mayBlock = os.get_blocking(self._descriptor)
         self._poll = select.poll()
         self._poll.register(self._descriptor, select.POLLOUT)
-        # Of a message that the reader has the beginning of.
+        # The rest of a message whose beginning is written.
         self._rest = b""
         self._dropped = 0
 
@@ -83,29 +83,29 @@ class LogFile(io.TextIOBase):
         return len(text)
 
     def _send(self, data: bytes) -> int:
-        """Return how many bytes were taken; of a regular file, all."""
+        """Return the number of bytes written; a regular file takes all."""
         sent = 0
         while sent < len(data) and not (self._mayBlock and not self._poll.poll(0)):
             try:
-                # More than that could block, where there is room for that much.
+                # A larger write could block, even if there is room for PIPE_BUF bytes.
                 sent += os.write(self._descriptor, data[sent : sent + select.PIPE_BUF])
             except OSError:
-                # No room, no reader, or a disk that is full.
+                # No room, no reader, or a full disk.
                 break
         return sent
 
 
-def neverWaitForTheLog(options: Any) -> None:
+def useNonBlockingLog(options: Any) -> None:
     """
-    Have C{twistd -n} and C{twist}, which have not opened their log yet, write it without
-    waiting, if it goes to standard output or standard error.
+    If the log of C{twistd -n} or C{twist} goes to standard output or standard error, make it
+    a L{LogFile}. The log must not be open yet.
 
-    @param options: those of the command; their parent is C{twistd}'s or C{twist}'s.
+    @param options: the options of the command. Their parent is C{twistd}'s or C{twist}'s.
     """
     parent: MutableMapping[str, Any] = getattr(options, "parent", None) or {}
     streams = [each for each in (sys.__stdout__, sys.__stderr__) if each is not None]
     for each in streams:
-        # A daemon closes its standard output, and must not have another descriptor of it.
+        # A daemon closes its standard output. Another descriptor of it would stay open.
         if sys.stdout is each and parent.get("nodaemon"):
             sys.stdout = LogFile(each.fileno())
         if parent.get("logFile") is each:

@@ -7,10 +7,9 @@ from typing import Any, ClassVar, cast
 
 from twisted.application.service import IService
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 from twisted.python import usage
 
-from echofactory.cli.options import (
+from echofactory.cli.commonoptions import (
     CONNECT_TIMEOUT,
     KEEP_ALIVE,
     NO_EXPRESS,
@@ -19,15 +18,19 @@ from echofactory.cli.options import (
     StatusOptions,
     TargetOptions,
 )
+from echofactory.cli.options import Flag, Option
 from echofactory.cli.parsers import (
-    MOST_LOW_RATE,
-    parseLowRate,
+    MAX_MONITOR_RATE,
+    parseCount,
+    parseDuration,
+    parseMonitorRate,
     parseSize,
-    parseTrace,
 )
 from echofactory.cli.twistd import Command, prepare, statusService
 from echofactory.client.monitor import ProbeService
 from echofactory.net.endpoints import EndpointError
+from echofactory.net.tracing import Trace
+from echofactory.workload.settings import Workload
 
 
 class MonitorOptions(TargetOptions, StatusOptions):
@@ -35,58 +38,90 @@ class MonitorOptions(TargetOptions, StatusOptions):
     The command line of C{twistd multiecho-client}.
 
     @ivar target: a client endpoint string.
-    @ivar connections: how many to keep.
-    @ivar rate: messages a second, over all of them.
+    @ivar connections: the number of connections that are kept open.
+    @ivar rate: messages per second over all connections.
+    @ivar size: bytes of a message.
+    @ivar patience: how long to wait for a connection and for a reply.
+    @ivar trace: which events of each connection the log shows.
     """
 
     program = "multiecho-client"
     synopsis = "[options] [HOST PORT [CONNECTIONS]]"
     longdesc = (
-        "Keep connections to an echo server for as long as this runs, send messages at a low"
-        " rate, check that every byte comes back, and show how it goes (--status). A"
-        " connection that ends is opened again: after a second at first, and a minute at most"
-        " when it fails again and again. To measure, there is python -m echofactory.client."
+        "Keep connections to an echo server open until this program is stopped. Send messages"
+        " at a low rate, check that every byte comes back, and show the figures (--status). A"
+        " connection that ends is opened again: after about 1 s, and after up to 1 min if it"
+        " fails repeatedly. To measure, use python -m echofactory.client."
     )
     examples = """\
 twistd -n multiecho-client 192.0.2.7 7007 --status tcp:9466:interface=127.0.0.1
-    one connection, a message a second, and metrics, health and a page on port 9466
+    one connection, one message per second; metrics, health and a page on port 9466
 twistd -n multiecho-client --connect tls:echo.example:7007 -n 10 --rate 5
-    ten connections over TLS, five messages a second over all of them
+    ten connections over TLS; five messages per second over all of them
 """
-    optParameters: ClassVar[list[list[object]]] = [
-        ["connect", None, None, "A Twisted client endpoint to connect to, not HOST PORT."],
-        ["connections", "n", None, "Connections to keep. [default: 1]"],
-        ["rate", None, None, "Messages a second over all connections. [default: one each]"],
-        ["size", None, "64", "Bytes of each message, generated: 64, 64k, 1M."],
-        CONNECT_TIMEOUT,
-        [
-            "reply-timeout",
+    parameters: ClassVar[tuple[Option, ...]] = (
+        Option(
+            "connect",
+            "ENDPOINT",
+            str,
             None,
+            "Twisted client endpoint to connect to, instead of HOST PORT. Not over UDP.",
+            example="tls:echo.example:7007",
+        ),
+        Option(
+            "connections",
+            "N",
+            parseCount,
+            None,
+            "Number of connections to keep open.",
+            short="n",
+            defaultHelp="1",
+            example="10",
+        ),
+        Option(
+            "rate",
+            "RATE",
+            parseMonitorRate,
+            None,
+            "Messages per second over all connections, up to 1,000.",
+            defaultHelp="1 per connection, up to 1,000",
+            example="5",
+        ),
+        Option(
+            "size",
+            "SIZE",
+            parseSize,
+            "64",
+            "Bytes of each message. The messages are generated.",
+            example="1k",
+        ),
+        CONNECT_TIMEOUT,
+        Option(
+            "reply-timeout",
+            "DURATION",
+            parseDuration,
             "10s",
-            "How long to wait for the next byte while something is outstanding.",
-        ],
+            "Time limit for the next byte of a reply. The timeout can fire up to 10 % late.",
+            example="500ms",
+        ),
         KEEP_ALIVE,
         TRACE,
         STATUS,
-    ]
-    optFlags: ClassVar[list[list[object]]] = [NO_EXPRESS]
+    )
+    flags: ClassVar[tuple[Flag, ...]] = (NO_EXPRESS,)
 
     def postOptions(self) -> None:
         super().postOptions()
-        self.trace = self.read("trace", parseTrace)
-        self.size = self.read("size", parseSize)
+        self.trace: Trace = self.value("trace")
+        # The workload knows which sizes there are.
+        self.size = self.built(Workload, {"size": "size"}).longest
         target = self.readTarget()
         if target is None:
             raise usage.UsageError("nothing to connect to: give HOST PORT or --connect")
         self.target = target
         self.connections = self.readConnections(1)
-        self.rate = self.readIfGiven("rate", parseLowRate) or min(
-            float(self.connections), MOST_LOW_RATE
-        )
+        self.rate: float = self.value("rate") or min(float(self.connections), MAX_MONITOR_RATE)
         self.patience = self.readPatience()
-
-
-_log = Logger()
 
 
 Options = MonitorOptions

@@ -1,49 +1,140 @@
 """
-The command lines of the server and the client, and what they have in common.
+Options as declarations, and the base class of the command lines.
 """
 
 import getopt
+import shutil
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, ClassVar, NoReturn, TypeVar
 
 from twisted import __version__ as twistedVersion
-from twisted.internet.endpoints import quoteStringArgument
 from twisted.python import usage
 
 from echofactory._version import __version__
-from echofactory.cli.parsers import (
-    parseCount,
-    parseHost,
-    parseKeepAlive,
-    parsePatience,
-    parsePort,
-    parseStatus,
-)
-from echofactory.cli.streams import complain
-from echofactory.client.settings import Patience
-from echofactory.express.reactor import laneOf
+from echofactory.cli.streams import printError
 from echofactory.values.printable import printable
 
 T = TypeVar("T")
 
 
-_PLACES = {"connect", "hdr", "html", "json", "message-file", "plot", "status"}
-"""Options whose value is a file, or an address."""
+@dataclass(frozen=True)
+class Option:
+    """
+    An option that takes a value.
+    """
+
+    name: str
+    """The long name, without dashes."""
+    metavar: str
+    """What the help calls the value: its unit or its form, such as C{DURATION}."""
+    parse: Callable[[str], Any]
+    """Reads the value. It raises L{ValueError}, whose text follows "is" in a message, such
+    as "not a duration such as 250ms, 10s, 2m or 1h"."""
+    default: str | None
+    """The value of an option that is not given, as text; C{None}: there is no value."""
+    help: str
+    """A noun phrase or an imperative, then units and limits. Without default and example."""
+    short: str | None = None
+    """The short name, a letter."""
+    defaultHelp: str = ""
+    """If there is no C{default}: what the help says of an option that is not given."""
+    example: str = ""
+    """A value, for the help."""
+    repeated: bool = False
+    """Whether the option can be repeated. If so, its value is a tuple."""
+
+    @property
+    def words(self) -> str:
+        """The option as it is written: C{-n, --connections N}."""
+        return f"{_names(self)} {self.metavar}"
+
+    @property
+    def namesAPlace(self) -> bool:
+        """Whether its value is a file or an endpoint, and there can be only one."""
+        return self.metavar in ("FILE", "ENDPOINT") and not self.repeated
+
+
+@dataclass(frozen=True)
+class Flag:
+    """
+    An option without a value.
+    """
+
+    name: str
+    """The long name, without dashes."""
+    help: str
+    """An imperative."""
+    short: str | None = None
+    """The short name, a letter."""
+    default: ClassVar[None] = None
+    defaultHelp: ClassVar[str] = ""
+    example: ClassVar[str] = ""
+
+    @property
+    def words(self) -> str:
+        """The flag as it is written: C{-h, --help}."""
+        return _names(self)
+
+
+def _names(option: Option | Flag) -> str:
+    return f"-{option.short}, --{option.name}" if option.short else f"--{option.name}"
+
+
+_COMMON_FLAGS = (
+    Flag("help", "Show this help and exit.", short="h"),
+    Flag("version", "Show the versions and exit."),
+)
+"""Those that L{CommandOptions} handles itself."""
 
 
 class CommandOptions(usage.Options):
     """
-    What all command lines have in common: options may stand before and after
-    the arguments, each is read by a parser (L{echofactory.cli.parsers}), and a
-    mistake is one line on stderr and exit status 2.
+    A command line: its options are declared in C{parameters} and C{flags}. Options can stand
+    before and after the arguments. A mistake is one line on stderr and exit status 2.
 
-    @ivar given: whether there was anything on the command line.
+    @cvar program: the name that begins the line on stderr.
+    @cvar examples: the end of the help.
+    @cvar parameters: the options that take a value.
+    @cvar flags: the options without a value.
+    @ivar given: whether the command line had any words.
     """
 
     program: ClassVar[str]
     examples: ClassVar[str]
+    parameters: ClassVar[tuple[Option, ...]] = ()
+    flags: ClassVar[tuple[Flag, ...]] = ()
+    # What usage.Options reads, with those of the base classes.
+    optParameters: ClassVar[list[list[str | None]]] = []
+    optFlags: ClassVar[list[list[str | None]]] = []
+
+    def __init_subclass__(cls) -> None:
+        """Translate the declarations for L{usage.Options}."""
+        super().__init_subclass__()
+        if "parameters" in vars(cls):
+            cls.optParameters = [[o.name, o.short, o.default, o.help] for o in cls.parameters]
+        if "flags" in vars(cls):
+            cls.optFlags = [[flag.name, flag.short, flag.help] for flag in cls.flags]
+
+    def __init__(self) -> None:
+        super().__init__()
+        for option in self.parameters:
+            if option.repeated:
+                self[option.name] = []
+
+    @classmethod
+    def listed(cls) -> list[Option | Flag]:
+        """Return every option by name, C{--help} and C{--version} too."""
+        return sorted(
+            [*cls.parameters, *cls.flags, *_COMMON_FLAGS], key=lambda option: option.name
+        )
+
+    @classmethod
+    def option(cls, name: str) -> Option:
+        """Return the declaration of an option that takes a value."""
+        return next(option for option in cls.parameters if option.name == name)
 
     def parseOptions(self, options: list[str] | None = None) -> None:
         """
@@ -64,26 +155,40 @@ class CommandOptions(usage.Options):
 
     def _refuseTwice(self, given: list[str]) -> None:
         """
-        Of most options the last value counts, as usual. One that names a place is not
-        given up without a word.
+        If an option is given twice, the last value counts. But a file or an endpoint is not
+        dropped silently.
         """
-        for option in given:
-            if option.removeprefix("--") in _PLACES and given.count(option) > 1:
-                raise usage.UsageError(f"{option}: given twice")
+        for option in self.parameters:
+            if option.namesAPlace and given.count(f"--{option.name}") > 1:
+                raise usage.UsageError(f"--{option.name}: given twice")
 
-    def _words(self, option: str, value: str) -> list[str]:
-        """Return what getopt took apart as it can be taken apart again."""
-        if f"{option[2:]}=" in self.longOpt:
-            return [f"{option}={value}"]
-        if option[1] != "-" and f"{option[1]}:" in self.shortOpt:
-            return [option, value]
-        return [option]
+    def _words(self, word: str, value: str) -> list[str]:
+        """
+        Keep the value of an option that can be repeated.
+
+        @return: what L{usage.Options} shall parse: any other option, as it can be taken
+            apart again.
+        """
+        name = word.removeprefix("--")
+        if f"{name}=" in self.longOpt:
+            if self.option(name).repeated:
+                self[name].append(value)
+                return []
+            return [f"{word}={value}"]
+        if word[1] != "-" and f"{word[1]}:" in self.shortOpt:
+            return [word, value]
+        return [word]
 
     def getUsage(self, width: int | None = None) -> str:
-        """Return the options, and after them the examples."""
-        # Those that come from docstrings are indented there.
-        self.docs = {name: " ".join((doc or "").split()) for name, doc in self.docs.items()}
-        return f"{super().getUsage(width)}\nExamples:\n{textwrap.indent(self.examples, '  ')}"
+        """Return the options, what the program does, and examples."""
+        width = width or shutil.get_terminal_size().columns
+        lines = ["Options:"]
+        for option in self.listed():
+            indent = "  " if option.short else "      "
+            lines += [f"{indent}{option.words}", *_wrapped(helpText(option), width, 10)]
+        lines += ["", *_wrapped(str(getattr(self, "longdesc", "")), width, 0)]
+        lines += ["", "Examples:", textwrap.indent(self.examples, "  ")]
+        return "\n".join(lines)
 
     def refuse(self, option: str, text: str) -> NoReturn:
         """
@@ -94,21 +199,51 @@ class CommandOptions(usage.Options):
         self._exit(f"--{option}: {text}")
 
     def _exit(self, text: str) -> NoReturn:
-        complain(f"{self.program}: {printable(text)}")
+        printError(f"{self.program}: {printable(text)}")
         raise SystemExit(2)
 
-    def read(self, option: str, parse: Callable[[str], T]) -> T:
+    def value(self, name: str) -> Any:
         """
-        Return an option's value, parsed.
+        Return what the parser of an option makes of its text. If the option can be repeated,
+        return a tuple. The type depends on the option, and the settings check it.
 
-        @raise usage.UsageError: naming the option, the value and what is
-            accepted.
+        @return: C{None} if the option was not given and does not have a default.
+        @raise usage.UsageError: naming the option, the text and what is accepted.
         """
-        return readValue(f"--{option}", self[option], parse)
+        option = self.option(name)
+        given = self[name]
+        if option.repeated:
+            return tuple(readValue(f"--{name}", text, option.parse) for text in given)
+        return None if given is None else readValue(f"--{name}", given, option.parse)
 
-    def readIfGiven(self, option: str, parse: Callable[[str], T]) -> T | None:
-        """Return an option's value, parsed; C{None} if it was not given."""
-        return None if self[option] is None else self.read(option, parse)
+    def built(self, make: Callable[..., T], options: dict[str, str], **others: object) -> T:
+        """
+        Build settings from options. The settings check the values; this translates what they
+        refuse.
+
+        @param make: the class of the settings.
+        @param options: the option or the flag for each field. If an option has no value, the
+            field has its own default.
+        @param others: the values of other fields.
+        @raise usage.UsageError: naming the option, its text and what is accepted.
+        """
+        fields: dict[str, Any] = {}
+        for field, name in options.items():
+            flag = any(flag.name == name for flag in self.flags)
+            value = bool(self[name]) if flag else self.value(name)
+            if value not in (None, ()):
+                fields[field] = value
+        try:
+            return make(**fields, **others)
+        except ValueError as error:
+            # A message of the settings begins with the field, and usually the value.
+            field, _, text = str(error).partition(": ")
+            if field not in options:
+                raise
+            shown = repr(fields.get(field))
+            if text.startswith(shown):
+                text = repr(self[options[field]]) + text.removeprefix(shown)
+            raise usage.UsageError(f"--{options[field]}: {text}") from None
 
     def opt_version(self) -> NoReturn:
         """
@@ -127,125 +262,31 @@ class CommandOptions(usage.Options):
     opt_h = opt_help
 
 
+def _wrapped(text: str, width: int, indent: int) -> Iterator[str]:
+    for line in textwrap.wrap(
+        text, max(width - indent, 30), break_long_words=False, break_on_hyphens=False
+    ):
+        yield " " * indent + line
+
+
+def helpText(option: Option | Flag) -> str:
+    """Return the help of an option, with its default and its example."""
+    text = option.help
+    if default := option.default or option.defaultHelp:
+        text += f" Default: {default}."
+    if option.example:
+        text += f" Example: --{option.name} {option.example}"
+    return text
+
+
 def readValue(name: str, text: str, parse: Callable[[str], T]) -> T:
+    """
+    Return what a parser makes of a text.
+
+    @param name: the option or the argument, as the user knows it.
+    @raise usage.UsageError: naming it, the text and what is accepted.
+    """
     try:
         return parse(text)
     except ValueError as error:
         raise usage.UsageError(f"{name}: {text!r} is {error}") from None
-
-
-PICTURES: list[list[object]] = [
-    [
-        "plot",
-        None,
-        None,
-        "Draw latency by percentile, and the run over time, into this file: png, svg or pdf"
-        " by its suffix.",
-    ],
-    ["html", None, None, "Write one self-contained page to this file: figures and plots."],
-]
-
-NO_EXPRESS: list[object] = ["no-express", None, "Leave the fast lane out."]
-
-
-KEEP_ALIVE: list[object] = [
-    "keepalive",
-    None,
-    "60s",
-    "Time without a byte on a TCP connection, after which the kernel probes whether the peer"
-    " is still there: 30s, 2m, or 0 for never. The connection is lost if 4 probes, a quarter of"
-    " that time apart, have no answer.",
-]
-
-
-class ConnectingOptions(CommandOptions):
-    """Those of what makes connections, or accepts them, on the fast lane or without."""
-
-    def connectionReactor(self, reactor: Any) -> Any:
-        """Return what connections are to be made on: the fast lane, or the reactor."""
-        return reactor if self["no-express"] else laneOf(reactor)
-
-
-STATUS: list[object] = [
-    "status",
-    None,
-    None,
-    "Serve a live page, /metrics (Prometheus), /healthz and /status.json on this"
-    " Twisted server endpoint: tcp:9465:interface=127.0.0.1, for which 9465 is short."
-    " It changes nothing, but has no password: whoever reaches it can read it."
-    " [default: none]",
-]
-
-
-class StatusOptions(ConnectingOptions):
-    """
-    Those of what can be watched.
-
-    @ivar status: a server endpoint string; C{None}: no status is served.
-    """
-
-    def postOptions(self) -> None:
-        self.status = self.readIfGiven("status", parseStatus)
-
-    def listenOption(self, endpoint: object) -> str:
-        """
-        Return what on the command line asks to listen on an endpoint.
-
-        @param endpoint: as L{ListenError<echofactory.net.endpoints.ListenError>} names it.
-        """
-        return "--status"
-
-
-CONNECT_TIMEOUT: list[object] = [
-    "connect-timeout",
-    None,
-    "10s",
-    "How long to wait for a connection, TLS included: 250ms, 10s, 2m or 1h.",
-]
-TRACE: list[object] = [
-    "trace",
-    None,
-    "none",
-    "What to tell per connection: none, connections, or data (what comes and goes, abridged).",
-]
-
-
-class TargetOptions(ConnectingOptions):
-    """Those of what connects: where to, and how often."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._address: tuple[str, ...] = ()
-
-    def parseArgs(self, *arguments: str) -> None:
-        self._address = arguments
-
-    def readTarget(self) -> str | None:
-        endpoint: str | None = self["connect"]
-        if len(self._address) not in (0, 2, 3):
-            raise usage.UsageError("give HOST and PORT, or HOST, PORT and CONNECTIONS")
-        if endpoint is not None and self._address:
-            raise usage.UsageError("--connect: give either that or HOST PORT")
-        if self._address:
-            host = readValue("HOST", self._address[0], parseHost)
-            port = readValue("PORT", self._address[1], parsePort)
-            return f"tcp:{quoteStringArgument(host)}:{port}"
-        if endpoint is None and self.given:
-            raise usage.UsageError("nothing to connect to: give HOST PORT or --connect")
-        return endpoint
-
-    def readPatience(self) -> Patience:
-        """Return how long to wait for a connection, and for a reply."""
-        return Patience(
-            connect=self.read("connect-timeout", parsePatience),
-            reply=self.read("reply-timeout", parsePatience),
-            keepAlive=self.read("keepalive", parseKeepAlive),
-        )
-
-    def readConnections(self, default: int) -> int:
-        given = self.readIfGiven("connections", parseCount)
-        if len(self._address) < 3:
-            return given or default
-        if given is not None:
-            raise usage.UsageError("--connections: give either that or CONNECTIONS")
-        return readValue("CONNECTIONS", self._address[2], parseCount)

@@ -1,6 +1,6 @@
 """
-The files that a command line names: opened before there is anything to write, so
-that a bad path costs no run, and written to their end or complained about.
+The output files of a command line. They are opened before the run, so that a wrong path is
+refused before it costs a run. They keep their content until the run begins.
 """
 
 import json
@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from echofactory._version import __version__
 from echofactory.cli.options import CommandOptions
-from echofactory.cli.streams import complain
+from echofactory.cli.streams import printError
 from echofactory.report.compare import Run
 from echofactory.report.page import page
 from echofactory.report.plot import SUFFIXES, draw, missing
@@ -23,11 +23,11 @@ from echofactory.results.books import Results
 from echofactory.results.json import toJSON
 
 
-def refuseSameFile(options: CommandOptions) -> None:
+def requireDistinctFiles(options: CommandOptions) -> None:
     """
-    One output would be lost to another in the same file.
+    Check that each output has its own file.
 
-    @raise SystemExit: with status 2 and one line, if two options name one.
+    @raise SystemExit: with status 2 and one line, if two options name the same file.
     """
     named: dict[str, str] = {}
     for name in ("json", "hdr", "plot", "html"):
@@ -36,13 +36,13 @@ def refuseSameFile(options: CommandOptions) -> None:
             continue
         other = named.setdefault(os.path.realpath(path), name)
         if other != name:
-            options.refuse(name, f"{path!r} is the file of --{other} too")
+            options.refuse(name, f"{path!r} is also the file of --{other}")
 
 
 def openOutput(options: CommandOptions, name: str, binary: bool = False) -> IO[Any] | None:
     """
-    Open the file that an option names; C{-} is stdout. What it holds stays there, lest a
-    mistake in another option cost it, until the run begins (L{claim}).
+    Open the file that an option names; C{-} is stdout. The file keeps its content until
+    the run begins (L{lockAndEmpty}), because another option may still be refused.
 
     @return: C{None} if the option was not given.
     @raise SystemExit: with status 2 and one line, if it cannot be opened.
@@ -60,12 +60,13 @@ def openOutput(options: CommandOptions, name: str, binary: bool = False) -> IO[A
     return file
 
 
-def claim(options: CommandOptions, name: str, file: IO[Any] | None) -> None:
+def lockAndEmpty(options: CommandOptions, name: str, file: IO[Any] | None) -> None:
     """
-    Empty an output because a run begins. The file is this process's alone as long as it
-    is open.
+    Lock and empty an output, because a run begins. The lock lasts as long as the file is
+    open.
 
-    @raise SystemExit: with status 2 and one line, if another run is writing it.
+    @param file: the output; C{None}: nothing is done.
+    @raise SystemExit: with status 2 and one line, if another run has locked the file.
     """
     if file is None:
         return
@@ -77,25 +78,30 @@ def claim(options: CommandOptions, name: str, file: IO[Any] | None) -> None:
         except OSError:
             # A file system without locks.
             pass
-    emptied(file)
+    _empty(file)
 
 
-def emptied(file: IO[Any]) -> IO[Any]:
-    """Return the file, without what it held; what is no file of ours stays as it is."""
+def _empty(file: IO[Any]) -> None:
+    """Empty a file, except a standard stream."""
     if file not in (sys.stdout, sys.stderr):
         with suppress(OSError):
             file.truncate(0)
-    return file
 
 
 def writeOutput(options: CommandOptions, name: str, file: IO[Any], content: str | bytes) -> int:
-    """Write an output to its end; return 1, and say so, if it cannot be, and 0 otherwise."""
+    """
+    Write an output.
+
+    @param name: the option, or what else the line on stderr calls the output.
+    @return: 0; or 1, after a line on stderr, if the output cannot be written.
+    """
     try:
-        emptied(file).write(content)
+        _empty(file)
+        file.write(content)
         file.flush()
     except OSError as error:
-        complain(f"{options.program}: {name}: {error.strerror}")
-        # What is left in the buffer shall not fail again as the process ends.
+        printError(f"{options.program}: {name}: {error.strerror}")
+        # Otherwise the rest in the buffer fails again when the process ends.
         with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
         return 1
@@ -107,12 +113,13 @@ def jsonText(results: Results) -> str:
     return json.dumps(toJSON(results, __version__), indent=2) + "\n"
 
 
-class Pictures:
-    """What C{--plot} and C{--html} ask for."""
+class Charts:
+    """The outputs of C{--plot} and C{--html}."""
 
     def __init__(self, options: CommandOptions) -> None:
         """
-        @raise SystemExit: with status 2 and one line, if there is a mistake in them.
+        @raise SystemExit: with status 2 and one line, if one of the two options has a wrong
+            value, or matplotlib is missing.
         """
         self._options = options
         self._suffix = ""
@@ -132,19 +139,19 @@ class Pictures:
         self._html = openOutput(options, "html")
 
     def begin(self) -> None:
-        """What the files held is no longer true."""
-        claim(self._options, "plot", self._plot)
-        claim(self._options, "html", self._html)
+        """Lock and empty the files, because a run begins."""
+        lockAndEmpty(self._options, "plot", self._plot)
+        lockAndEmpty(self._options, "html", self._html)
 
     def write(
         self, runs: Sequence[Run], command: str = "", used: Sequence[tuple[str, str]] = ()
     ) -> int:
         """
-        Write them.
+        Write the files.
 
         @param command: the command line of the run, if it is known.
-        @param used: its options.
-        @return: 1 if one could not be written, 0 otherwise.
+        @param used: the options of the run and their values.
+        @return: 1 if a file could not be written, 0 otherwise.
         """
         status = 0
         if self._plot is not None:

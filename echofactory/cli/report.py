@@ -9,11 +9,18 @@ from typing import ClassVar, NoReturn
 from twisted.python import usage
 
 from echofactory._version import __version__
-from echofactory.cli.options import PICTURES, CommandOptions
-from echofactory.cli.outputs import Pictures, jsonText, openOutput, refuseSameFile, writeOutput
+from echofactory.cli.commonoptions import CHART_OPTIONS
+from echofactory.cli.options import CommandOptions, Flag, Option
+from echofactory.cli.outputs import (
+    Charts,
+    jsonText,
+    openOutput,
+    requireDistinctFiles,
+    writeOutput,
+)
 from echofactory.cli.streams import prepareStreams
 from echofactory.report.compare import Run, comparisonText
-from echofactory.report.reading import MOST_BYTES, readResults
+from echofactory.report.reading import MAX_FILE_SIZE, readResults
 from echofactory.report.text import report
 from echofactory.results.books import Results
 from echofactory.results.json import fromJSON, toJSON
@@ -22,32 +29,41 @@ from echofactory.results.merge import merged
 
 class ReportOptions(CommandOptions):
     """
-    The command line.
+    The command line of C{python -m echofactory.report}.
 
-    @ivar runs: those that were named.
+    @ivar runs: the runs to show; with C{--merge}, one.
     """
 
     program = "echofactory.report"
     synopsis = "Usage: python -m echofactory.report [options] FILE..."
     longdesc = (
-        "Show what python -m echofactory.client wrote with --json: one run as it reports it,"
-        " or several beside each other, with how far each is from the first."
+        "Show the results that python -m echofactory.client wrote with --json. Of one run: its"
+        " report. Of several runs: a table, with the difference of each run from the first."
+        " FILE can be -, which is stdin."
     )
     examples = """\
 python -m echofactory.report before.json after.json
-    both in one table
+    both runs in one table
 python -m echofactory.report before.json after.json --plot both.svg
-    the same, and drawn
+    the same, and a plot
 python -m echofactory.report --merge client1.json client2.json
-    two clients that ran side by side, as one run
+    two clients that ran at the same time, as one run
 """
-    optParameters: ClassVar[list[list[object]]] = [
-        *PICTURES,
-        ["json", None, None, "With --merge, write the one run to this file; - is stdout."],
-    ]
-    optFlags: ClassVar[list[list[object]]] = [
-        ["merge", None, "Take the runs, which went on side by side, as one."],
-    ]
+    parameters: ClassVar[tuple[Option, ...]] = (
+        *CHART_OPTIONS,
+        Option(
+            "json",
+            "FILE",
+            str,
+            None,
+            "With --merge: write the merged run to this file as JSON. - is stdout; the report"
+            " then goes to stderr.",
+            example="merged.json",
+        ),
+    )
+    flags: ClassVar[tuple[Flag, ...]] = (
+        Flag("merge", "Merge runs that went on at the same time into one run."),
+    )
 
     def __init__(self) -> None:
         super().__init__()
@@ -56,19 +72,19 @@ python -m echofactory.report --merge client1.json client2.json
 
     def parseArgs(self, *paths: str) -> None:
         if not paths:
-            raise usage.UsageError("give the JSON file of a run, or several; - is stdin")
+            raise usage.UsageError("give the JSON file of one run or more; - is stdin")
         self.paths = paths
 
     def postOptions(self) -> None:
         if self["json"] and not self["merge"]:
-            raise usage.UsageError("--json: it is what --merge writes")
+            raise usage.UsageError("--json: give --merge too")
         self.runs = [Run.named(path, self._read(path)) for path in self.paths]
         if self["merge"]:
             if len({os.path.realpath(path) for path in self.paths}) < len(self.paths):
-                raise usage.UsageError("--merge: a run is given twice")
+                raise usage.UsageError("--merge: a file is given twice")
             try:
                 whole = merged([run.results for run in self.runs])
-                # Counts that are each within their bounds may exceed them together.
+                # The counts of each run are within their bounds; the sums may exceed them.
                 fromJSON(toJSON(whole, __version__))
             except ValueError as error:
                 raise usage.UsageError(f"--merge: {error}") from None
@@ -77,7 +93,7 @@ python -m echofactory.report --merge client1.json client2.json
     def _read(self, path: str) -> Results:
         try:
             with open("/dev/stdin" if path == "-" else path, "rb") as file:
-                return readResults(file.read(MOST_BYTES + 1))
+                return readResults(file.read(MAX_FILE_SIZE + 1))
         except OSError as error:
             raise usage.UsageError(f"{path!r}: {error.strerror}") from None
         except ValueError as error:
@@ -86,16 +102,16 @@ python -m echofactory.report --merge client1.json client2.json
 
 def main() -> NoReturn:
     """
-    Do what the command line says.
+    Run the program.
 
     @raise SystemExit: always.
     """
     prepareStreams()
     options = ReportOptions()
     options.parseOptions()
-    refuseSameFile(options)
+    requireDistinctFiles(options)
     jsonFile = openOutput(options, "json")
-    pictures = Pictures(options)
+    charts = Charts(options)
     runs = options.runs
     text = comparisonText(runs) if len(runs) > 1 else report(runs[0].results)
     told = sys.stderr if jsonFile is sys.stdout else sys.stdout
@@ -103,4 +119,4 @@ def main() -> NoReturn:
     if jsonFile is not None:
         written = jsonText(runs[0].results)
         status = writeOutput(options, "--json", jsonFile, written) or status
-    sys.exit(pictures.write(runs) or status)
+    sys.exit(charts.write(runs) or status)

@@ -2,6 +2,7 @@
 The program C{twistd multiecho}: its options, and the service that it makes of them.
 """
 
+from dataclasses import replace
 from signal import SIGTERM, raise_signal
 from typing import Any, ClassVar
 
@@ -9,25 +10,23 @@ from twisted.application.service import IService
 from twisted.internet.endpoints import quoteStringArgument
 from twisted.python import usage
 
-from echofactory.cli.options import (
+from echofactory.cli.commonoptions import (
     KEEP_ALIVE,
     NO_EXPRESS,
     STATUS,
+    TRACE,
     StatusOptions,
-    readValue,
 )
+from echofactory.cli.options import Flag, Option, readValue
 from echofactory.cli.parsers import (
-    parseCount,
     parseDatagramAddress,
     parseDatagramRate,
     parseDuration,
     parseFault,
     parseHost,
-    parseKeepAlive,
     parseListeningPort,
-    parsePatience,
     parseSeed,
-    parseTrace,
+    parseWhole,
     parseWorkers,
 )
 from echofactory.cli.twistd import Command, prepare, statusService
@@ -40,6 +39,8 @@ from echofactory.server.service import EchoService, echoFactory
 from echofactory.server.settings import Limits, ServerSettings
 from echofactory.server.workers.supervisor import Workers
 
+_DEFAULT_ENDPOINT = "tcp:65432:interface=127.0.0.1"
+
 
 class ServerOptions(StatusOptions):
     """
@@ -47,133 +48,155 @@ class ServerOptions(StatusOptions):
 
     @ivar endpoints: server endpoint strings.
     @ivar address: the one of them that C{HOST PORT} is short for; C{None}: it was not given.
-    @ivar datagrams: hosts and ports of UDP.
-    @ivar datagramRate: how many a second are answered to one source.
-    @ivar workers: how many processes serve; C{None}: this one.
+    @ivar datagrams: hosts and ports to echo on over UDP.
+    @ivar datagramRate: the maximum of datagrams per second that one source is sent.
+    @ivar workers: the number of processes that serve; C{None}: this process serves.
     @ivar settings: how connections are served.
     """
 
     program = "multiecho"
     synopsis = "[options] [HOST PORT]"
     longdesc = (
-        "Send back every byte that arrives, to any number of clients at once (RFC 862)."
-        " HOST PORT is short for one more --listen tcp:PORT:interface=HOST. Listens on the"
-        " loopback interface unless told otherwise."
+        "Send back every byte that arrives, to many clients at the same time (RFC 862)."
+        " HOST PORT is short for --listen tcp:PORT:interface=HOST. Without HOST PORT and"
+        " --listen, the server listens on the loopback interface only."
     )
     examples = """\
 twistd -n multiecho
-    on 127.0.0.1, port 65432, telling of each connection
+    on 127.0.0.1, port 65432; the log shows each connection
 twistd -n multiecho --listen tcp:7007 --listen unix:/run/echo.sock --trace none
-    on port 7007 of every IPv4 address and on a UNIX socket, quietly
+    on port 7007 of every IPv4 address and on a UNIX socket; the log shows no connection
 twistd -n multiecho --trace data 127.0.0.1 65432
     as the tutorial's multiconn-server.py does
 """
-    optParameters: ClassVar[list[list[object]]] = [
-        [
-            "trace",
+    parameters: ClassVar[tuple[Option, ...]] = (
+        Option(
+            "listen",
+            "ENDPOINT",
+            str,
             None,
-            "connections",
-            "What to tell per connection: none, connections, or data (what comes and goes,"
-            " abridged).",
-        ],
-        [
+            "Twisted server endpoint to listen on. Can be repeated. Tested: tcp:, unix:, ssl:,"
+            " tls:, systemd: and haproxy:. TLS has no half-close: if a client over TLS closes"
+            " its side, it loses the bytes that are still on their way to it.",
+            defaultHelp=_DEFAULT_ENDPOINT,
+            example="tcp:7007",
+            repeated=True,
+        ),
+        replace(TRACE, default="connections", example="data"),
+        Option(
             "drain",
-            None,
+            "DURATION",
+            parseDuration,
             "5s",
-            "How long a stop waits for open connections before it cuts them:"
-            " 250ms, 10s, 2m or 1h; 0 cuts at once.",
-        ],
-        [
+            "Time that a stop waits for open connections before it cuts them. 0: no wait.",
+            example="30s",
+        ),
+        Option(
             "workers",
+            "N|auto",
+            parseWorkers,
             None,
-            None,
-            "Serve with so many processes that share the ports, each on a core of its own;"
-            " auto: as many as there are cores that this process may keep busy, by its affinity"
-            " and by a container's quota. One that ends is started again. TCP ports"
-            " only. [default: this process serves]",
-        ],
-        [
+            "Number of processes that serve, from 1 to 256. They share the TCP ports; other"
+            " ports are refused. auto: the number of cores that CPU affinity and the"
+            " container's CPU quota allow. A worker that ends is started again.",
+            defaultHelp="this process serves, without workers",
+            example="4",
+        ),
+        Option(
             "max-connections",
+            "N",
+            parseWhole,
             None,
-            None,
-            "Connections open at once; more are refused. Workers share them out evenly."
-            " [default: no limit]",
-        ],
-        [
+            "Maximum number of open connections. Further connections are closed immediately and"
+            " counted as refused; the client sees closed-early or reset. Workers share the"
+            " number evenly.",
+            defaultHelp="no limit",
+            example="10000",
+        ),
+        Option(
             "max-per-host",
+            "N",
+            parseWhole,
             None,
-            None,
-            "The same, of one host: an IPv4 address, or all of an IPv6 /64; with workers,"
-            " in each of them."
-            " Behind haproxy: it is the host of the proxy's client. [default: no limit]",
-        ],
-        [
+            "Maximum number of open connections from one host: an IPv4 address, or an IPv6 /64"
+            " network. Each worker counts its own connections. Behind haproxy:, the host is the"
+            " client in the PROXY header.",
+            defaultHelp="no limit",
+            example="100",
+        ),
+        Option(
             "idle-timeout",
+            "DURATION",
+            parseDuration,
             None,
+            "Time without a byte in either direction, after which the server cuts a connection."
+            " A connection whose peer does not read is idle too. The timeout can fire up to"
+            " 10 % late.",
+            defaultHelp="never",
+            example="10m",
+        ),
+        Option(
+            "fault",
+            "FAULTS",
+            str,
             None,
-            "Cut a connection when no byte has moved either way for so long: 30s, 10m;"
-            " also one whose peer only refuses to read. [default: never]",
-        ],
-        [
-            "udp-rate",
-            None,
-            None,
-            "Datagrams a second that --udp answers to one address, or /64 of IPv6, and as"
-            " many at once after a pause: 500 or 20k. A client that asks more of them, but"
-            " for one on this machine's loopback addresses, loses what is over. [default: 1k]",
-        ],
-        [
+            "Faults that the server makes on purpose, joined with commas. Can be repeated. Not"
+            " with --udp."
+            " delay=20ms: hold each chunk for 20 ms."
+            " jitter=5ms: vary the delay by up to 5 ms."
+            " throttle=1M: bytes per second of a connection."
+            " dribble=3: bytes per write."
+            " corrupt=1e-6, drop=1e-6 and repeat=1e-6: probability per byte."
+            " truncate=64k: bytes after which a connection is closed."
+            " stall=1s/10s: send nothing for 1 s in every 10 s."
+            " reset=0.01 and refuse=0.1: probability per connection.",
+            example="delay=20ms,corrupt=1e-6",
+            repeated=True,
+        ),
+        Option(
             "fault-seed",
+            "N",
+            parseSeed,
             None,
+            "Seed of the probabilities of --fault. The same seed reproduces the same faults."
+            " Not with 2 or more workers, because the kernel chooses the worker of each"
+            " connection.",
+            defaultHelp="a random seed, which the log shows",
+            example="1",
+        ),
+        Option(
+            "udp",
+            "HOST:PORT",
+            parseDatagramAddress,
             None,
-            "What the chances of --fault come from; the same number has the same go wrong"
-            " again. Not with --workers, unless there is one: which of them a connection"
-            " comes to is left to the kernel. [default: a random one, told in the log]",
-        ],
+            "Echo over UDP too, on this address. Can be repeated. Port 0: the system chooses."
+            " A forged source address can turn an echo over UDP into a loop or a reflector."
+            " Therefore the server does not answer broadcasts, ports below 1024, its own ports,"
+            " and what exceeds --udp-rate.",
+            defaultHelp="no UDP",
+            example="127.0.0.1:7007",
+            repeated=True,
+        ),
+        Option(
+            "udp-rate",
+            "RATE",
+            parseDatagramRate,
+            None,
+            "Maximum number of datagrams per second that the server answers to one IPv4 address"
+            " or IPv6 /64 network. After a pause of 1 s, it answers as many in one burst."
+            " Further datagrams are lost. Loopback addresses do not have this limit.",
+            defaultHelp=f"{DEFAULT_RATE_PER_SOURCE / 1000:g}k",
+            example="20k",
+        ),
         KEEP_ALIVE,
         STATUS,
-    ]
-
-    optFlags: ClassVar[list[list[object]]] = [NO_EXPRESS]
+    )
+    flags: ClassVar[tuple[Flag, ...]] = (NO_EXPRESS,)
 
     def __init__(self) -> None:
         super().__init__()
         self.endpoints: list[str] = []
         self.address: str | None = None
-        self._faults: list[str] = []
-        self.datagrams: list[tuple[str, int]] = []
-
-    def opt_listen(self, endpoint: str) -> None:
-        """
-        A Twisted server endpoint to listen on; may be repeated. tcp:, unix:,
-        ssl:, tls:, systemd: and haproxy: are known to work. TLS
-        cannot half-close: a client there must count the bytes that come back,
-        for those still on their way when it closes its side are lost.
-        [default: tcp:65432:interface=127.0.0.1]
-        """
-        self.endpoints.append(endpoint)
-
-    def opt_fault(self, text: str) -> None:
-        """
-        Misbehave on purpose; may be repeated, or several joined with commas.
-        delay=20ms and jitter=5ms hold every chunk, throttle=1M is bytes a second
-        on a connection, dribble=3 bytes in a write, corrupt=1e-6, drop=1e-6 and
-        repeat=1e-6 are chances of a byte, truncate=64k closes after so many
-        bytes, stall=1s/10s sends nothing for one second in ten, reset=0.01 and
-        refuse=0.1 are chances of a connection. Not with --udp, whose datagrams meet
-        none of them.
-        """
-        self._faults += text.split(",")
-
-    def opt_udp(self, text: str) -> None:
-        """
-        Echo over UDP beside TCP, on this HOST:PORT, such as 127.0.0.1:7007 or [::1]:7007;
-        may be repeated; port 0 has the system choose. As a forged source address
-        can turn such an echo into a loop or a reflector, it answers no port below
-        1024, no port that is echoed here, no broadcast, and no address more often
-        than --udp-rate says. [default: off]
-        """
-        self.datagrams.append(readValue("--udp", text, parseDatagramAddress))
 
     def parseArgs(self, *arguments: str) -> None:
         if not arguments:
@@ -184,7 +207,6 @@ twistd -n multiecho --trace data 127.0.0.1 65432
         number = readValue("PORT", port, parseListeningPort)
         interface = quoteStringArgument(readValue("HOST", host, parseHost))
         self.address = f"tcp:{number}:interface={interface}"
-        self.endpoints.append(self.address)
 
     def listenOption(self, endpoint: object) -> str:
         """See L{StatusOptions.listenOption}."""
@@ -196,49 +218,52 @@ twistd -n multiecho --trace data 127.0.0.1 65432
 
     def postOptions(self) -> None:
         super().postOptions()
+        self.endpoints += self.value("listen")
+        if self.address is not None:
+            self.endpoints.append(self.address)
         if not self.endpoints:
-            self.endpoints.append("tcp:65432:interface=127.0.0.1")
-        self.workers = self.readIfGiven("workers", parseWorkers)
+            self.endpoints.append(_DEFAULT_ENDPOINT)
+        self.datagrams: list[tuple[str, int]] = list(self.value("udp"))
+        self.workers: int | None = self.value("workers")
         self.settings = self._readSettings()
         places = self.settings.limits.connections
         if self.workers is not None and places is not None and places < self.workers:
-            raise usage.UsageError("--max-connections: fewer than there are --workers")
-        self.datagramRate = (
-            self.readIfGiven("udp-rate", parseDatagramRate) or DEFAULT_RATE_PER_SOURCE
-        )
+            raise usage.UsageError(
+                f"--max-connections: {places:,} is less than --workers, which is {self.workers}"
+            )
+        self.datagramRate: float = self.value("udp-rate") or DEFAULT_RATE_PER_SOURCE
         if self["udp-rate"] is not None and not self.datagrams:
-            raise usage.UsageError("--udp-rate: there is no --udp that it could be of")
+            raise usage.UsageError("--udp-rate: give --udp too")
         if self.settings.faults is not None and self.datagrams:
-            raise usage.UsageError("--fault and --udp: datagrams meet no faults; give either")
+            raise usage.UsageError("--fault and --udp: there are no faults over UDP")
         seed = self.settings.faultSeed
         if seed is not None and self.workers is not None and self.workers > 1:
             raise usage.UsageError(
-                "--fault-seed and --workers: nothing would repeat, because the kernel chooses"
-                " the worker of each connection"
+                "--fault-seed and --workers: a seed would reproduce nothing, because the kernel"
+                " chooses the worker of each connection"
             )
 
     def _readSettings(self) -> ServerSettings:
-        faults = self._readFaults()
-        seed = self.readIfGiven("fault-seed", parseSeed)
-        if faults is None and seed is not None:
-            raise usage.UsageError("--fault-seed: there is no --fault that it could be of")
-        return ServerSettings(
-            limits=Limits(
-                connections=self.readIfGiven("max-connections", parseCount),
-                perHost=self.readIfGiven("max-per-host", parseCount),
-                idle=self.readIfGiven("idle-timeout", parsePatience),
-                keepAlive=self.read("keepalive", parseKeepAlive),
-            ),
-            trace=self.read("trace", parseTrace),
-            drain=self.read("drain", parseDuration),
-            faults=faults,
-            faultSeed=seed,
+        limits = self.built(
+            Limits,
+            {
+                "connections": "max-connections",
+                "perHost": "max-per-host",
+                "idle": "idle-timeout",
+                "keepAlive": "keepalive",
+            },
+        )
+        return self.built(
+            ServerSettings,
+            {"trace": "trace", "drain": "drain", "faultSeed": "fault-seed"},
+            limits=limits,
+            faults=self._readFaults(),
             express=not self["no-express"],
         )
 
     def _readFaults(self) -> Faults | None:
         found: dict[str, Any] = {}
-        for text in self._faults:
+        for text in (fault for faults in self.value("fault") for fault in faults.split(",")):
             name, value = readValue("--fault", text, parseFault)
             if name in found:
                 raise usage.UsageError(f"--fault: {text!r} is a second {name}: give it once")
@@ -250,11 +275,11 @@ twistd -n multiecho --trace data 127.0.0.1 65432
 
 
 class _CommandEcho(EchoService):
-    """An L{EchoService} whose failure to listen is the end of the process."""
+    """An L{EchoService} that ends the process if it cannot listen."""
 
     def listenFailed(self, error: ListenError) -> None:
         super().listenFailed(error)
-        # What makes twistd stop in order, and with a status other than 0.
+        # Twistd then stops in order, with an exit status other than 0.
         raise_signal(SIGTERM)
 
 
@@ -288,7 +313,7 @@ def makeService(options: ServerOptions) -> IService:
         else:
             serving = Workers(reactor, options.endpoints, settings, options.workers)
             if options.datagrams:
-                # They are of no connection: this process serves them itself.
+                # Workers share no UDP ports: this process serves them itself.
                 alone = EchoFactory(trace=settings.trace, reactor=reactor)
                 beside = [
                     EchoService(
@@ -303,6 +328,6 @@ def makeService(options: ServerOptions) -> IService:
 
         return ServerStatus(Together([serving, *beside]))
 
-    # The status is the last to stop: it goes on telling while the others drain.
+    # The status stops last: it answers while the others drain.
     status = statusService(options, reactor, makeStatus)
     return Command(options, reactor, [*status, *beside, serving])

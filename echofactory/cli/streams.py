@@ -1,6 +1,6 @@
 """
-The standard streams of a program, as a user may leave them: closed, on a full disk, or in
-an encoding that lacks a letter.
+The standard streams of a program. They may be closed, on a full disk, or in an encoding that
+does not have every character.
 """
 
 import os
@@ -12,7 +12,7 @@ from typing import IO
 
 
 def _escaped(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Handle an error of encoding: microseconds stay readable, all else is an escape."""
+    """Handle an encoding error: C{µ} becomes C{u}, every other character an escape."""
     if isinstance(error, UnicodeEncodeError) and error.object[error.start] == "µ":
         return "u", error.start + 1
     return backslashreplace_errors(error)
@@ -23,10 +23,10 @@ register_error("echofactory", _escaped)
 
 def prepareStreams() -> None:
     """
-    Open stdin, stdout and stderr if they are closed. A character that their encoding lacks
-    is written as an escape, such as C{\\xfc}; C{µ} is written as C{u}.
+    Open stdin, stdout and stderr if they are closed. A character that is not in their
+    encoding is written as an escape, such as C{\\xfc}; C{µ} is written as C{u}.
     """
-    # A closed one would otherwise be the number of the next file or socket.
+    # Otherwise the next file or socket gets the number of a closed stream.
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
@@ -41,12 +41,12 @@ def prepareStreams() -> None:
             stream.reconfigure(errors="echofactory")
 
 
-def tell(line: str, stream: IO[str]) -> None:
-    """Write a line. If nobody can read it, the program goes on all the same."""
+def printLine(line: str, stream: IO[str]) -> None:
+    """Write a line. If it cannot be written, the program goes on."""
     with suppress(OSError, ValueError):
         print(line, file=stream, flush=True)
 
 
-def complain(line: str) -> None:
-    """Write a line to stderr, as L{tell} does."""
-    tell(line, sys.stderr)
+def printError(line: str) -> None:
+    """Write a line to stderr, as L{printLine} does."""
+    printLine(line, sys.stderr)

@@ -1,6 +1,6 @@
 """
-What the commands of C{twistd} run: services that end the process in one line if they
-cannot listen, stop in turn, and stop at once at a second signal.
+The service of a C{twistd} command. If it cannot listen, the process ends with one line. Its
+services stop in order; a second signal stops them immediately.
 """
 
 import sys
@@ -12,8 +12,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from echofactory.cli.logfile import neverWaitForTheLog
-from echofactory.cli.options import CommandOptions, StatusOptions
+from echofactory.cli.commonoptions import StatusOptions
+from echofactory.cli.logfile import useNonBlockingLog
+from echofactory.cli.options import CommandOptions
 from echofactory.net.descriptors import raiseDescriptorLimit
 from echofactory.net.endpoints import EndpointError, ListenError
 from echofactory.net.monotonic import useMonotonicTime
@@ -27,11 +28,10 @@ from echofactory.server.service import InTurn
 _log = Logger()
 
 
-class _CommandError(SystemExit, Exception):
+class _ListenExit(SystemExit, Exception):
     """
-    Ends C{twistd} with status 1, and no more said. An C{Exception} too, because
-    twistd removes its pid file, and tells the parent it daemonized from, for
-    those.
+    Ends C{twistd} with status 1 and no further message. It is an C{Exception} too: if the
+    start of a service raises one, twistd removes its pid file and reports to its parent.
     """
 
     code = 1
@@ -39,16 +39,17 @@ class _CommandError(SystemExit, Exception):
 
 class Command(InTurn):
     """
-    The services of a command. If one of them cannot listen, the process ends, with
-    one line on stderr that names the option and the endpoint; a second signal has those
-    that can, C{cut()} what they wait for.
+    The services of a command. If one of them cannot listen, the process ends with one line
+    on stderr, which names the option and the endpoint. A second signal calls C{cut()} of each
+    service that has it.
     """
 
     def __init__(
         self, options: StatusOptions, reactor: Any, services: Sequence[IService]
     ) -> None:
         """
-        @param options: what the line on stderr takes its names from.
+        @param options: name the option in the line on stderr.
+        @param services: the services, in the order in which they start.
         """
         super().__init__()
         self._options = options
@@ -57,29 +58,29 @@ class Command(InTurn):
             service.setServiceParent(self)
 
     def privilegedStartService(self) -> None:
-        self._orExit(super().privilegedStartService)
+        self._exitIfItCannotListen(super().privilegedStartService)
 
     def startService(self) -> None:
-        self._orExit(super().startService)
+        self._exitIfItCannotListen(super().startService)
         stopReactorOnSignal(self._reactor)
 
-    def _orExit(self, start: Callable[[], None]) -> None:
+    def _exitIfItCannotListen(self, start: Callable[[], None]) -> None:
         try:
             start()
         except ListenError as error:
             text = f"{self._options.listenOption(error.endpoint)}: {error}"
-            # A daemon has nothing but its log. Nothing worse than an error: twist, which
-            # does not log yet, has what is critical on stderr.
+            # A daemon has only its log. The level is error: twist, which does not log yet,
+            # writes critical events to stderr.
             _log.error("{text}", text=text)
-            # Past the log, which has taken the place of sys.stderr under twistd.
+            # Under twistd, sys.stderr is the log.
             print(f"{self._options.program}: {text}", file=sys.__stderr__)
-            raise _CommandError(text) from None
+            raise _ListenExit(text) from None
 
     def stopService(self) -> Deferred[None]:
-        handleStopSignals(self._hurry)
+        handleStopSignals(self._cutServices)
         return super().stopService()
 
-    def _hurry(self, *_: object) -> None:
+    def _cutServices(self, *_: object) -> None:
         for service in self:
             if hasattr(service, "cut"):
                 self._reactor.callFromThread(service.cut)
@@ -89,7 +90,7 @@ def statusService(
     options: StatusOptions, reactor: Any, makeStatus: Callable[[], Any]
 ) -> list[IService]:
     """
-    Return what serves the status that the command line asks for, if it does.
+    Return the service for C{--status}; without that option, an empty list.
 
     @param makeStatus: returns the C{Status} to show.
     @raise SystemExit: with status 2 and one line, if the endpoint string describes no
@@ -97,19 +98,19 @@ def statusService(
     """
     if options.status is None:
         return []
-    # What it needs takes time and memory, which a program without it can spare.
+    # The import takes time and memory, so only a program with a status does it.
     from echofactory.status import StatusService
 
     try:
-        # Not on the lane: that is for connections which are many, and measured.
+        # Not on the fast lane, which is for the measured connections.
         return [StatusService(reactor, options.status, makeStatus())]
     except EndpointError as error:
         options.refuse("status", str(error))
 
 
 def prepare(options: CommandOptions, reactor: IReactorTime) -> None:
-    """Do what every command does first."""
+    """Prepare the process: its clock, log, signals and descriptor limit."""
     useMonotonicTime(reactor)
-    neverWaitForTheLog(options)
+    useNonBlockingLog(options)
     repeatSwallowedInterrupt()
     raiseDescriptorLimit()

@@ -1,6 +1,6 @@
 """
-C{python -m echofactory.cli.twistd_until_eof}: C{twistd}, which also stops when its standard
-input ends. So it does not outlive the process that holds the other end of that pipe.
+C{python -m echofactory.cli.twistd_until_eof}: a C{twistd} that also stops when its standard
+input ends. So it ends with the process that holds the other end of that pipe.
 """
 
 import os
@@ -17,6 +17,6 @@ def _stopAtTheEnd() -> None:
 
 
 if __name__ == "__main__":
-    # A thread, for twistd chooses the reactor itself. No one waits for it in the end.
+    # A thread, because twistd chooses the reactor itself. Nothing joins a daemon thread.
     Thread(target=_stopAtTheEnd, daemon=True).start()
     run()

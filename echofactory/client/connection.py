@@ -1,6 +1,5 @@
 """
-What a connection of the client is, whatever carries it: a share of the workload, and
-an outcome.
+A connection of the client, whatever carries it: a share of the workload, and an outcome.
 """
 
 from abc import ABC, abstractmethod
@@ -11,25 +10,41 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 from twisted.internet.error import NotConnectingError
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime
+from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from echofactory.client.failures import classify
 from echofactory.client.settings import Patience
-from echofactory.net.tracing import Trace
+from echofactory.client.tracelog import TraceLog
+from echofactory.client.watch import Watch
+from echofactory.net.tcpinfo import kernelView
 from echofactory.results.books import Results
 from echofactory.results.failures import FailureKind
 from echofactory.workload.settings import Workload
 
 _NO_LIMIT = 1 << 62
 
+Fault = tuple[FailureKind, str]
+"""Why a connection has failed, and what happened."""
+
 
 class Run(Protocol):
-    """What a L{Connection} needs of the run that it belongs to."""
+    """
+    What a L{Connection} needs of the run that it belongs to.
+
+    @ivar results: the books of the run.
+    @ivar workload: what each connection sends.
+    @ivar patience: the timeouts.
+    @ivar traceLog: logs what happens to connections.
+    @ivar watch: fails the connections that take too long.
+    @ivar overUNIX: whether the target is a UNIX socket.
+    """
 
     results: Results
     workload: Workload
     patience: Patience
-    trace: Trace
+    traceLog: TraceLog
+    watch: Watch
     overUNIX: bool
 
     @property
@@ -41,55 +56,55 @@ class Run(Protocol):
 
     def connectionUp(self, client: "Connection", connectNs: int | None) -> None:
         """
-        A connection tells that it is connected.
+        A connection is established.
 
-        @param connectNs: since it was asked for; C{None}: there was no wait for it.
+        @param connectNs: nanoseconds since it was asked for; C{None}: there was nothing to
+            wait for.
         """
 
     def connectionSettled(self, client: "Connection") -> None:
-        """A connection tells that its outcome is known, before it closes."""
+        """The outcome of an established connection is known; the connection closes next."""
 
     def closeConnection(self, close: Callable[[], None]) -> None:
-        """A connection tells that it has done its job, and how to close it."""
-
-    def connectionOver(self, client: "Connection") -> None:
-        """A connection tells that its transport is gone, or never came."""
+        """A connection has done its job: call C{close} now, or soon."""
 
     def connectionFailed(
         self, number: int, peer: IAddress | None, kind: FailureKind, detail: str
     ) -> None:
         """
-        A connection tells that it cannot do its job.
+        A connection has failed.
 
-        @param peer: at the other end; C{None}, if it never was connected.
+        @param peer: at the other end; C{None}: the connection never was established.
         """
 
-    def awaitReply(self, client: "Connection") -> None:
-        """A connection tells that time runs for it."""
-
-    def traceClosing(self, number: int) -> None:
-        """A connection tells that it has done its job and closes."""
-
-    def traceSending(self, number: int, data: bytes) -> None:
-        """Tell of bytes that go out."""
-
-    def traceReceived(self, number: int, data: bytes) -> None:
-        """Tell of bytes that came in."""
+    def connectionOver(self, client: "Connection") -> None:
+        """The transport of a connection is gone, or never came."""
 
 
 class Connection(ABC):
     """
     One connection's share of a run.
 
-    It is settled once its outcome is known: completed, failed, or given up
-    because the run was interrupted. It is over when the transport is gone.
+    ========== ============================== ==========================================
+    state      attributes                     left by
+    ========== ============================== ==========================================
+    asked      neither of the below           established; or the attempt fails
+    up         C{established}                 everything is back; a fault; the run is cut
+    held       C{established}, C{_held}       the time of C{hold} is over; a fault; a cut
+    settled    C{settled}                     the transport is gone
+    over       no transport                   (the run is told C{connectionOver})
+    ========== ============================== ==========================================
+
+    The outcome is decided in one place (L{_conclude}): completed, failed, or not known because
+    the run was cut.
+
+    It has over 20 methods: most of them are what a kind of connection fills in.
 
     @ivar number: this connection's, from 1.
     @ivar established: whether it has been connected, TLS handshake included.
-    @ivar settled: whether its outcome is known.
-    @ivar connecting: what comes of the attempt to connect it, if the factory's
-        run made it.
-    @ivar askedAt: when the connection was asked for; C{perf_counter_ns}.
+    @ivar settled: whether its outcome is decided.
+    @ivar connecting: what comes of the attempt to connect it, if the run made the attempt.
+    @ivar askedAt: when the connection was asked for, in nanoseconds of the run's clock.
     """
 
     factory: Run
@@ -107,8 +122,8 @@ class Connection(ABC):
         self._recordService = factory.results.serviceTime.record
         self._clock = factory.clock
         self._script = workload.script(number)
-        # The next block to send, the one to stop before as yet, and whether that
-        # one is the last.
+        # The next block to send, the block to stop before as yet, and whether that is the
+        # end of the script.
         self._next = 0
         self._end = 0
         self._final = False
@@ -119,7 +134,7 @@ class Connection(ABC):
             self._final = messages is not None
             self._end = self._script.end(messages) if messages is not None else _NO_LIMIT
         self._window = workload.outstanding or _NO_LIMIT
-        self._tracing = factory.trace >= Trace.DATA
+        self._tracing = factory.traceLog.data
         # When the scheduled messages were due that are not sent yet.
         self._dueAt: deque[int] = deque()
         self._held: IDelayedCall | None = None
@@ -134,7 +149,7 @@ class Connection(ABC):
         """
         Send another message, as soon as the connection and the window let it.
 
-        @param dueAt: when the schedule wanted it sent; C{perf_counter_ns}.
+        @param dueAt: when the schedule has it due, in nanoseconds.
         """
         self._dueAt.append(dueAt)
         self._messagesDue += 1
@@ -163,49 +178,61 @@ class Connection(ABC):
 
     @abstractmethod
     def _send(self) -> None:
-        """Send what there is room for; close, if all is sent and back."""
+        """Send what there is room for; if all is sent and back, complete."""
 
     @abstractmethod
     def sweep(self, connectBefore: int, replyBefore: int) -> bool:
-        """
-        Give up what has taken too long.
+        """See L{Watched.sweep<echofactory.client.watch.Watched.sweep>}."""
 
-        @param connectBefore: a connection that was asked for before this, and is not
-            up, has; C{perf_counter_ns}.
-        @param replyBefore: a reply that was waited for before this, and is not here,
-            has.
-        @return: whether time still runs for this connection. If not, it says so when
-            it does (L{Run.awaitReply}).
-        """
+    # The outcome
 
     def _complete(self) -> None:
-        """All is back: close, once it has been held open for as long as is asked."""
+        """All is back: end, once the connection was held open for as long as asked."""
         if self.settled or self._held is not None:
             return
         hold = self.factory.workload.hold
         if hold:
-            self._held = self.factory.reactor.callLater(hold, self._release)
+            self._held = self.factory.reactor.callLater(hold, self._holdIsOver)
         else:
-            self._release()
+            self._conclude(completed=True)
 
-    def _release(self) -> None:
+    def _holdIsOver(self) -> None:
         self._held = None
-        self._settle()
-        self._results.completed += 1
-        self.factory.closeConnection(self._closeDone)
-
-    def _closeDone(self) -> None:
-        self.factory.traceClosing(self.number)
-        self._close()
+        self._conclude(completed=True)
 
     def _fail(self, kind: FailureKind, detail: str) -> None:
-        if not self.settled:
-            self._settle()
-            self.factory.connectionFailed(self.number, self._peer(), kind, detail)
+        """Something is wrong: end."""
+        self._conclude(fault=(kind, detail))
+
+    def giveUp(self) -> None:
+        """The run is cut: end, whatever the outcome would have been."""
+        self._conclude()
+        self._abort()
+
+    def _conclude(self, completed: bool = False, fault: Fault | None = None) -> None:
+        """
+        Decide the outcome, and end.
+
+        @param completed: whether the job is done; otherwise, without a fault, the outcome
+            is not known.
+        """
+        if self.settled:
+            return
+        fault = fault or self._knownFault()
+        self._settle()
+        if fault is not None:
+            self.factory.connectionFailed(self.number, self._peer(), *fault)
             self._abort()
+        elif completed:
+            self._results.completed += 1
+            self.factory.closeConnection(self._closeDone)
+
+    def _knownFault(self) -> Fault | None:
+        """Return what is known to be wrong, though the connection went on."""
+        return None
 
     def _settle(self) -> None:
-        """The outcome is known: send nothing more, expect nothing more."""
+        """The outcome is decided: send nothing more, expect nothing more."""
         self.settled = True
         self._final = True
         self._end = self._next
@@ -215,13 +242,14 @@ class Connection(ABC):
             self._held.cancel()
             self._held = None
         if self.established:
+            view = kernelView(self.transport)
+            if view is not None:
+                self._results.kernel.add(*view)
             self.factory.connectionSettled(self)
 
-    def giveUp(self) -> None:
-        """The run was interrupted: the outcome will not be known."""
-        if not self.settled:
-            self._settle()
-        self._abort()
+    def _closeDone(self) -> None:
+        self.factory.traceLog.closing(self.number)
+        self._close()
 
     def _abort(self) -> None:
         """Close now, or stop connecting."""
@@ -231,7 +259,7 @@ class Connection(ABC):
             try:
                 self.connecting.cancel()
             except NotConnectingError:
-                # It failed halfway, and nobody will be told.
+                # The attempt failed halfway, and Twisted tells nobody.
                 self.factory.connectionOver(self)
 
     @abstractmethod
@@ -249,3 +277,16 @@ class Connection(ABC):
     @abstractmethod
     def _cut(self) -> None:
         """Close now."""
+
+
+class SingleProtocol(Factory):
+    """Hands out the protocol that one attempt to connect is for."""
+
+    noisy = False
+
+    def __init__(self, client: Connection) -> None:
+        self._client = client
+
+    def buildProtocol(self, addr: IAddress | None) -> Connection:  # type: ignore[override]
+        """Return the protocol."""
+        return self._client

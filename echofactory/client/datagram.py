@@ -11,7 +11,7 @@ from twisted.internet.interfaces import (
 )
 from twisted.internet.protocol import DatagramProtocol
 
-from echofactory.client.connection import Connection, Run
+from echofactory.client.connection import Connection, Fault, Run
 from echofactory.results.failures import FailureKind
 from echofactory.values.quantities import counted
 from echofactory.workload.datagrams import DatagramVerifier, Reply, Sent, Verdict
@@ -25,9 +25,9 @@ class DatagramClient(Connection, DatagramProtocol):
     Sends one connection's share of a workload, a message in each datagram, and
     compares what comes back.
 
-    A message that has no reply within the time given for it is lost, and makes room in
-    the window for the next one. A connection goes on, whatever is lost, repeated or
-    altered, and fails at its end.
+    A message without a reply within the reply timeout is lost, and makes room in the window
+    for the next one. A connection goes on after lost, repeated and altered datagrams, and
+    fails at its end.
     """
 
     noisy = False
@@ -40,19 +40,19 @@ class DatagramClient(Connection, DatagramProtocol):
         self._address: IAddress | None = None
         self._closing = False
         self._retrying: IDelayedCall | None = None
-        # How many, and the index of the first; of a repeated one it may not be known.
+        # How many, and the index of the first one. Of a repeated reply it can be unknown.
         self._lost = 0
         self._firstLost = 0
         self._repeated = 0
         self._firstRepeated: int | None = None
-        # The first of each kind.
+        # The first fault of each kind.
         self._faults: dict[FailureKind, str] = {}
 
     def opened(self, address: IAddress) -> None:
         """
-        The socket is there.
+        The socket is open.
 
-        @param address: where it sends to.
+        @param address: that it sends to.
         """
         self._address = address
         self.established = True
@@ -76,21 +76,21 @@ class DatagramClient(Connection, DatagramProtocol):
             try:
                 self.transport.write(block)
             except MessageLengthError:
-                # Perhaps of a datagram before: a router has smaller ones pass, and
-                # said so. The system cuts this one to fit.
+                # This can be the error of an earlier datagram: a router said that only
+                # smaller ones pass. The kernel fragments this one.
                 self.transport.write(block)
         except OSError as error:
             if error.errno not in _NO_ROOM:
                 self.unreachable(error)
                 return
-            # Twisted does not tell when there is room for a datagram again.
+            # Twisted does not tell when the socket is writable again.
             self._retrying = self.factory.reactor.callLater(_RETRY_S, self._retry)
             return
         except MessageLengthError as error:
             self._fail(FailureKind.UNREACHABLE, str(error))
             return
         if self.settled:
-            # An ICMP error for what was sent before: this was not sent.
+            # An ICMP error for an earlier datagram has ended this connection.
             return
         self._next += 1
         self._verifier.sent(Sent(now, self._dueAt.popleft() if self._scheduled else now))
@@ -98,7 +98,7 @@ class DatagramClient(Connection, DatagramProtocol):
         self._results.lastSentAt = now
         self._results.bytesSent += len(block)
         if self._tracing:
-            self.factory.traceSending(self.number, block)
+            self.factory.traceLog.sending(self.number, block)
 
     def _retry(self) -> None:
         self._retrying = None
@@ -110,7 +110,7 @@ class DatagramClient(Connection, DatagramProtocol):
         now = self._clock()
         self._results.bytesReceived += len(datagram)
         if self._tracing:
-            self.factory.traceReceived(self.number, datagram)
+            self.factory.traceLog.received(self.number, datagram)
         reply = self._verifier.feed(datagram)
         if reply.verdict is Verdict.ANSWER:
             assert reply.sent is not None
@@ -128,7 +128,7 @@ class DatagramClient(Connection, DatagramProtocol):
     def _noteFault(self, reply: Reply) -> None:
         if reply.fault is not None:
             self._faults.setdefault(reply.fault.kind, str(reply.fault))
-            # An altered reply that came again was counted the first time.
+            # An altered reply that is repeated was counted the first time.
             self._results.mismatched += reply.sent is not None
         elif reply.verdict is Verdict.REPEATED:
             if not self._repeated:
@@ -137,15 +137,15 @@ class DatagramClient(Connection, DatagramProtocol):
             self._datagrams.repeated += 1
 
     def connectionRefused(self) -> None:
-        """There is an ICMP error for what was sent: the port is closed."""
+        """An ICMP error says that the port is closed."""
         self._fail(FailureKind.REFUSED, "nobody listens there (ICMP port unreachable)")
 
     def unreachable(self, error: OSError) -> None:
-        """The system says that there is no way there."""
+        """The kernel says that the target cannot be reached."""
         self._fail(FailureKind.UNREACHABLE, str(error))
 
     def sweep(self, connectBefore: int, replyBefore: int) -> bool:
-        """See L{Connection.sweep}. Time runs for a message, and so at any time."""
+        """See L{Connection.sweep}. Each message has a timeout of its own."""
         if self.settled or not self.established:
             return True
         lost = self._verifier.giveUp(replyBefore)
@@ -158,8 +158,8 @@ class DatagramClient(Connection, DatagramProtocol):
             self._send()
         return True
 
-    def _outcome(self) -> tuple[FailureKind, str] | None:
-        """Return what is wrong, the worst kind first; C{None}: nothing."""
+    def _knownFault(self) -> Fault | None:
+        """See L{Connection}. Of several kinds, the worst comes first."""
         found = dict(self._faults)
         if self._repeated:
             first = "" if self._firstRepeated is None else f", first {self._firstRepeated + 1}"
@@ -175,20 +175,6 @@ class DatagramClient(Connection, DatagramProtocol):
                 text = found.pop(kind)
                 return kind, "; ".join([text, *found.values()])
         return None
-
-    def _release(self) -> None:
-        outcome = self._outcome()
-        if outcome is None:
-            super()._release()
-        else:
-            self._held = None
-            self._fail(*outcome)
-
-    def giveUp(self) -> None:
-        """The run was interrupted: only what is wrong already is known."""
-        if not self.settled and (outcome := self._outcome()) is not None:
-            self._fail(*outcome)
-        super().giveUp()
 
     def _settle(self) -> None:
         super()._settle()

@@ -1,5 +1,5 @@
 """
-From what Twisted and OpenSSL report to the kinds that the results count.
+The kind of failure for each error that Twisted and OpenSSL report.
 """
 
 import errno
@@ -22,19 +22,19 @@ from echofactory.results.failures import FailureKind
 
 _BY_ERRNO = {
     errno.EADDRNOTAVAIL: FailureKind.NO_LOCAL_PORT,
-    # Of a source address of which every port is taken.
+    # Every port of the source address is taken.
     errno.EADDRINUSE: FailureKind.NO_LOCAL_PORT,
-    # Connected, and cut before this side turned to it.
+    # The peer reset the connection before the reactor noticed that it was established.
     errno.ECONNRESET: FailureKind.RESET,
     errno.EMFILE: FailureKind.TOO_MANY_FILES,
     errno.ENFILE: FailureKind.TOO_MANY_FILES,
 }
 
 _LOST_WHILE_CONNECTING = {
-    # Over TCP, Twisted does not ask for the error that ICMP has brought.
+    # Over TCP, Twisted does not read the error that an ICMP message has left.
     False: (FailureKind.UNREACHABLE, "the network rejected the connection (ICMP)"),
-    # A UNIX socket's answer to a connection it cannot queue is EAGAIN, which Twisted
-    # takes for a connection in progress, and then loses.
+    # If the queue of a UNIX socket is full, connecting fails with EAGAIN. Twisted takes
+    # that for a connection in progress.
     True: (FailureKind.REFUSED, "not accepted; the listener's queue may be full"),
 }
 

@@ -1,5 +1,5 @@
 """
-The highest rate that keeps a promise: which rate to try next, and what was kept.
+The search for the highest rate that keeps the goals: which rate to try next. Pure.
 """
 
 from collections.abc import Sequence
@@ -11,20 +11,22 @@ from echofactory.results.search import Ending, SearchOutcome, SearchStep
 from echofactory.values.checks import checkType, checkWhole
 
 NAMES = {field.replace("_", "."): field for field in (*PERCENTILES, "max")}
-"""What a goal may be about, and the field of the JSON: C{p99.9} is C{p99_9}."""
+"""The percentiles that a goal can be about, and their fields in the JSON: C{p99.9} is
+C{p99_9}."""
 
 PRECISION = 1.05
-"""How far apart the highest rate kept and the lowest one broken may be in the end."""
+"""The ratio of the lowest rate that broke a goal and the highest rate that kept all of them, at
+which a search ends."""
 
 
 @dataclass(frozen=True)
 class Goal:
     """
-    A bound of the response times.
+    An upper bound of a percentile of the response times.
 
     @ivar name: one of L{NAMES}.
-    @ivar limitNs: what it is to be less than.
-    @ivar text: as it was given.
+    @ivar limitNs: the bound, in nanoseconds.
+    @ivar text: the goal as the user wrote it.
     @raise TypeError: from the constructor, if a field is of another type.
     @raise ValueError: from the constructor, naming the field and the value.
     """
@@ -42,30 +44,29 @@ class Goal:
 
     @property
     def field(self) -> str:
-        """Of the JSON's latencies."""
+        """The field of the JSON's latencies."""
         return NAMES[self.name]
 
     @property
     def percent(self) -> float:
-        """Its percentile, up to 100."""
+        """The percentile, up to 100."""
         return PERCENTILES.get(self.field, 100.0)
 
     def isKept(self, response: Fields) -> bool:
-        """Tell whether a run kept it; one without a reading did not."""
+        """Tell whether a run kept the goal. A run without a reply did not."""
         reached = response[self.field]
         return reached is not None and reached < self.limitNs
 
 
 _KEPT_UP = 0.95
-"""The share of what was asked that has to come back, and to be back in time."""
+"""The share of the messages asked for that has to come back, and to come back in time."""
 
 
 def _fellBehind(asked: float, results: Results) -> bool:
     """
-    Tell whether messages were due faster than they came back: too few came back, or
-    the last one was back later than the schedule's end by more than a twentieth of the
-    schedule, beside what a message takes. That is taken from the fastest of all, those
-    of settling included, because a backlog makes all others slow.
+    Tell whether messages were due faster than they came back. Either too few came back, or
+    the last reply came later than the end of the schedule by more than 5 % of the schedule and
+    the least response time. Of the settling, too, because a backlog makes all others slow.
     """
     if results.achieved < _KEPT_UP * asked:
         return True
@@ -100,15 +101,15 @@ def judged(asked: float, results: Results, goals: Sequence[Goal]) -> SearchStep:
 
 class RateSearch:
     """
-    Doubles the rate until a goal breaks, and halves the distance from there.
+    Doubles the rate until a goal is broken, and then bisects.
 
-    @ivar steps: those that were noted.
-    @ivar ending: why it is over; C{None} while it is not.
+    @ivar steps: the rates that were tried, in order.
+    @ivar ending: why the search is over; C{None} while it goes on.
     """
 
     def __init__(self, first: float) -> None:
         """
-        @param first: the rate to begin with, in messages a second.
+        @param first: the first rate, in messages a second.
         """
         self.steps: list[SearchStep] = []
         self.ending: Ending | None = None
@@ -117,7 +118,7 @@ class RateSearch:
 
     @property
     def best(self) -> SearchStep | None:
-        """The highest rate that was kept."""
+        """The highest rate that kept every goal; C{None}: there is none."""
         kept = [step for step in self.steps if step.kept]
         return max(kept, key=lambda step: step.asked, default=None)
 
@@ -126,13 +127,13 @@ class RateSearch:
         return None if self.ending is not None else self._next
 
     def note(self, step: SearchStep) -> None:
-        """Note what came of the rate that was to be tried."""
+        """Note the outcome of the rate that was tried."""
         self.steps.append(step)
         if step.interrupted:
             self.ending = Ending.INTERRUPTED
             return
         if not step.kept:
-            # Those that are tried after it are lower.
+            # All rates that are tried after it are lower.
             self._broken = step
         best, broken = self.best, self._broken
         if broken is None:

@@ -8,12 +8,12 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.logger import Logger
 
-from echofactory.client.keeper import Keeper
+from echofactory.client.persistent import PersistentConnections
 from echofactory.client.settings import Patience
-from echofactory.client.target import IProbeReactor, Target, checkClientEndpoint
+from echofactory.client.target import Target, checkClientEndpoint
 from echofactory.net.endpoints import EndpointError
 from echofactory.net.tracing import Trace
 from echofactory.results.books import Results
@@ -25,22 +25,22 @@ _log = Logger()
 
 class ProbeService(Service):
     """
-    Keeps N connections to a target for as long as it runs, sends messages at a low
-    rate, and checks every byte. It can be started again, and then counts anew.
+    Keeps N connections to a target while it runs, sends messages at a low rate, and checks
+    every byte. It can be started again; then the counts begin at 0.
 
-    Its times are those of the reactor, and the reactor's follow the wall clock, unless
-    L{useMonotonicTime} was called.
+    Its timers are those of the reactor, which follow the wall clock. To prevent that, call
+    L{useMonotonicTime} before.
 
-    @ivar results: what came of it since it was started last.
-    @ivar leftOut: messages that were not sent since then, for they would have been over
-        a second late: this process was stopped, or its machine.
-    @ivar latestAt: when the latest failure of each kind was, since then.
-    @ivar connections: how many it keeps.
+    @ivar results: the books since the last start.
+    @ivar skipped: messages that were not sent, because they would have been over a second
+        late: this process or its machine was stopped.
+    @ivar latestAt: when the latest failure of each kind was.
+    @ivar connections: how many are kept.
     """
 
     def __init__(
         self,
-        reactor: IProbeReactor,
+        reactor: IReactorTime,
         endpoint: str | IStreamClientEndpoint,
         connections: int = 1,
         rate: float = 1.0,
@@ -71,7 +71,7 @@ class ProbeService(Service):
         self._arguments: tuple[Any, ...] = (
             *(reactor, connections, rate, size, patience, trace),
         )
-        self._keeper = Keeper(*self._arguments)
+        self._keeper = PersistentConnections(*self._arguments)
         self._over: Deferred[Results | None] = succeed(None)
 
     @property
@@ -80,9 +80,9 @@ class ProbeService(Service):
         return self._keeper.results
 
     @property
-    def leftOut(self) -> int:
+    def skipped(self) -> int:
         """See the class."""
-        return self._keeper.leftOut
+        return self._keeper.skipped
 
     @property
     def latestAt(self) -> Mapping[FailureKind, datetime]:
@@ -92,7 +92,7 @@ class ProbeService(Service):
     def startService(self) -> None:
         """Start opening the connections."""
         super().startService()
-        self._keeper = Keeper(*self._arguments)
+        self._keeper = PersistentConnections(*self._arguments)
         self._over = Deferred.fromCoroutine(self._keeper.run(self._endpoint))
         self._over.addErrback(lambda reason: _log.failure("the monitor failed", reason))
 

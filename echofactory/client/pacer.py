@@ -1,5 +1,5 @@
 """
-The open loop: it hands out messages when they are due.
+The open loop: messages are handed out when they are due, whether or not replies come.
 """
 
 from collections.abc import Callable
@@ -19,9 +19,9 @@ _AT_ONCE = 64
 
 class Pacer:
     """
-    Goes through a schedule.
+    Goes through a schedule, and calls for each message when it is due.
 
-    @ivar over: whether nothing more is handed out.
+    @ivar over: whether all messages are handed out, or L{stop} was called.
     @ivar handedOut: how many messages have been.
     @ivar lastAt: when the last of them was (C{perf_counter_ns}).
     """
@@ -58,7 +58,7 @@ class Pacer:
         try:
             self._handOut()
         except Exception:
-            # Without the rest of the schedule, but the run comes to its end.
+            # The run ends in order, without the rest of the schedule.
             _log.failure("while handing out a message")
             self.stop()
             self._finished()
@@ -78,7 +78,7 @@ class Pacer:
             self.lastAt = now
             self._deliver(due)
             if self.over:
-                # What was delivered ended the run.
+                # The message that was delivered ended the run.
                 return
-        # If it is due already, the timer calls as soon as others have had their turn.
+        # If the message is due already, the timer fires in the next turn of the reactor.
         self._timer.at(due)

@@ -1,5 +1,5 @@
 """
-Things that are taken in turn, while others come and go.
+Items that are taken in turn, while items are added and removed.
 """
 
 from collections.abc import Hashable
@@ -10,8 +10,7 @@ T = TypeVar("T", bound=Hashable)
 
 class Rotation(Generic[T]):
     """
-    Hands out its items in turn. Adding, removing and handing out take constant time,
-    however many there are.
+    Hands out its items in turn. Adding, removing and handing out take constant time.
     """
 
     def __init__(self) -> None:
@@ -24,12 +23,12 @@ class Rotation(Generic[T]):
         return len(self._items)
 
     def add(self, item: T) -> None:
-        """Add an item, which is not there yet."""
+        """Add an item. It must not be in the rotation."""
         self._places[item] = len(self._items)
         self._items.append(item)
 
     def discard(self, item: T) -> None:
-        """Remove an item, if it is there. The last one takes its place."""
+        """Remove an item, if it is in the rotation. The last item takes its place."""
         place = self._places.pop(item, None)
         if place is None:
             return
@@ -40,9 +39,9 @@ class Rotation(Generic[T]):
 
     def next(self) -> T:
         """
-        Return the item whose turn it is.
+        Return the next item.
 
-        @raise IndexError: if there is none.
+        @raise IndexError: if the rotation is empty.
         """
         self._turn += 1
         if self._turn >= len(self._items):

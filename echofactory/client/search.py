@@ -1,5 +1,5 @@
 """
-A search for the highest rate that keeps a promise, run by run.
+A search for the highest rate that keeps the goals: one run for each rate.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,21 +13,22 @@ from echofactory.results.books import Results
 from echofactory.results.search import SearchStep
 
 FIRST = 500.0
-"""Messages a second, to begin with."""
+"""Messages a second of the first run."""
 
 SETTLING = 1.0
-"""Seconds of each step whose latencies do not count."""
+"""Seconds at the beginning of each run whose latencies do not count."""
 
 
 _LOOK_S = 0.25
-"""Seconds between two looks at whether a step is lost already."""
+"""Seconds between two looks at whether a run certainly misses a goal."""
 
 
 class Search:
     """
-    Finds the rate: one run for each step.
+    Finds the rate.
 
-    @ivar search: the steps so far.
+    @ivar search: the rates that were tried.
+    @ivar goals: the goals that each run is judged by.
     """
 
     def __init__(
@@ -37,7 +38,7 @@ class Search:
         tell: Callable[[SearchStep], None],
     ) -> None:
         """
-        @param make: returns the factory of a run at some rate.
+        @param make: returns the factory of a run, for a rate in messages a second.
         @param tell: called with each step, when it is judged.
         """
         self.goals = tuple(goals)
@@ -49,8 +50,8 @@ class Search:
 
     async def run(self, endpoint: str | IStreamClientEndpoint) -> Results:
         """
-        Return the results of the highest rate that kept every goal; of the last
-        one, if none did.
+        Search, and return the results of the highest rate that kept every goal. If no
+        rate did, return those of the last one.
         """
         best = None
         while (rate := self.search.next()) is not None:
@@ -71,10 +72,12 @@ class Search:
     async def _try(
         self, factory: EchoClientFactory, endpoint: str | IStreamClientEndpoint
     ) -> Results:
-        """Run a step, to its end or until a goal is certain to be missed."""
+        """Run at one rate, to the end or until a goal is certainly missed."""
 
         def look() -> None:
-            missed = (factory.isMissed(goal.percent, goal.limitNs) for goal in self.goals)
+            missed = (
+                factory.sender.isMissed(goal.percent, goal.limitNs) for goal in self.goals
+            )
             if factory.results.failed or any(missed):
                 factory.endEarly()
 

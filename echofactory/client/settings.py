@@ -1,5 +1,5 @@
 """
-What a run of the client is told about time and about opening connections.
+The settings of a run of the client: its timeouts, and how it opens connections.
 """
 
 from dataclasses import dataclass
@@ -17,22 +17,25 @@ from echofactory.values.checks import (
 @dataclass(frozen=True, kw_only=True)
 class Patience:
     """
-    How long to wait, in seconds; what takes longer has failed. The connections are
-    looked at ten times in the shorter of the two, so that a timeout can fire up to 10 %
-    late. If this process did not run for some time, it first reads what has come
-    meanwhile: a failure is never its own standstill.
+    The timeouts of a connection. If something takes longer, the connection fails.
+
+    The connections are looked at ten times within the shorter timeout, so a timeout can fire
+    up to 10 % of it late. Time in which this process did not run does not count.
 
     @raise TypeError: from the constructor, if a field is of another type.
     @raise ValueError: from the constructor, naming the field and the value.
     """
 
     connect: float = 10.0
-    """From asking for a connection to being connected, TLS handshake included."""
+    """Seconds to establish a connection, TLS handshake included: more than 0, at most 1e9, by
+    default 10."""
     reply: float = 10.0
-    """For the next byte, while something is outstanding."""
+    """Seconds to receive the next byte while a message is outstanding: more than 0, at
+    most 1e9, by default 10."""
     keepAlive: float = DEFAULT_KEEP_ALIVE
-    """Seconds without a byte, after which the kernel asks whether a TCP peer is still there
-    (L{keepAlive<echofactory.net.keepalive.keepAlive>}), from 1 to 32,767. 0: it does not."""
+    """Seconds without a byte, after which the kernel probes whether a TCP peer is alive
+    (L{keepAlive<echofactory.net.keepalive.keepAlive>}): from 1 to 32,767, by default 60.
+    0: it does not probe."""
 
     def __post_init__(self) -> None:
         checkKeepAlive(self.keepAlive)
@@ -50,9 +53,9 @@ class Opening:
     """
 
     rate: float | None = None
-    """So many a second; C{None}: all at once."""
+    """Connections a second; C{None}, the default: as fast as the reactor takes them."""
     addresses: tuple[str, ...] = ()
-    """This machine's, to connect from in turn; none: the system chooses."""
+    """Source addresses, used in turn; none, the default: the kernel chooses."""
 
     def __post_init__(self) -> None:
         if self.rate is not None:

@@ -1,5 +1,5 @@
 """
-Many small things, done a few at a time.
+Many calls, made a few per turn of the reactor.
 """
 
 from collections import deque
@@ -7,14 +7,14 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-_AT_ONCE = 32
-"""Calls before the reactor has its turn: about a millisecond of closing connections."""
+_PER_TURN = 32
+"""Calls in a turn of the reactor. Closing so many connections takes about 1 ms."""
 
 
 class Slices:
     """
-    Makes calls later, in order, and lets the reactor have its turn after every few of
-    them. Closing 10,000 connections at once would keep it from reading the last replies.
+    Makes calls later, in order, L{_PER_TURN} of them in a turn of the reactor. If 10,000
+    connections were closed in one turn, the last replies would be read too late.
     """
 
     def __init__(self, reactor: IReactorTime) -> None:
@@ -23,13 +23,13 @@ class Slices:
         self._waiting: IDelayedCall | None = None
 
     def add(self, call: Callable[[], None]) -> None:
-        """Make this call, too."""
+        """Make this call after those that wait."""
         self._calls.append(call)
         if self._waiting is None:
             self._waiting = self._reactor.callLater(0, self._run)
 
     def clear(self) -> None:
-        """Make no other call."""
+        """Drop the calls that wait."""
         self._calls.clear()
         if self._waiting is not None:
             self._waiting.cancel()
@@ -37,8 +37,8 @@ class Slices:
 
     def _run(self) -> None:
         self._waiting = None
-        for _ in range(min(_AT_ONCE, len(self._calls))):
-            # A call may have cleared the rest.
+        for _ in range(min(_PER_TURN, len(self._calls))):
+            # A call can drop the rest.
             if self._calls:
                 self._calls.popleft()()
         if self._calls and self._waiting is None:

@@ -1,5 +1,5 @@
 """
-One connection of the client: it sends its script and checks what comes back.
+A connection of the client over a stream: it sends its script and checks what comes back.
 """
 
 from collections import deque
@@ -33,8 +33,11 @@ class EchoClient(Connection, Protocol):
     Sends one connection's share of a workload, as fast as the window and the
     transport take it, and compares every byte that comes back.
 
-    @ivar progressAt: when it last got on: was connected, received something,
-        or was settled.
+    It has over 20 methods: half of them are those of Twisted's interfaces.
+
+    @ivar progressAt: when the reply timeout began to run last, in nanoseconds of the run's
+        clock: the connection was established, received bytes, sent a message while none was
+        outstanding, or was settled.
     """
 
     transport: IEchoTransport
@@ -48,7 +51,7 @@ class EchoClient(Connection, Protocol):
         self._out: deque[tuple[int, int]] = deque()
         self._paused = False
         self.progressAt = self.askedAt
-        # Whether the factory looks at it now and then.
+        # Whether the run watches it.
         self._awaited = True
 
     def connectionMade(self) -> None:
@@ -65,14 +68,13 @@ class EchoClient(Connection, Protocol):
 
     def _takeOver(self) -> None:
         """
-        Have the transport talk to this protocol directly, not through the
-        wrapper that Twisted's endpoints put between. The wrapper announces only
-        the last of the optional interfaces it forwards (it calls
-        C{directlyProvides} for each in turn), so that here, with
-        L{IHandshakeListener}, half-close would be lost; and it costs a call for
-        every chunk of data.
+        Have the transport call this protocol directly instead of the wrapper that Twisted's
+        endpoints put between them. The wrapper provides only the last of the optional
+        interfaces that it forwards: it calls C{directlyProvides} for each of them in turn.
+        With L{IHandshakeListener}, half-close would be lost. Besides, the wrapper costs a
+        call for every chunk of data.
         """
-        # A wrapper of any other kind stays.
+        # A wrapper of another kind stays.
         wrapper = getattr(self.transport, "protocol", None)
         if getattr(wrapper, "_wrappedProtocol", None) is self:
             self.transport.protocol = self
@@ -89,7 +91,7 @@ class EchoClient(Connection, Protocol):
         while self._next < self._end and not self._paused:
             room = self._window - len(self._out)
             if room == 1 and self._script.whole:
-                # The usual case: the one that a round trip's price is of.
+                # The usual case, which decides what a round trip costs.
                 self._write(self._take(), 1)
                 break
             batch, started = self._gather(room)
@@ -104,7 +106,7 @@ class EchoClient(Connection, Protocol):
             self._allOut = True
             self.transport.unregisterProducer()
             if self._halfClose:
-                # The end of the stream is waited for.
+                # The end of the stream has to come within the reply timeout.
                 self._await(self._clock())
                 self.transport.loseWriteConnection()
         if not self._out and not self._halfClose:
@@ -112,8 +114,9 @@ class EchoClient(Connection, Protocol):
 
     def _gather(self, room: int) -> tuple[list[bytes], int]:
         """
-        Return blocks that can go out together, and how many messages begin in
-        them: no more than C{room}.
+        Return blocks that can go out together, and how many messages begin in them.
+
+        @param room: messages that can begin, at most.
         """
         batch: list[bytes] = []
         size = started = 0
@@ -127,12 +130,12 @@ class EchoClient(Connection, Protocol):
         return batch, started
 
     def _take(self) -> bytes:
-        """Return the next block of the script, which will go out."""
+        """Return the next block of the script. It has to go out."""
         block = self._script.block(self._next)
         self._next += 1
         self._verifier.sent(block)
         if self._tracing:
-            self.factory.traceSending(self.number, block)
+            self.factory.traceLog.sending(self.number, block)
         return block
 
     def _write(self, data: bytes, started: int) -> None:
@@ -143,11 +146,15 @@ class EchoClient(Connection, Protocol):
         self._results.bytesSent += len(data)
         now = self._clock()
         if not self._out:
-            # Nobody waited for anything until now.
+            # Nothing was outstanding until now.
             self.progressAt = now
             if not self._awaited:
                 self._await(now)
-        if started:
+        if started == 1:
+            # The usual case, as above.
+            self._out.append((now, self._dueAt.popleft() if self._scheduled else now))
+            self._results.lastSentAt = now
+        elif started:
             self._results.lastSentAt = now
             for _ in range(started):
                 self._out.append((now, self._dueAt.popleft() if self._scheduled else now))
@@ -159,7 +166,7 @@ class EchoClient(Connection, Protocol):
         now = self.progressAt = self._clock()
         self._results.bytesReceived += len(data)
         if self._tracing:
-            self.factory.traceReceived(self.number, data)
+            self.factory.traceLog.received(self.number, data)
         try:
             completed = self._verifier.feed(data)
         except StreamFault as fault:
@@ -169,7 +176,16 @@ class EchoClient(Connection, Protocol):
                 self._results.mismatched += 1
             self._fail(fault.kind, str(fault))
             return
-        self._verified(completed, now)
+        if completed == 1:
+            # The usual case, as above.
+            sentAt, dueAt = self._out.popleft()
+            self._recordResponse(now - dueAt)
+            if self._scheduled:
+                self._recordService(now - sentAt)
+            self._results.verified += 1
+            self._results.lastAt = now
+        else:
+            self._verified(completed, now)
         if self._next < self._end:
             self._send()
         elif self._final:
@@ -193,7 +209,7 @@ class EchoClient(Connection, Protocol):
             self._fail(*classify(ConnectionDone()))
 
     def writeConnectionLost(self) -> None:
-        """The half-close is done; what is left is to read to the end."""
+        """The half-close is done. Reading goes on to the end of the stream."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if not self.settled:
@@ -215,7 +231,7 @@ class EchoClient(Connection, Protocol):
         self._awaited = bool(self._out) or ending or self.settled
         if self._awaited and self.progressAt < replyBefore:
             if self.settled:
-                # The peer does not let go, as some do with TLS's closing alert.
+                # Some peers do not close after TLS's closing alert.
                 self.transport.abortConnection()
             else:
                 self._failToReply()
@@ -231,11 +247,11 @@ class EchoClient(Connection, Protocol):
         self._fail(FailureKind.REPLY_TIMEOUT, f"nothing came for {patience:g} s; {missing}")
 
     def _await(self, now: int) -> None:
-        """From now on, time runs for what is to come."""
+        """The reply timeout runs from now."""
         self.progressAt = now
         if not self._awaited:
             self._awaited = True
-            self.factory.awaitReply(self)
+            self.factory.watch.add(self)
 
     def _failToConnect(self) -> None:
         detail = f"not connected after {self.factory.patience.connect:g} s"

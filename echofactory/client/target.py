@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Sequence
 from ipaddress import ip_address
 from math import ceil
+from typing import NamedTuple, cast
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
 from twisted.internet.defer import Deferred, fail
@@ -29,14 +30,9 @@ from zope.interface import implementer
 from echofactory.express.addresstext import hostPortText
 from echofactory.express.reactor import laneOf, reactorBehind
 from echofactory.net.endpoints import SEPARATOR, EndpointError, joined, unbracketed
-from echofactory.net.tracing import Trace
 from echofactory.net.udp import DatagramEndpoint
 from echofactory.values.checks import checkType
-
-
-class IProbeReactor(IReactorPluggableNameResolver, IReactorTime):
-    """What a probe asks of a reactor, besides what its endpoint does."""
-
+from echofactory.values.printable import printable
 
 _TO_HOSTS = ("tcp", "ssl", "tls", "udp")
 _LONGEST_PATH = 107
@@ -54,49 +50,81 @@ def checkClientEndpoint(value: object) -> None:
         checkType("endpoint", value, str, accepted)
 
 
+class Destination(NamedTuple):
+    """
+    What an endpoint is called, and what it is.
+
+    @ivar name: for a person.
+    @ivar tutorialName: in the tutorial's lines, which C{--trace data} logs.
+    @ivar description: the endpoint string, as it was given.
+    @ivar overUNIX: whether it is known to be a UNIX socket.
+    @ivar datagrams: whether it is of UDP.
+    """
+
+    name: str
+    tutorialName: str
+    description: str
+    overUNIX: bool = False
+    datagrams: bool = False
+
+    @classmethod
+    def of(cls, endpoint: IStreamClientEndpoint) -> "Destination":
+        """Return what is known of an endpoint."""
+        if not isinstance(endpoint, Target):
+            text = printable(repr(endpoint))
+            return cls(text, text, text)
+        return cls(
+            printable(endpoint.text),
+            printable(endpoint.tutorialText),
+            printable(endpoint.description),
+            endpoint.overUNIX,
+            endpoint.datagrams,
+        )
+
+
 @implementer(IStreamClientEndpoint)
 class Target:
     """
-    The endpoint that a client endpoint string describes; C{udp:HOST:PORT}, which is
-    none of Twisted's, is that of sockets which send datagrams.
+    The endpoint that a client endpoint string describes. C{udp:HOST:PORT} is not one of
+    Twisted's: it describes sockets that send datagrams.
 
-    A name with several addresses is tried at each in turn, beginning with the
-    one that answered last; the time for connecting is divided among them. Over UDP
-    nothing answers, so that it is the first address there is a way to.
+    If a name has several addresses, each of them is tried in turn, beginning with the one
+    that answered last. The time for connecting is divided among them. Over UDP nothing
+    answers a connection, so the first address with a route is taken.
 
-    @ivar description: the string.
+    @ivar description: the endpoint string, as it was given.
     @ivar text: the target for a person: C{127.0.0.1:7} for plain TCP.
-    @ivar datagrams: whether it is of UDP.
-    @ivar overUNIX: whether it is a UNIX socket.
+    @ivar tutorialText: the target in the tutorial's lines: C{('127.0.0.1', 7)} for plain TCP
+        (L{tracedAddressText<echofactory.net.tracing.tracedAddressText>}).
+    @ivar datagrams: whether the transport is UDP.
+    @ivar overUNIX: whether the transport is a UNIX socket.
     """
 
     def __init__(
         self,
-        reactor: IProbeReactor,
+        reactor: IReactorTime,
         description: str,
         connectTimeout: float,
         sources: Sequence[str] = (),
     ) -> None:
         """
-        @param connectTimeout: seconds after which Twisted's endpoint gives up,
-            unless the string says so itself.
-        @param sources: addresses to connect from, in turn; none: the system
-            chooses.
-        @raise EndpointError: if the string describes no endpoint, or one that has
-            no source address.
+        @param connectTimeout: seconds that an attempt to connect takes at most, unless
+            the string has a timeout of its own.
+        @param sources: source addresses, used in turn; none: the kernel chooses.
+        @raise EndpointError: if the string describes no endpoint, or if there are source
+            addresses and the endpoint has none.
         """
-        self.description = self.text = description
+        self.description = self.text = self.tutorialText = description
         prefix, _, rest = description.partition(":")
         if prefix.lower() == "express":
             reactor, description = laneOf(reactor), rest
         self._reactor = reactor
         self._connectTimeout = connectTimeout
         self._host: str | None = None
-        self._tutorialText: str | None = None
         self._sources = tuple(sources) or (None,)
         self._turn = 0
         self._works = 0
-        # Why nothing can be connected to, if that is known before.
+        # Why the target cannot be reached, if that is known without trying.
         self._unreachable: str | None = None
         # For each source, the addresses to try.
         self._endpoints: list[list[IStreamClientEndpoint]] = []
@@ -116,7 +144,7 @@ class Target:
             if sources and self._host is None:
                 raise ValueError("nothing is known of its source address")
         except Exception as reason:
-            # Whatever a plugin or OpenSSL raises, the string is what has to change.
+            # A plugin or OpenSSL can raise anything: the string is what is wrong.
             raise EndpointError(self.description, reason) from reason
 
     def _readHost(self, kind: str, arguments: list[str]) -> None:
@@ -126,7 +154,7 @@ class Target:
         for argument in arguments:
             name, equals, value = argument.partition("=")
             if not equals:
-                # More than there are: only of UDP, the others have been understood.
+                # Too many arguments, which only UDP can have here.
                 name, value = next((n for n in names if n not in self._options), ""), name
             self._options[name] = _ESCAPE.sub(r"\1", value)
         if "endpoint" in self._options:
@@ -139,21 +167,12 @@ class Target:
         self._host = self._options["host"]
         if kind == "tcp":
             self.text = hostPortText(self._host, port)
-            self._tutorialText = repr((self._host, port))
+            self.tutorialText = repr((self._host, port))
         elif kind == "udp":
-            self.text = f"udp {hostPortText(self._host, port)}"
-
-    def tracedText(self, trace: Trace) -> str:
-        """
-        Return the target as a trace writes it: C{text}, and at L{Trace.DATA}, for plain TCP,
-        as the tutorial that the package began as (L{tracedAddressText}).
-        """
-        if trace >= Trace.DATA and self._tutorialText is not None:
-            return self._tutorialText
-        return self.text
+            self.text = self.tutorialText = f"udp {hostPortText(self._host, port)}"
 
     def _readPath(self, arguments: list[str]) -> None:
-        """Find out whether a UNIX socket can be there at all: Twisted raises too late."""
+        """Check that the path fits into an address: Twisted raises too late."""
         path = arguments[0].removeprefix("path=")
         size = len(os.fsencode(_ESCAPE.sub(r"\1", path)))
         if size > _LONGEST_PATH:
@@ -163,8 +182,7 @@ class Target:
 
     def _refuseMalformed(self) -> None:
         """
-        @raise ValueError: if the options are not those of datagrams, saying what they
-            are.
+        @raise ValueError: if the options are not those of C{udp:}.
         """
         options = self._options
         if not {"host", "port"} <= options.keys() <= _UDP_OPTIONS or not options["host"]:
@@ -187,8 +205,8 @@ class Target:
             addresses = [str(ip_address(self._host))]
         except ValueError:
             addresses = await lookUp(self._reactor, self._host)
-        # Of several, the first one that does not answer must not use up all the time.
-        # For one, the caller looks after the time; it knows whether it was held up.
+        # If there are several addresses, one that does not answer must leave time for the
+        # others. If there is one, the caller's timeout counts: it leaves standstills out.
         timeout = ceil(self._connectTimeout / len(addresses))
         if len(addresses) == 1:
             timeout *= 10
@@ -217,14 +235,14 @@ class Target:
         return endpoint
 
     def _at(self, address: str, timeout: int, source: str | None) -> str:
-        """Return the endpoint string, with an address in the place of the name."""
+        """Return the endpoint string, with an address instead of the name."""
         options = {"timeout": str(timeout), **self._options}
         if source is not None:
             options["bindAddress"] = source
         if self._kind != "tls":
             options["host"] = address
             return joined([self._kind], options)
-        # The name stays: the certificate is checked against it.
+        # The name stays, because the certificate is checked against it.
         inner = {"host": address, "port": options["port"], "timeout": options.pop("timeout")}
         if "bindAddress" in options:
             inner["bindAddress"] = options.pop("bindAddress")
@@ -244,7 +262,7 @@ class Target:
     async def _tryEach(
         self, endpoints: list[IStreamClientEndpoint], protocolFactory: IProtocolFactory
     ) -> IProtocol:
-        # From the one that worked last, round to the one before it.
+        # In order, beginning with the one that worked last.
         candidates = deque(enumerate(endpoints))
         candidates.rotate(-self._works)
         while True:
@@ -282,20 +300,21 @@ class _Receiver:
             self.complete.callback(None)
 
 
-async def lookUp(reactor: IReactorPluggableNameResolver, host: str) -> list[str]:
+async def lookUp(reactor: IReactorTime, host: str) -> list[str]:
     """
     Return a name's addresses, in the order in which they should be tried.
 
-    @raise DNSLookupError: if it has none.
+    @raise DNSLookupError: if the name has none.
     """
     try:
-        # Twisted's resolver, of 26.10, never comes to an end with a name that
-        # cannot be encoded.
+        # The resolver of Twisted 26.10 never ends if the name cannot be encoded.
         host.encode("idna")
     except UnicodeError as reason:
         raise DNSLookupError(f"{host!r} is not a host's name: {reason}") from reason
     receiver = _Receiver()
-    reactor.nameResolver.resolveHostName(receiver, host)
+    # Every reactor of Twisted has a resolver; its published type does not say so.
+    resolving = cast(IReactorPluggableNameResolver, reactor)
+    resolving.nameResolver.resolveHostName(receiver, host)
     await receiver.complete
     if not receiver.addresses:
         raise DNSLookupError(f"{host!r} has no address")

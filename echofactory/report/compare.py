@@ -1,5 +1,5 @@
 """
-Several runs in one table.
+The comparison of several runs, as one table.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,9 +13,9 @@ from echofactory.values.quantities import durationText, numberText, sizeRateText
 
 class Run(NamedTuple):
     """
-    A run among others.
+    A run with a name.
 
-    @ivar name: what it is called beside them, in printable characters.
+    @ivar name: its name in tables and plots, in printable characters.
     """
 
     name: str
@@ -23,16 +23,17 @@ class Run(NamedTuple):
 
     @classmethod
     def named(cls, path: str, results: Results) -> "Run":
-        """Return the run that was read from a file of that name."""
+        """Return the run that was read from a file."""
         name = printable(path)
-        # What begins so is left out of a plot's legend.
+        # matplotlib leaves a name with this first character out of the legend.
         return cls(f"./{name}" if name.startswith("_") else name, results)
 
 
 class _Row(NamedTuple):
     """
-    @ivar read: returns the figure of a run; C{None}: it has none.
-    @ivar write: writes the figure, with its unit.
+    @ivar title: the name of the figure.
+    @ivar read: returns the figure of a run; C{None}: the run does not have it.
+    @ivar write: writes the figure with its unit.
     """
 
     title: str
@@ -75,7 +76,7 @@ _ROWS = (
     _Row("messages asked", lambda results: results.rateAsked, _perSecond),
     _Row("messages achieved", lambda results: results.achieved, _perSecond),
     _Row("received", lambda results: results.bytesPerSecond, sizeRateText),
-    _Row("segments sent again", lambda results: results.kernel.retransmits, _count),
+    _Row("segments retransmitted", lambda results: results.kernel.retransmits, _count),
     _Row("datagrams lost", _datagrams("lost"), _count),
     _Row("datagrams repeated", _datagrams("repeated"), _count),
     _Row("datagrams reordered", _datagrams("reordered"), _count),
@@ -93,7 +94,7 @@ _ROWS = (
 
 
 def _change(first: float | None, value: float | None) -> str:
-    """Say how far a figure is from that of the first run."""
+    """Write the difference of a figure from the first run's, in percent."""
     if first is None or value is None or not first:
         return ""
     return f"{value / first - 1:+.1%}"
@@ -101,9 +102,11 @@ def _change(first: float | None, value: float | None) -> str:
 
 def comparison(runs: Sequence[Run]) -> list[list[str]]:
     """
-    Return the runs beside each other: a row of titles, and one for each figure that
-    any of them has. A run but the first has two cells: the figure, and how far that
-    is from the first run's.
+    Return a table with a column for each run.
+
+    @return: a row of titles, and a row for each figure that at least one run has. The first
+        run has one cell in a row. Each other run has two: the figure, and its difference
+        from the first run's.
     """
     (_, first), *_ = runs
     rows = [
@@ -124,7 +127,7 @@ def comparison(runs: Sequence[Run]) -> list[list[str]]:
 
 
 def comparisonText(runs: Sequence[Run]) -> str:
-    """Write the comparison as aligned lines of text, the last one ended too."""
+    """Write the comparison as aligned lines. The last line ends with a newline too."""
     rows = comparison(runs)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []

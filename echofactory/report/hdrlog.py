@@ -1,6 +1,6 @@
 """
-The HdrHistogram log: a run's response times, one histogram for each interval, as
-other tools of that family read it.
+The HdrHistogram log: the response times of a run, one histogram for each interval, in the
+format that other HdrHistogram tools read.
 """
 
 from typing import IO
@@ -13,24 +13,24 @@ from echofactory.results.latency import Latency
 
 class HdrLog:
     """
-    Writes one.
+    Writes the log.
 
-    @ivar error: why it could not be written; C{None} as long as it can.
+    @ivar error: the first error of a write; C{None}: there was none.
     """
 
     def __init__(self, file: IO[str]) -> None:
         """
-        @param file: the log; it is written from where it stands.
+        @param file: the log, at the position to write from.
         """
         self.error: OSError | None = None
         self._file = file
         self._writer = HistogramLogWriter(file)
-        # One for all: each is memory that only the collector of cycles gets back.
+        # One histogram for all intervals: only the garbage collector frees a histogram.
         self._histogram = Latency().histogram()
         self._begun = False
 
     def __call__(self, results: Results) -> None:
-        """Write the last interval; what cannot be written is no reason to end a run."""
+        """Write the last interval. After an error, write nothing; the run goes on."""
         if self.error is None:
             try:
                 self._write(results)
@@ -50,7 +50,7 @@ class HdrLog:
         histogram = self._histogram
         histogram.reset()
         results.recent.addTo(histogram)
-        # The library's writer cuts the greatest reading to whole milliseconds.
+        # The writer of the library cuts the maximum to whole milliseconds.
         fields = (
             (interval.endNs - interval.lengthNs) / 1e9,
             interval.lengthNs / 1e9,

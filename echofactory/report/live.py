@@ -1,19 +1,16 @@
 """
-What is seen of a run while it goes on.
+The progress of a run: a live view on a terminal, or a line for each interval.
 """
 
 from collections.abc import Callable
 from typing import IO, Any
 
+from echofactory.report.text import latencyText
 from echofactory.results.books import Results
 from echofactory.results.intervals import Interval
-from echofactory.values.quantities import durationText, numberText, rateText, sizeRateText
+from echofactory.values.quantities import numberText, rateText, sizeRateText
 
 CHOICES = ("auto", "always", "never")
-
-
-def _latency(ns: int | None) -> str:
-    return "-" if ns is None else durationText(ns)
 
 
 def line(results: Results, interval: Interval) -> str:
@@ -23,7 +20,7 @@ def line(results: Results, interval: Interval) -> str:
         f"{interval.endNs / 1e9:7.{1 if seconds > 0.9 else 2}f} s  {interval.open:6,} open"
         f"  {rateText(interval.messages / seconds):>21}"
         f"  {sizeRateText(interval.bytes / seconds):>11}"
-        f"  p50 {_latency(interval.p50Ns):>8}  p99 {_latency(interval.p99Ns):>8}"
+        f"  p50 {latencyText(interval.p50Ns):>8}  p99 {latencyText(interval.p99Ns):>8}"
         f"  {results.failed:,} failed"
     )
 
@@ -36,28 +33,27 @@ class _Lines:
 
     def __call__(self, results: Results) -> None:
         *before, interval = results.intervals
-        # The end of the run cuts the last one off: the report has it.
+        # The last interval can be shorter, because the run ends in it. The report has it.
         if not before or interval.lengthNs > before[-1].lengthNs / 2:
             print(line(results, interval), file=self._stream, flush=True)
 
     def say(self, text: str) -> None:
-        """Write something else."""
+        """Write another text."""
         print(text, end="", file=self._stream, flush=True)
 
     def close(self) -> None:
-        """Nothing is left to be done."""
+        """Do nothing."""
 
 
 class _Live:
-    """A view that is drawn anew for each interval."""
+    """A view that is redrawn for each interval."""
 
     def __init__(self, stream: IO[str], remaining: Callable[[], float | None]) -> None:
         from rich.console import Console
         from rich.live import Live
 
         self._remaining = remaining
-        # Drawn when there is something new, not by a thread of its own, which
-        # would take its turns from the measurement.
+        # No automatic refresh: its thread would take time from the measurement.
         self._live = Live(console=Console(file=stream), auto_refresh=False, transient=True)
         self._live.start()
 
@@ -65,13 +61,13 @@ class _Live:
         self._live.update(self._drawn(results), refresh=True)
 
     def say(self, text: str) -> None:
-        """Write something else, above the view."""
+        """Write another text above the view."""
         from rich.text import Text
 
         self._live.console.print(Text(text))
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Remove the view from the terminal."""
         self._live.stop()
 
     def _drawn(self, results: Results) -> Any:
@@ -90,8 +86,8 @@ class _Live:
             ("connections", f"{interval.open:,}", f"of {results.requested:,} open"),
             ("rate", numberText(interval.messages / seconds), "messages/s"),
             ("", sizeRateText(interval.bytes / seconds), "received"),
-            ("response time", _latency(interval.p50Ns), "p50"),
-            ("", _latency(interval.p99Ns), "p99"),
+            ("response time", latencyText(interval.p50Ns), "p50"),
+            ("", latencyText(interval.p99Ns), "p99"),
             ("verified", f"{results.verified:,}", "messages"),
             *(
                 ("failed", f"{count:,}", str(kind))
@@ -101,7 +97,7 @@ class _Live:
             *([("left", f"{left:,.0f} s", "")] if left is not None else []),
         ]
         for name, value, unit in rows:
-            # Text, for what a target is called is no markup.
+            # As Text, because a target's name can look like markup.
             drawn.add_row(Text(name), Text(value), Text(unit))
         return drawn
 
@@ -110,11 +106,12 @@ def progress(
     choice: str, stream: IO[str], remaining: Callable[[], float | None]
 ) -> _Lines | _Live | None:
     """
-    Return what to call at the end of each interval; C{None}: nothing.
+    Return the progress, which is called at the end of each interval; C{None}: nothing is
+    shown.
 
     @param choice: one of L{CHOICES}; C{auto}: only on a terminal.
-    @param stream: where it is shown.
-    @param remaining: returns the seconds that are left; C{None}: not known.
+    @param stream: the stream to show the progress on.
+    @param remaining: returns the seconds to the end of the run; C{None}: unknown.
     """
     if choice == "never":
         return None

@@ -1,5 +1,5 @@
 """
-The results as one page that needs nothing else: no script, no network.
+The page of a run: one HTML file without scripts, which needs no other file and no network.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ pre { overflow-x: auto; } footer { margin-top: 2rem; color: var(--dim); }
 
 
 def _facts(rows: Sequence[tuple[str, str]]) -> str:
-    """Return a table of names and what belongs to them."""
+    """Return a table with a name and a text in each row."""
     lines = "".join(
         f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>\n'
         for name, value in rows
@@ -43,7 +43,7 @@ def _facts(rows: Sequence[tuple[str, str]]) -> str:
 
 
 def _figures(rows: Sequence[Sequence[str]]) -> str:
-    """Return a table of figures: a row of titles, then a title and figures in each."""
+    """Return a table of figures: a row of titles, then rows of a title and figures."""
     titles, *rest = rows
     head = "".join(f'<th scope="col">{escape(title)}</th>' for title in titles)
     body = "".join(
@@ -61,7 +61,7 @@ def _figures(rows: Sequence[Sequence[str]]) -> str:
 def _plot(runs: Sequence[Run]) -> str:
     drawn = BytesIO()
     draw(runs, drawn, "svg")
-    # What stands before the element itself is for a file of its own.
+    # The XML declaration before the element belongs into a separate file only.
     svg = drawn.getvalue().decode()
     return f'<div class="plot">{svg[svg.index("<svg") :]}</div>\n'
 
@@ -70,15 +70,15 @@ def page(
     runs: Sequence[Run], version: str, command: str = "", used: Sequence[tuple[str, str]] = ()
 ) -> str:
     """
-    Return one run, or several compared, as HTML.
+    Return one run, or the comparison of several, as HTML.
 
-    @param version: of echofactory.
+    @param version: the version of echofactory.
     @param command: the command line of the run, if it is known.
-    @param used: its options, those that were not given too.
+    @param used: the options of the run and their values, defaults included.
     """
     (name, results), *others = runs
     if others:
-        title = "Runs compared: " + ", ".join(run.name for run in runs)
+        title = "Comparison: " + ", ".join(run.name for run in runs)
         heading = escape(title)
         tables = _figures(comparison(runs))
         if warned := warnings(runs):
@@ -98,7 +98,7 @@ def page(
         options = (
             f"<h2>Options used</h2>\n<pre><code>{escape(command)}</code></pre>\n{_facts(used)}"
         )
-    begun = "" if others else f"{name}, begun {results.started:%Y-%m-%d %H:%M:%S} UTC. "
+    begun = "" if others else f"{name}, started {results.started:%Y-%m-%d %H:%M:%S} UTC. "
     return (
         "<!DOCTYPE html>\n"
         f'<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>\n'

@@ -1,5 +1,5 @@
 """
-The results drawn: latency by percentile, and the run over time. It takes
+The plots: latency by percentile, the run over time, and the steps of a search. They need
 U{matplotlib<https://matplotlib.org>}, which the extra C{plot} installs.
 """
 
@@ -17,24 +17,24 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SUFFIXES = ("png", "svg", "pdf")
-"""Of the files that can be drawn; they name the format."""
+"""The suffixes of plot files, which name the format."""
 
 _INK = "#5b6770"
 _NINES = (0.0, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999)
 
 
 def missing() -> str | None:
-    """Say what has to be installed before anything can be drawn; C{None}: nothing."""
+    """Return what must be installed for plots, as a message; C{None}: nothing."""
     if find_spec("matplotlib") is None:
-        return "matplotlib is missing, which draws the plots: pip install matplotlib"
+        return "matplotlib draws the plots and is not installed: pip install matplotlib"
     return None
 
 
 def draw(runs: Sequence[Run], file: str | IO[bytes], suffix: str) -> None:
     """
-    Draw one run, or several beside each other.
+    Draw one run, or several runs in the same plots.
 
-    @param file: where to.
+    @param file: the path or the file to write to.
     @param suffix: one of L{SUFFIXES}.
     @raise OSError: if the file cannot be written.
     """
@@ -58,7 +58,7 @@ def draw(runs: Sequence[Run], file: str | IO[bytes], suffix: str) -> None:
         "path.simplify_threshold": 0.5,
     }
     searches = [run for run in runs if run.results.search is not None]
-    # The same results make the same file.
+    # No date, so that the same results make the same file.
     metadata = {"png": {}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}[suffix]
     with mpl.rc_context(style):
         figure = Figure(figsize=(10, 9.5 if searches else 7), layout="constrained")
@@ -69,13 +69,13 @@ def draw(runs: Sequence[Run], file: str | IO[bytes], suffix: str) -> None:
         if searches:
             _steps(figure.add_subplot(grid[2, :]), searches)
         with warnings.catch_warnings():
-            # A name may have letters that the font has not.
+            # A name can have characters that are missing in the font.
             warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
             figure.savefig(file, format=suffix, dpi=120, metadata=metadata)
 
 
 def _logarithmic(axes: "Axes", title: str) -> None:
-    """Have the axes count nanoseconds by their magnitude, with units that suit it."""
+    """Give the axes a logarithmic scale of nanoseconds, with labels such as 10 µs."""
     from matplotlib.ticker import LogLocator
 
     axes.set_yscale("log")
@@ -94,12 +94,12 @@ def _tick(ns: float) -> str:
 
 
 def _latencies(axes: "Axes", runs: Sequence[Run]) -> None:
-    """Draw a line for each latency: within how long which share of the messages was back."""
+    """Draw a line for each latency: the latency at each percentile."""
     from matplotlib.ticker import NullLocator
 
     lines: list[tuple[str, str, str, Latency]] = []
     for number, (name, results) in enumerate(runs):
-        # Alone, a run has a colour for each latency; among others, one for all.
+        # One run has a colour for each latency; of several, each run has one colour.
         alone = len(runs) == 1
         beside = "" if alone else f"{name}: "
         lines.append((f"{beside}response time", f"C{number}", "-", results.response))
@@ -114,7 +114,7 @@ def _latencies(axes: "Axes", runs: Sequence[Run]) -> None:
         if not shares:
             continue
         most = max(most, latency.count)
-        # The last reading is at a share that only one in all of them lies above.
+        # 1 - share is 0 for the last reading, so half a message stands there instead.
         places = [1 / max(1 - share, 0.5 / latency.count) for share in shares]
         axes.step(
             [1.0, *places],
@@ -141,12 +141,12 @@ def _latencies(axes: "Axes", runs: Sequence[Run]) -> None:
 
 def _wholePieces(results: Results) -> Sequence[Interval]:
     """
-    Leave out a last one that the end of the run cut off to nearly nothing, and what
-    has no length.
+    Return the intervals without those of no length, and without the last one if it is
+    shorter than half an interval.
     """
     whole = [interval for interval in results.intervals if interval.lengthNs]
     if len(whole) > 1:
-        # The one before may be longer than any should be, if the client stood still.
+        # The interval before it can be too long, if the client was stopped in it.
         usualNs = results.intervalNs or whole[-2].lengthNs
         if whole[-1].lengthNs < usualNs / 2:
             whole.pop()
@@ -154,7 +154,7 @@ def _wholePieces(results: Results) -> Sequence[Interval]:
 
 
 def _edges(intervals: Sequence[Interval]) -> list[float]:
-    """Return where pieces begin and end, in seconds."""
+    """Return the times at which intervals begin and end, in seconds."""
     first = intervals[0]
     return [
         (first.endNs - first.lengthNs) / 1e9,
@@ -163,7 +163,7 @@ def _edges(intervals: Sequence[Interval]) -> list[float]:
 
 
 def _overTime(rates: "Axes", times: "Axes", runs: Sequence[Run]) -> None:
-    """Draw each run's rate, and its response times, interval by interval."""
+    """Draw the rate and the response times of each run, per interval."""
     for number, (name, results) in enumerate(runs):
         intervals = _wholePieces(results)
         if not intervals:
@@ -203,7 +203,7 @@ def _overTime(rates: "Axes", times: "Axes", runs: Sequence[Run]) -> None:
                 )
     if rates.patches:
         rates.set_ylim(0, 1.15 * rates.dataLim.y1 or 1.0)
-    rates.set_title("Messages verified a second", loc="left")
+    rates.set_title("Messages verified per second", loc="left")
     rates.yaxis.set_major_formatter("{x:,.0f}")
     rates.set_xlabel("time, s")
     if rates.get_legend_handles_labels()[0]:
@@ -215,7 +215,7 @@ def _overTime(rates: "Axes", times: "Axes", runs: Sequence[Run]) -> None:
 
 
 def _steps(axes: "Axes", searches: Sequence[Run]) -> None:
-    """Draw what each search reached at the rates that it tried."""
+    """Draw the response times of each search at each rate that it tried."""
     for number, (name, results) in enumerate(searches):
         assert results.search is not None
         steps = sorted(results.search.steps, key=lambda step: step.asked)
@@ -237,7 +237,7 @@ def _steps(axes: "Axes", searches: Sequence[Run]) -> None:
                 color=f"C{number}",
                 label=f"{beside}{'kept' if kept else 'broken'}",
             )
-    axes.set_xlabel("messages a second asked")
+    axes.set_xlabel("messages per second, asked")
     axes.xaxis.set_major_formatter("{x:,.0f}")
-    _logarithmic(axes, "Response time at the rates that were tried")
+    _logarithmic(axes, "Response time at each rate tried")
     axes.legend(loc="best")

@@ -1,10 +1,10 @@
 """
-The results of a run, from an untrusted file. The rules:
+Reads the results of a run from an untrusted file. The rules:
 
- - The size of the file, its values, the items of a list and the length of a string have
-   a bound, so that memory and time have one.
- - A string is escaped here, once. Nobody who shows it has to.
- - Whatever is wrong with the file, the complaint is one line.
+ - Memory and time are bounded: the size of the file, the number of values, the items of a
+   list and the length of a string have limits.
+ - Every string is escaped here, and nowhere else.
+ - Every error message is one line.
 """
 
 import json
@@ -15,47 +15,50 @@ from echofactory.results.books import Results
 from echofactory.results.json import fromJSON
 from echofactory.values.printable import printable
 
-MOST_BYTES = 64 << 20
-"""Bytes of a file: a run of four days, in intervals of a second."""
-MOST_VALUES = 4_000_000
-"""Values in a file. A value takes up to 100 bytes of memory, a list or an object 400."""
+MAX_FILE_SIZE = 64 << 20
+"""Maximum size of a file in bytes: enough for 4 days in intervals of 1 s."""
+MAX_VALUES = 4_000_000
+"""Maximum number of values in a file. A value takes up to 100 bytes of memory, a list or an
+object 400."""
 _CONTAINER = 4
-"""Values that a list or an object counts as."""
-MOST_MEMBERS = 100
-"""Members of an object."""
-MOST_ITEMS = 10_000
-"""Items of a list, except intervals. The steps of a search take a check of 2 ms each."""
-MOST_STEPS = 200
-LONGEST_TEXT = 1 << 20
-"""Characters of a string."""
-_MOST_DIGITS = 20
-_LONGEST_LINE = 300
-"""Characters of a complaint."""
+"""The number of values that a list or an object counts as."""
+MAX_MEMBERS = 100
+"""Maximum number of members of an object."""
+MAX_ITEMS = 10_000
+"""Maximum number of items of a list, except intervals and steps."""
+MAX_STEPS = 200
+"""Maximum number of steps of a search. The check of a step takes 2 ms."""
+MAX_STRING_LENGTH = 1 << 20
+"""Maximum length of a string in characters."""
+_MAX_DIGITS = 20
+_MAX_MESSAGE_LENGTH = 300
+"""Maximum length of an error message in characters."""
 
 
 def readResults(content: bytes) -> Results:
     """
-    Return the results that the content of a file describes.
+    Return the results in a file.
 
-    @param content: of a larger file than L{MOST_BYTES}, one byte more is enough.
-    @raise ValueError: if the content has no results, or exceeds a bound.
+    @param content: the content of the file. If the file is larger than L{MAX_FILE_SIZE}, its
+        first C{MAX_FILE_SIZE + 1} bytes are enough.
+    @raise ValueError: if the content is not the results of a run, or exceeds a limit.
     """
     try:
         return fromJSON(_decoded(content))
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except ValueError as error:
-        # It may quote what is wrong, which may be long.
-        raise ValueError(str(error)[:_LONGEST_LINE]) from error
+        # The message can quote a long value.
+        raise ValueError(str(error)[:_MAX_MESSAGE_LENGTH]) from error
 
 
 def _decoded(content: bytes) -> Any:
-    if len(content) > MOST_BYTES:
-        raise ValueError(f"larger than {MOST_BYTES >> 20} MiB")
-    # Before any value is made: each but the first of a list or an object has a comma.
+    if len(content) > MAX_FILE_SIZE:
+        raise ValueError(f"larger than {MAX_FILE_SIZE >> 20} MiB")
+    # Before json makes any value: a comma precedes each one except the first of a list.
     containers = content.count(b"[") + content.count(b"{")
-    if content.count(b",") + _CONTAINER * containers > MOST_VALUES:
-        raise ValueError(f"more than {MOST_VALUES:,} values")
+    if content.count(b",") + _CONTAINER * containers > MAX_VALUES:
+        raise ValueError(f"more than {MAX_VALUES:,} values")
     try:
         return json.loads(
             content,
@@ -69,7 +72,7 @@ def _decoded(content: bytes) -> Any:
 
 
 def _integer(text: str) -> int:
-    if len(text) > _MOST_DIGITS:
+    if len(text) > _MAX_DIGITS:
         raise ValueError(f"a number of {len(text):,} digits")
     return int(text)
 
@@ -77,20 +80,20 @@ def _integer(text: str) -> int:
 def _number(text: str) -> float:
     number = float(text)
     if not isfinite(number):
-        raise ValueError(f"{text[:_MOST_DIGITS]} is not a finite number")
+        raise ValueError(f"{text[:_MAX_DIGITS]} is not a finite number")
     return number
 
 
 def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
-    if len(members) > MOST_MEMBERS:
-        raise ValueError(f"an object of more than {MOST_MEMBERS} members")
+    if len(members) > MAX_MEMBERS:
+        raise ValueError(f"an object of more than {MAX_MEMBERS} members")
     made: dict[str, Any] = {}
     for name, value in members:
         shown = _printable(name)
         if shown in made:
             raise ValueError(f"'{shown}' is given twice in one object")
         if isinstance(value, list):
-            most = {"intervals": MOST_VALUES, "steps": MOST_STEPS}.get(shown, MOST_ITEMS)
+            most = {"intervals": MAX_VALUES, "steps": MAX_STEPS}.get(shown, MAX_ITEMS)
             if len(value) > most:
                 raise ValueError(f"{shown}: more than {most:,} items")
         made[shown] = _escaped(value)
@@ -98,13 +101,13 @@ def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _escaped(value: Any) -> Any:
-    """Return a member's value. Objects within it have been through L{_object}."""
+    """Return the value of a member, escaped. L{_object} has escaped the objects in it."""
     if isinstance(value, str):
         return _printable(value)
     return [_escaped(each) for each in value] if isinstance(value, list) else value
 
 
 def _printable(text: str) -> str:
-    if len(text) > LONGEST_TEXT:
+    if len(text) > MAX_STRING_LENGTH:
         raise ValueError(f"a string of {len(text):,} characters")
     return printable(text)

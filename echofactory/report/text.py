@@ -1,5 +1,5 @@
 """
-The results for people: aligned text, a unit on every number.
+The report of a run: aligned lines of text, with a unit for every figure.
 """
 
 from collections.abc import Mapping
@@ -33,8 +33,10 @@ _LADDER = (
 
 def ladder(results: Results) -> list[list[str]]:
     """
-    Return the latencies by percentile: a row of titles, and one for each that was
-    measured.
+    Return the latencies by percentile.
+
+    @return: a row of titles, and a row for each latency that has readings; empty: there is
+        none.
     """
     named = [("connect time", results.connect), ("response time", results.response)]
     if results.rateAsked is not None:
@@ -49,24 +51,27 @@ def ladder(results: Results) -> list[list[str]]:
 
 def _kernelText(kernel: Kernel) -> str:
     if not kernel.connections:
-        return "the kernel does not say"
-    again = (
-        f"{counted(kernel.retransmits, 'segment')} sent again: lost on the way,"
-        " or acknowledged late"
+        return "no figures from the kernel"
+    retransmitted = (
+        f"{counted(kernel.retransmits, 'segment')} retransmitted (lost, or acknowledged late)"
         if kernel.retransmits
-        else "no segment had to be sent again"
+        else "no segment retransmitted"
+    )
+    reordered = (
+        "reordering unknown"
+        if kernel.reordering is None
+        else f"reordered {counted(kernel.reordering, 'time')}"
     )
     mean = kernel.rttUsTotal / kernel.connections
     return (
-        f"{again}; {kernel.lost:,} lost at the end,"
-        f" {'?' if kernel.reordering is None else f'{kernel.reordering:,}'} times out of order;"
+        f"{retransmitted}, {kernel.lost:,} lost at the end, {reordered};"
         f" round trip {durationText(kernel.rttUsLeast * 1000)} to"
         f" {durationText(kernel.rttUsMost * 1000)}, mean {durationText(mean * 1000)}"
     )
 
 
 def _pathText(results: Results) -> tuple[str, str]:
-    """Return what is known of the path, by name."""
+    """Return the name and the text of the line about the path."""
     datagrams = results.datagrams
     if datagrams is None:
         return "tcp", _kernelText(results.kernel)
@@ -83,12 +88,12 @@ def _verdictText(results: Results) -> str:
         return "ok: every byte came back"
     if results.verdict == "failed":
         if not results.failed:
-            return "failed: no rate was found that keeps the promise"
+            return "failed: no rate keeps the goals"
         return f"failed: {results.failed:,} of {counted(results.requested, 'connection')}"
     if results.search is None:
         return f"interrupted: {counted(results.unfinished, 'connection')} not done"
-    found = "no rate was found" if results.search.found is None else "this is the best rate"
-    return f"interrupted: the search was not done; {found} until then"
+    found = "no rate found" if results.search.found is None else "this is the best rate"
+    return f"interrupted: the search did not end; {found} so far"
 
 
 def _rateText(results: Results) -> str:
@@ -119,7 +124,8 @@ def _failureText(results: Results, kind: FailureKind) -> str:
     return f"{results.failures[kind]:,} {kind}{first}"
 
 
-def _reached(ns: int | None) -> str:
+def latencyText(ns: int | None) -> str:
+    """Write a latency; C{None}: there is no reading, which is C{-}."""
     return "-" if ns is None else durationText(ns)
 
 
@@ -127,10 +133,10 @@ def stepText(step: SearchStep, goals: Mapping[str, str]) -> str:
     """
     Write a step of a search as a line.
 
-    @param goals: the name of each goal, and the field of the latencies that it is about.
+    @param goals: the field of the response times that each goal limits, by the goal's name.
     """
     reached = ", ".join(
-        f"{name} {_reached(step.response[field])}" for name, field in goals.items()
+        f"{name} {latencyText(step.response[field])}" for name, field in goals.items()
     )
     verdict = "kept" if step.kept else "broken"
     if step.interrupted:
@@ -143,45 +149,43 @@ def stepText(step: SearchStep, goals: Mapping[str, str]) -> str:
 
 
 def searchText(search: SearchOutcome) -> str:
-    """Say what came of a search."""
-    promise = ", ".join(search.goals)
+    """Write the outcome of a search."""
+    goals = ", ".join(search.goals)
     last = search.steps[-1]
     asked = rateText(last.asked)
-    kept = f"{rateText(search.found)} keep {promise}" if search.found is not None else ""
+    kept = f"{rateText(search.found)} keep {goals}" if search.found is not None else ""
     if search.ending is Ending.FIRST:
         failed = sum(last.failures.values())
         if failed:
-            return f"at {asked}, the first rate tried, {counted(failed, 'connection')} failed"
-        return f"not even {asked}, the first rate tried, keep {promise}"
+            return f"{counted(failed, 'connection')} failed at {asked}, the first rate"
+        return f"{asked}, the first rate, do not keep {goals}"
     if search.ending is Ending.CLIENT:
-        # The lowest of those that were not kept.
         broken = min((step for step in search.steps if not step.kept), key=lambda s: s.asked)
         lag = durationText(broken.sendLag["p99"] or 0)
         asked = rateText(broken.asked)
-        limit = f"at {asked} the client is the limit: its send lag is {lag} at p99"
+        limit = f"at {asked}, the client is the limit: its send lag is {lag} at p99"
         return f"{kept}; {limit}" if kept else limit
     if search.ending is Ending.FOUND:
-        return f"{kept}, and no rate a twentieth higher"
-    return f"interrupted; {kept or 'nothing found'}"
+        return f"{kept}; a rate 5 % higher does not"
+    return f"interrupted; {kept or 'no rate found'}"
 
 
 def _searchRows(search: SearchOutcome | None) -> list[tuple[str, str]]:
     if search is None:
         return []
     tried = counted(len(search.steps), "rate")
-    were = "was" if len(search.steps) == 1 else "were"
     which = "last" if search.found is None else "best"
     return [
         (
             "search",
-            f"{searchText(search)}; {tried} {were} tried. What follows is of the {which} of"
-            " them; latencies of its first second are left out",
+            f"{searchText(search)}; {tried} tried. The other lines are of the {which} rate,"
+            " without the latencies of its first second",
         )
     ]
 
 
 def summary(results: Results) -> list[tuple[str, str]]:
-    """Return what came of a run, by name, the verdict last."""
+    """Return the lines of the report before the latencies, each with its name."""
     return [
         ("target", results.target),
         *_searchRows(results.search),
@@ -209,7 +213,7 @@ def summary(results: Results) -> list[tuple[str, str]]:
 
 
 def report(results: Results) -> str:
-    """Write the results as lines of text, the last one ended too."""
+    """Write the report. The last line ends with a newline too."""
     *facts, verdict = (f"{name:<13}  {value}" for name, value in summary(results))
     latencies = [
         f"{name:<13}" + "".join(f"  {cell:>8}" for cell in cells)
@@ -219,7 +223,7 @@ def report(results: Results) -> str:
 
 
 def failureLines(results: Results) -> list[str]:
-    """Return a line for each kind of failure, with its first example."""
+    """Return a line for each kind of failure, with the first connection that failed so."""
     return [
         f"{kind}: {results.failures[kind]:,} of {counted(results.requested, 'connection')};"
         f" first connection {example.connection} to {example.peer}: {example.detail}"

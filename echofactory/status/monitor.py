@@ -141,7 +141,7 @@ class ProbeStatus:
             "echofactory_probe_messages_left_out",
             "Messages not sent, for this process did not run within a second of when they"
             " were due.",
-            self._probing.leftOut,
+            self._probing.skipped,
         )
         yield _histogram(
             "echofactory_probe_response_seconds",

@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 
 from echofactory.results.workloadfacts import WorkloadFacts
-from echofactory.values.checks import MAX_SIZE, checkItems, checkSeconds, checkType, checkWhole
+from echofactory.values.checks import (
+    MAX_SIZE,
+    MAX_WHOLE,
+    checkItems,
+    checkSeconds,
+    checkType,
+    checkWhole,
+)
 from echofactory.workload.schedule import Rate, Schedule
 from echofactory.workload.script import (
     NUMBERED_SIZE,
@@ -83,14 +90,24 @@ class Workload:
         for name in ("churn", "halfClose"):
             checkType(name, getattr(self, name), bool, "True or False")
         checkSeconds("hold", self.hold, zero=True)
+        self._refuseContradictions()
+
+    def _refuseContradictions(self) -> None:
+        """
+        @raise ValueError: if fields do not go together, naming one of them.
+        """
         if self.rate is not None and self.count is None and self.duration is None:
             raise ValueError("rate: a schedule needs a duration or a count")
         if self.count is not None and self.duration is not None:
-            raise ValueError("duration: a run has either a duration or a count")
+            raise ValueError("duration: give a duration or a count, not both")
         if self.hold and self.halfClose:
             raise ValueError("hold: a half-closed connection cannot be kept open")
         if self.churn and self.window is not None:
             raise ValueError("window: with churn, a connection has one message")
+        if (self.bytesPerConnection or 0) > MAX_WHOLE:
+            raise ValueError(
+                f"count: so many messages are more than {MAX_WHOLE:.0e} bytes on a connection"
+            )
 
     @property
     def messagesPerConnection(self) -> int | None:

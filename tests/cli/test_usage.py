@@ -55,7 +55,7 @@ def test_options_that_may_be_repeated() -> None:
     """They are kept in order; of the others, the last value counts."""
     client = ClientOptions()
     client.parseOptions(["127.0.0.1", "7", "--message", "a", "--message", "b"])
-    assert client.messages == [b"a", b"b"]
+    assert client.workload.messages == (b"a", b"b")
     client = ClientOptions()
     client.parseOptions(["127.0.0.1", "7", "-n", "3", "--connections", "4"])
     assert client.connections == 4
@@ -98,7 +98,7 @@ def test_the_options_of_a_page_are_escaped() -> None:
     """They are shown beside the results."""
     options = ClientOptions()
     options.parseOptions(["--connect", "unix:/\x1b\u202e"])
-    assert ("--connect", r"unix:/\x1b\u202e") in options.used()
+    assert ("--connect", r"unix:/\x1b\u202e") in options.effective()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import socket
 from functools import partial
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from OpenSSL.SSL import Error as TLSError
@@ -15,6 +15,7 @@ from peers import (
     Certificates,
     FakeTimeReactor,
     Handler,
+    NamesReactor,
     Peer,
     alters,
     closesAtOnce,
@@ -276,53 +277,54 @@ async def test_a_factory_serves_one_run(reactor: Any) -> None:
 
 
 @ensureDeferred
-async def test_a_look_up_without_an_answer(
-    reactor: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_look_up_without_an_answer(reactor: Any) -> None:
     """The time for connecting covers it."""
-
-    async def lookUp(_: object, host: str) -> list[str]:
-        return await Deferred()
-
-    monkeypatch.setattr("echofactory.client.target.lookUp", lookUp)
+    silent = NamesReactor(reactor)
     patience = Patience(connect=0.1)
-    results = await probe(reactor, "tcp:slow.example:7", Workload(), 3, patience)
+    results = await probe(cast(Any, silent), "tcp:slow.example:7", Workload(), 3, patience)
     assert results.failures == {"dns": 3}
     assert results.examples[FailureKind.DNS].detail == "no answer within 0.1 s"
 
 
 @ensureDeferred
-async def test_a_standstill_is_not_the_look_ups(
-    reactor: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_standstill_is_not_the_look_ups(reactor: Any) -> None:
     """This process was stopped for longer than a look-up may take; the answer still counts."""
-    answer: Deferred[list[str]] = Deferred()
-
-    async def lookUp(_: object, host: str) -> list[str]:
-        return await answer
-
-    monkeypatch.setattr("echofactory.client.target.lookUp", lookUp)
+    names = NamesReactor(reactor)
     async with serving(reactor) as service:
-        fake: Any = FakeTimeReactor(reactor)
+        fake: Any = FakeTimeReactor(names)
         target = f"tcp:echo.example:{portOf(service.addresses[0])}"
         _, running = fakeTimeRun(fake, target, Workload(), Patience(connect=2.0))
         fake.advance(1.0)
         fake.standStill(60.0)
-        answer.callback(["127.0.0.1"])
+        names.answer("echo.example", ["127.0.0.1"])
         assert (await running).verdict == "ok"
 
 
 @ensureDeferred
-async def test_a_run_that_is_cancelled_while_a_name_is_looked_up(
-    reactor: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_standstill_is_no_part_of_a_long_timeout(reactor: Any) -> None:
+    """A timeout of any length is over only after it was looked at often enough."""
+    with misbehaving(neverAnswers) as port:
+        fake: Any = FakeTimeReactor(reactor)
+        factory, running = fakeTimeRun(
+            fake, f"tcp:127.0.0.1:{port}", Workload(), Patience(connect=1.0, reply=25.0)
+        )
+        await eventually(reactor, lambda: factory.results.sent == 4)
+        for _ in range(12):
+            fake.advance(1.0)
+        fake.standStill(15.0)
+        for _ in range(12):
+            fake.advance(1.0)
+        assert factory.results.failed == 0
+        for _ in range(4):
+            fake.advance(1.0)
+        assert (await running).failures == {"reply-timeout": 2}
+
+
+@ensureDeferred
+async def test_a_run_that_is_cancelled_while_a_name_is_looked_up(reactor: Any) -> None:
     """It is cancelled, and not a failure of the look-up's."""
-
-    async def lookUp(_: object, host: str) -> list[str]:
-        return await Deferred()
-
-    monkeypatch.setattr("echofactory.client.target.lookUp", lookUp)
-    running = Deferred.fromCoroutine(probe(reactor, "tcp:slow.example:7", Workload()))
+    silent = NamesReactor(reactor)
+    running = Deferred.fromCoroutine(probe(cast(Any, silent), "tcp:slow.example:7", Workload()))
     running.cancel()
     with pytest.raises(CancelledError):
         await running
@@ -356,15 +358,9 @@ async def test_the_clock_is_set_forward_during_a_run(reactor: Any) -> None:
 
 
 @ensureDeferred
-async def test_a_name_whose_first_address_swallows(
-    reactor: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_name_whose_first_address_swallows(reactor: Any) -> None:
     """An address that does not answer leaves time for the next one."""
-
-    async def lookUp(_: object, host: str) -> list[str]:
-        return ["127.0.0.2", "127.0.0.1"]
-
-    monkeypatch.setattr("echofactory.client.target.lookUp", lookUp)
+    names = NamesReactor(reactor, two=["127.0.0.2", "127.0.0.1"])
     async with serving(reactor) as service:
         port = portOf(service.addresses[0])
         with (
@@ -372,7 +368,7 @@ async def test_a_name_whose_first_address_swallows(
             # As many as its queue holds: what comes now gets no answer.
             socket.create_connection(swallowing.getsockname(), LIMIT),
         ):
-            fake: Any = FakeTimeReactor(reactor)
+            fake: Any = FakeTimeReactor(names)
             factory, running = fakeTimeRun(
                 fake, f"tcp:two.example:{port}", Workload(), Patience(connect=2.0)
             )
@@ -625,24 +621,16 @@ async def test_a_refused_connection_is_an_early_end(reactor: Any) -> None:
 
 
 @ensureDeferred
-async def test_a_name_with_a_dead_address_first(
-    reactor: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_name_with_a_dead_address_first(reactor: Any) -> None:
     """The addresses of a name are tried in turn, and the name is looked up once."""
-    looked: list[str] = []
-
-    async def lookUp(_: object, host: str) -> list[str]:
-        looked.append(host)
-        return ["127.0.0.77", "127.0.0.1"]
-
-    monkeypatch.setattr("echofactory.client.target.lookUp", lookUp)
+    names: Any = NamesReactor(reactor, two=["127.0.0.77", "127.0.0.1"])
     async with serving(reactor) as service:
         target = f"tcp:two.example:{portOf(service.addresses[0])}"
-        results = await probe(reactor, target, Workload(), 100)
+        results = await probe(names, target, Workload(), 100)
     assert results.verdict == "ok", results.examples
-    assert looked == ["two.example"]
+    assert names.asked == ["two.example"]
 
-    results = await probe(reactor, target, Workload(), 10)
+    results = await probe(names, target, Workload(), 10)
     assert results.failures == {"refused": 10}
 
 

@@ -35,8 +35,9 @@ from zope.interface import implementer
 
 from echofactory import EchoFactory, EchoService, FailureKind, ProbeService
 from echofactory.cli.monitor import MonitorOptions, makeService
-from echofactory.client.keeper import Keeper
+from echofactory.client.persistent import PersistentConnections
 from echofactory.client.settings import Patience
+from echofactory.client.target import Target
 from echofactory.net.endpoints import EndpointError
 from echofactory.results.books import Results
 from echofactory.status import ProbeStatus, View
@@ -167,7 +168,7 @@ def test_one_look_up_at_a_time() -> None:
 def test_longer_and_longer_between_attempts() -> None:
     """With some chance in it, so that many do not come back at once; a minute at most."""
     reactor = _Refusing()
-    keeper = Keeper(cast(Any, reactor), 1, rate=1.0)
+    keeper = PersistentConnections(cast(Any, reactor), 1, rate=1.0)
     Deferred.fromCoroutine(keeper.run(cast(Any, reactor)))
     while len(reactor.attempts) < 16:
         reactor.advance(0.1)
@@ -187,10 +188,9 @@ async def test_a_pause_is_not_made_up_for(
     fake: Any = FakeTimeReactor(reactor)
     readFakeClock(monkeypatch, fake)
     async with serving(reactor, LOOPBACK) as service:
-        keeper = Keeper(fake, 1, rate=100.0)
-        keeper.clock = fake.ns
+        keeper = PersistentConnections(fake, 1, rate=100.0, clock=fake.ns)
         results = keeper.results
-        target = f"tcp:127.0.0.1:{portOf(service.addresses[0])}"
+        target = Target(fake, f"tcp:127.0.0.1:{portOf(service.addresses[0])}", 10.0)
         running = Deferred.fromCoroutine(keeper.run(target))
         await eventually(reactor, lambda: results.open == 1)
         fake.advance(0.015)
@@ -199,15 +199,15 @@ async def test_a_pause_is_not_made_up_for(
         with capturedLogs() as events:
             # As a timer finds it that comes four seconds late.
             fake.standStill(4.0)
-            await eventually(reactor, lambda: results.sent - sent + keeper.leftOut == 400)
+            await eventually(reactor, lambda: results.sent - sent + keeper.skipped == 400)
             # A hundred are at most a second late.
             assert results.sent - sent == 100
             await eventually(reactor, lambda: results.verified == results.sent)
             fake.advance(1.0)
         told = [formatEvent(event) or "" for event in events]
-        said = r"left out (\d+) messages: this process did not run when they were due"
+        said = r"skipped (\d+) messages: this process did not run when they were due"
         counts = [int(match[1]) for line in told if (match := re.fullmatch(said, line))]
-        assert sum(counts) == keeper.leftOut == 300
+        assert sum(counts) == keeper.skipped == 300
         keeper.interrupt()
         await running
 
@@ -453,15 +453,21 @@ def test_wrong_bytes() -> None:
         (["127.0.0.1", "0"], "PORT: '0' is not a port number from 1 to 65535"),
         (
             ["127.0.0.1", "7", "--rate", "5k"],
-            "--rate: '5k' is not a rate above 0 of up to 1,000",
+            "--rate: '5k' is not a rate of more than 0 and up to 1,000",
         ),
-        (["127.0.0.1", "7", "--rate", "0"], "--rate: '0' is not a rate above 0 of up to 1,000"),
+        (
+            ["127.0.0.1", "7", "--rate", "0"],
+            "--rate: '0' is not a rate of more than 0 and up to 1,000",
+        ),
         (["--connect", "tcp:nowhere"], "--connect: tcp:nowhere: "),
         (
             ["--connect", "udp:127.0.0.1:7"],
             "--connect: udp:127.0.0.1:7: over UDP there are no connections to keep",
         ),
-        (["127.0.0.1", "7", "3", "-n", "4"], "--connections: give either that or CONNECTIONS"),
+        (
+            ["127.0.0.1", "7", "3", "-n", "4"],
+            "--connections: give --connections or CONNECTIONS",
+        ),
     ],
 )
 def test_what_makes_no_sense(
@@ -499,9 +505,9 @@ async def test_a_peer_that_never_answers(reactor: Any) -> None:
     fake: Any = FakeTimeReactor(reactor)
     with misbehaving(neverAnswers) as port:
         patience = Patience(connect=LIMIT, reply=1.0)
-        keeper = Keeper(fake, 1, rate=10.0, patience=patience)
-        keeper.clock = fake.ns
-        running = Deferred.fromCoroutine(keeper.run(f"tcp:127.0.0.1:{port}"))
+        keeper = PersistentConnections(fake, 1, rate=10.0, patience=patience, clock=fake.ns)
+        target = Target(fake, f"tcp:127.0.0.1:{port}", patience.connect)
+        running = Deferred.fromCoroutine(keeper.run(target))
         await eventually(reactor, lambda: keeper.results.open == 1)
 
         def failed() -> bool:

@@ -15,6 +15,7 @@ from programs import CLIENT, SUPPORT, client, multiecho, running, untraced
 from schema import FACTS, validate
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactor
 
@@ -23,7 +24,6 @@ from echofactory.cli.parsers import parseGoals
 from echofactory.client.factory import EchoClientFactory
 from echofactory.client.findrate import PRECISION, Goal, RateSearch, judged
 from echofactory.client.search import Search
-from echofactory.client.target import IProbeReactor
 from echofactory.report.text import searchText, stepText
 from echofactory.results.books import Results
 from echofactory.results.failures import ConnectionFailure, FailureKind
@@ -138,7 +138,9 @@ def test_goals() -> None:
 def test_goals_that_are_none(refusal: Callable[..., str], text: str) -> None:
     """One line that names the option, the value and what is accepted."""
     line = refusal(main, "127.0.0.1", "7", "--find-rate", text)
-    assert line.startswith(f"echofactory.client: --find-rate: {text!r} is not such as p99<5ms")
+    assert line.startswith(
+        f"echofactory.client: --find-rate: {text!r} is not a goal such as p99<5ms"
+    )
 
 
 def test_a_search_where_nobody_listens() -> None:
@@ -148,7 +150,7 @@ def test_a_search_where_nobody_listens() -> None:
     results, told = found(str(port), "3", "--find-rate", "p50<10ms", status=1)
     assert results["failures"] == {"refused": 3}
     assert re.match(r" +500 messages/s asked, +0 achieved, p50 -, 3 failed: broken", told[0])
-    assert told[1] == "at 500 messages/s, the first rate tried, 3 connections failed"
+    assert told[1] == "3 connections failed at 500 messages/s, the first rate"
 
 
 @pytest.mark.parametrize("other", [["--rate", "5"], ["--count", "5"], ["--hdr", "x"]])
@@ -226,7 +228,7 @@ def test_the_client_itself_is_the_limit() -> None:
     # It went on inside the last factor of two.
     assert search.found is not None
     assert search.found < 4000 < search.found * PRECISION
-    assert " messages/s the client is the limit: its send lag is " in searchText(search)
+    assert " messages/s, the client is the limit: its send lag is " in searchText(search)
 
 
 def test_a_search_that_is_interrupted_in_its_second_step() -> None:
@@ -248,7 +250,7 @@ def test_the_first_step_is_broken() -> None:
         results, told = found(port, "50", "--size", "64", "--find-rate", "p50<10ms", status=1)
     assert results["find_rate"]["ended_by"] == "first"
     assert results["verdict"] == "failed"
-    assert "not even 500 messages/s, the first rate tried, keep p50<10ms" in told
+    assert "500 messages/s, the first rate, do not keep p50<10ms" in told
 
 
 def test_a_search_that_is_interrupted_before_it_begins() -> None:
@@ -256,7 +258,7 @@ def test_a_search_that_is_interrupted_before_it_begins() -> None:
 
     def make(rate: float) -> EchoClientFactory:
         workload = Workload(size=64, rate=Rate(rate, rate), duration=1.0)
-        return EchoClientFactory(cast(IProbeReactor, Clock()), workload)
+        return EchoClientFactory(cast(IReactorTime, Clock()), workload)
 
     search = Search(GOALS, make, lambda _: None)
     search.interrupt()
@@ -267,7 +269,7 @@ def test_a_search_that_is_interrupted_before_it_begins() -> None:
     assert results.search is not None
     assert results.search.ending is Ending.INTERRUPTED
     assert (results.verdict, results.unfinished) == ("interrupted", 2)
-    assert searchText(results.search) == "interrupted; nothing found"
+    assert searchText(results.search) == "interrupted; no rate found"
 
 
 def test_an_interrupted_search() -> None:

@@ -4,6 +4,7 @@ TCP keepalive: a peer that has vanished is not waited for without end.
 
 import select
 import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ from pytest_twisted import ensureDeferred
 from echofactory import EchoClientFactory, EchoFactory, Limits, Patience, Workload
 from echofactory.cli.clientoptions import ClientOptions
 from echofactory.cli.monitor import MonitorOptions
-from echofactory.cli.parsers import parseKeepAlive
 from echofactory.cli.server import ServerOptions
 from echofactory.express.socketfilter import NOTHING, attachFilter
 from echofactory.net.transport import lowestTransport
@@ -170,7 +170,8 @@ def test_the_option(words: list[str], seconds: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["500ms", "10h", "x", "-1"])
-def test_what_is_no_time(text: str) -> None:
-    """The parser says what is accepted."""
-    with pytest.raises(ValueError, match=r"^not 0, nor a duration from 1s to 9h, such as"):
-        parseKeepAlive(text)
+def test_what_is_no_time(refusal: Callable[..., str], text: str) -> None:
+    """The line names the option and the value."""
+    for options in (ServerOptions(), ClientOptions(), MonitorOptions()):
+        line = refusal(options.parseOptions, f"--keepalive={text}", "127.0.0.1", "7007")
+        assert line.startswith(f"{options.program}: --keepalive: {text!r} is not ")

@@ -47,7 +47,7 @@ def test_no_arguments() -> None:
     with running([*CLIENT]) as program:
         assert program.finish() == 0
     assert program.err == []
-    assert program.out[0].startswith("No address given, so this process serves itself.")
+    assert program.out[0].startswith("No address given: this process is client and server.")
     both = "b'Message 1 from client.Message 2 from client.'"
     for number in (1, 2):
         assert f"received {both} from connection {number}" in program.out
@@ -163,22 +163,22 @@ def test_tls(certificates: Certificates) -> None:
         ("", "give HOST and PORT, or HOST, PORT and CONNECTIONS"),
         ("7 2 3", "give HOST and PORT, or HOST, PORT and CONNECTIONS"),
         ("7 0", "CONNECTIONS: '0' is not a whole number of 1 or more"),
-        ("7 2 -n 2", "--connections: give either that or CONNECTIONS"),
+        ("7 2 -n 2", "--connections: give --connections or CONNECTIONS"),
         ("7 -n 0", "--connections: '0' is not a whole number of 1 or more"),
         ("7 -n -1", "--connections: '-1' is not a whole number of 1 or more"),
         ("7 -n many", "--connections: 'many' is not a whole number"),
-        ("7 --connect tcp:a:1", "--connect: give either that or HOST PORT"),
-        ("7 --size 64q", "--size: '64q' is not a size from 1 byte"),
-        ("7 --size 0", "--size: '0' is not a size from 1 byte"),
-        ("7 --size 9999G", "--size: '9999G' is not a size from 1 byte"),
-        ("7 --count 0", "--count: '0' is not a whole number of 1"),
-        ("7 --window 0", "--window: '0' is not a whole number of 1"),
-        ("7 --message=", "--message: '' is empty"),
+        ("7 --connect tcp:a:1", "--connect: give --connect or HOST PORT"),
+        ("7 --size 64q", "--size: '64q' is not a size such as 64"),
+        ("7 --size 0", "--size: '0' is not 1 byte or more"),
+        ("7 --size 9999G", "--size: '9999G' is not 1,099,511,627,776 bytes or less"),
+        ("7 --count 0", "--count: '0' is not 1 or more"),
+        ("7 --window 0", "--window: '0' is not 1 or more"),
+        ("7 --message=", "--message: number 1 is empty"),
         ("7 --message a --size 1", "--message and --size: give one"),
         ("7 --message-file /none", "--message-file: '/none': No such file"),
         ("7 --message-file /dev/zero", "--message-file: '/dev/zero' is not a regular file"),
         ("7 --message-file /", "--message-file: '/' is not a regular file"),
-        ("7 --connect-timeout 0", "--connect-timeout: '0' is not a duration"),
+        ("7 --connect-timeout 0", "--connect-timeout: '0' is not more than 0 s"),
         ("7 --reply-timeout soon", "--reply-timeout: 'soon' is not a duration"),
         ("7 --trace all", "--trace: 'all' is not one of none, connections"),
         ("7 --json /none/x", "--json: '/none/x': No such file or directory"),

@@ -173,7 +173,7 @@ def test_twist_runs_it_too() -> None:
         (["--listen", "ssl:0:privateKey=/none"], "--listen: ssl:0:privateKey=/none: "),
         (["--trace", "all"], "--trace: 'all' is not one of none, connections, data"),
         (["--drain", "-1"], "--drain: '-1' is not a duration such as"),
-        (["--max-connections", "0"], "--max-connections: '0' is not a whole number"),
+        (["--max-connections", "0"], "--max-connections: '0' is not 1 or more"),
         (["--nonsense"], "option --nonsense not recognized"),
     ],
 )

@@ -168,7 +168,7 @@ def test_late(echoServer):
 def test_none(echoServer):
     with pytest.raises(Exception, match="'delay=soon' is not a duration") as caught:
         echoServer(faults=["delay=soon"])
-    assert "has ended" in str(caught.value)
+    assert "twistd multiecho ended" in str(caught.value)
 """
     users(pytester, tests).assert_outcomes(passed=4)
 

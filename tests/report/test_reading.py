@@ -26,12 +26,12 @@ from echofactory.report.compare import Run, comparisonText
 from echofactory.report.page import page
 from echofactory.report.plot import draw
 from echofactory.report.reading import (
-    LONGEST_TEXT,
-    MOST_BYTES,
-    MOST_ITEMS,
-    MOST_MEMBERS,
-    MOST_STEPS,
-    MOST_VALUES,
+    MAX_FILE_SIZE,
+    MAX_ITEMS,
+    MAX_MEMBERS,
+    MAX_STEPS,
+    MAX_STRING_LENGTH,
+    MAX_VALUES,
     readResults,
 )
 from echofactory.report.text import failureLines, report
@@ -211,8 +211,8 @@ STEP = SEARCH["steps"][0]
         ('{"a": NaN}', "NaN is not a finite number"),
         (f'{{"a": {"1" * 5000}}}', "a number of 5,000 digits"),
         ('{"\\u001b": 1, "\\u001b": 2}', r"'\x1b' is given twice in one object"),
-        (json.dumps({"steps": [0] * (MOST_STEPS + 1)}), "steps: more than 200 items"),
-        (json.dumps(dict.fromkeys(range(MOST_MEMBERS + 1))), "an object of more than 100 memb"),
+        (json.dumps({"steps": [0] * (MAX_STEPS + 1)}), "steps: more than 200 items"),
+        (json.dumps(dict.fromkeys(range(MAX_MEMBERS + 1))), "an object of more than 100 memb"),
         ("[" * 100_000, "nested too deeply"),
         (changed({"count": [[]]}, "workload"), f"{WRONG}$.workload.count: [[]] is not valid"),
         (changed({"started": LATE}), f"{WRONG}$.started: date value out of range"),
@@ -252,10 +252,10 @@ def test_what_is_refused(refusal: Callable[..., str], content: str | bytes, said
 @pytest.mark.parametrize(
     ("content", "times", "said"),
     [
-        (b" ", MOST_BYTES + 1, "larger than 64 MiB"),
-        (b"0,", MOST_VALUES + 1, "more than 4,000,000 values"),
-        (b'{"target": "%s"}', LONGEST_TEXT + 1, "a string of 1,048,577 characters"),
-        (b'{"warnings": [%s0]}', MOST_ITEMS, "warnings: more than 10,000 items"),
+        (b" ", MAX_FILE_SIZE + 1, "larger than 64 MiB"),
+        (b"0,", MAX_VALUES + 1, "more than 4,000,000 values"),
+        (b'{"target": "%s"}', MAX_STRING_LENGTH + 1, "a string of 1,048,577 characters"),
+        (b'{"warnings": [%s0]}', MAX_ITEMS, "warnings: more than 10,000 items"),
     ],
 )
 def test_what_is_too_large(

@@ -338,7 +338,7 @@ def test_what_is_drawn(
     path = tmp_path / "both.svg"
     assert reported(*written, "--plot", path).status == 0
     drawn = path.read_text()
-    parts = ["Latency by percentile", "p99", " ms", "Messages verified a second", "time, s",
+    parts = ["Latency by percentile", "p99", " ms", "Messages verified per second", "time, s",
              "Response time", f"{written[0]}: response time", f"{written[1]}: p99"]  # fmt: skip
     for part in parts:
         assert part in drawn, part
@@ -411,13 +411,13 @@ def test_the_page_of_a_search() -> None:
     search.ending = Ending.FIRST
     results.search = search.outcome(goals)
     shown = _Page(page([Run("x", results)], "1", "python", []))
-    assert "Response time at the rates that were tried" in shown.text
+    assert "Response time at each rate tried" in shown.text
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "give the JSON file of a run, or several"),
+        ([], "give the JSON file of one run or more"),
         (["/nowhere.json"], "'/nowhere.json': No such file or directory"),
         (["{empty}"], "'{empty}': not JSON: Expecting value: line 1 column 1"),
         (["{other}"], "'{other}': not the results of a run (echofactory.results/2)"),
@@ -432,16 +432,16 @@ def test_the_page_of_a_search() -> None:
         (["{nested}"], "'{nested}': nested too deeply"),
         (["{broken}"], "'{broken}': not the results of a run: $.histograms.response: not an"),
         (["{counts}"], "'{counts}': not the results of a run: $.histograms.response: the"),
-        (["{run}", "--json", "x"], "--json: it is what --merge writes"),
+        (["{run}", "--json", "x"], "--json: give --merge too"),
         (["{run}", "--plot", "x.gif"], "--plot: 'x.gif' does not end in .png, .svg or .pdf"),
         (["{run}", "--plot", "-"], "--plot: '-' is not a file"),
         (["{run}", "--html", "/no/x.html"], "--html: '/no/x.html': No such file or directory"),
         (["{run}", "{churn}", "--merge"], "--merge: the workloads differ: churn "),
         (
             ["{run}", "--merge", "--plot", "x.svg", "--html", "./x.svg"],
-            "--html: './x.svg' is the file of --plot too",
+            "--html: './x.svg' is also the file of --plot",
         ),
-        (["{run}", "{run}", "--merge"], "--merge: a run is given twice"),
+        (["{run}", "{run}", "--merge"], "--merge: a file is given twice"),
         (["{run}", "--plots", "x"], "option --plots not recognized"),
     ],
 )
@@ -581,6 +581,6 @@ def test_without_matplotlib(
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     line = refusal(clientMain, "127.0.0.1", "7", "--plot", str(tmp_path / "x.png"))
     assert line == (
-        "echofactory.client: --plot: matplotlib is missing,"
-        " which draws the plots: pip install matplotlib"
+        "echofactory.client: --plot: matplotlib draws the plots"
+        " and is not installed: pip install matplotlib"
     )

@@ -85,8 +85,8 @@ messages       6 sent, 3 verified, 1 mismatched, 2 unanswered
 bytes          0 B sent, 0 B received
 elapsed        1.50 s
 rate           2 messages/s, 0 B/s achieved, as fast as replies came
-tcp            3 segments sent again: lost on the way, or acknowledged late; 1 lost at the \
-end, 2 times out of order; round trip 50 µs to 70 µs, mean 60 µs
+tcp            3 segments retransmitted (lost, or acknowledged late), 1 lost at the end, \
+reordered 2 times; round trip 50 µs to 70 µs, mean 60 µs
 failures       1 mismatch; first connection 2 to x: message 2, offset 5
                1 refused; first connection 3 to x: refused
                     min       p50       p90       p95       p99     p99.9    p99.99\

@@ -497,7 +497,9 @@ async def serving(
 
 @pytest.mark.parametrize("size", [0, 1])
 @ensureDeferred
-async def test_a_flood_of_small_datagrams(reactor: Any, size: int) -> None:
+async def test_a_flood_of_small_datagrams(
+    reactor: Any, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """
     It leaves the rest of the process its turn, at the server as at a client, and all
     are read in the end.
@@ -519,10 +521,8 @@ async def test_a_flood_of_small_datagrams(reactor: Any, size: int) -> None:
         running = ensure(factory.run(target))
         _, address = await deferToThread(peer.recvfrom, 1 << 16)
         read = Counter[bytes]()
-        (client,) = factory._clients
-        assert isinstance(client, DatagramClient)
-        client.datagramReceived = (  # type: ignore[method-assign]
-            lambda datagram, addr: read.update([datagram])
+        monkeypatch.setattr(
+            DatagramClient, "datagramReceived", lambda _, datagram, __: read.update([datagram])
         )
         for _ in range(flood):
             peer.sendto(bytes(size), address)
@@ -640,7 +640,7 @@ async def test_a_service_that_cannot_bind_can_be_started_later(reactor: Any) -> 
 def test_malformed_addresses(refusal: Callable[..., str], value: str) -> None:
     """One line that names the option, the value and what is accepted."""
     assert refusal(ServerOptions().parseOptions, "--udp", value) == (
-        f"multiecho: --udp: {value!r} is not HOST:PORT, such as 127.0.0.1:7 or [::1]:7,"
+        f"multiecho: --udp: {value!r} is not HOST:PORT, such as 127.0.0.1:7007 or [::1]:7007,"
         " with a port from 0 to 65535"
     )
 
@@ -656,9 +656,9 @@ def test_a_host_without_an_address() -> None:
 def test_the_help_says_why() -> None:
     """What is not answered, at what rate, and for what reason."""
     text = " ".join(str(ServerOptions()).split())
-    assert "a forged source address can turn such an echo into a loop or a reflector" in text
-    assert "Datagrams a second that --udp answers to one address" in text
-    assert f"[default: {DEFAULT_RATE_PER_SOURCE / 1000:g}k]" in text
+    assert "A forged source address can turn an echo over UDP into a loop" in text
+    assert "Maximum number of datagrams per second that the server answers to one" in text
+    assert f"Default: {DEFAULT_RATE_PER_SOURCE / 1000:g}k." in text
 
 
 @pytest.mark.parametrize(
@@ -667,7 +667,7 @@ def test_the_help_says_why() -> None:
         (["--udp", "127.0.0.1:0", "--udp-rate", value], f"--udp-rate: {value!r} is not a rate")
         for value in ("0", "0.5", "-1", "11M", "fast")
     ]
-    + [(["--udp-rate", "5k"], "--udp-rate: there is no --udp that it could be of")],
+    + [(["--udp-rate", "5k"], "--udp-rate: give --udp too")],
 )
 def test_rates_that_are_none(
     refusal: Callable[..., str], arguments: list[str], line: str

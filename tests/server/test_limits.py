@@ -261,8 +261,8 @@ def test_refusals_are_told_at_the_end() -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--max-per-host", "0"], "--max-per-host: '0' is not a whole number of 1 or more"),
-        (["--idle-timeout", "0"], "--idle-timeout: '0' is not a duration of more than 0"),
+        (["--max-per-host", "0"], "--max-per-host: '0' is not 1 or more"),
+        (["--idle-timeout", "0"], "--idle-timeout: '0' is not more than 0 s"),
     ],
 )
 def test_what_makes_no_sense(

@@ -298,7 +298,10 @@ def test_a_port_whose_connections_linger() -> None:
         (["--workers", "0"], "--workers: '0' is not a whole number from 1 to 256, nor auto"),
         (["--workers", "257"], "--workers: '257' is not a whole number from 1 to 256"),
         (["--workers", "many"], "--workers: 'many' is not a whole number from 1 to 256"),
-        (["--workers", "4", "--max-connections", "3"], "--max-connections: fewer than there"),
+        (
+            ["--workers", "4", "--max-connections", "3"],
+            "--max-connections: 3 is less than --work",
+        ),
         (["--workers", "2", "--listen", "unix:/x"], "--listen: unix:/x: workers cannot share"),
         (["--workers", "2", "--listen", "tcp:x"], "--listen: tcp:x: "),
     ],

@@ -1,9 +1,7 @@
 """
-The page of all options, docs/options.md, from the options themselves:
+The page of all options, docs/options.md, from the declarations of the options:
 
     python tests/support/options_page.py >docs/options.md
-
-It takes each option's name, default and help from the classes that read the command lines.
 """
 
 import re
@@ -12,47 +10,9 @@ from typing import NamedTuple
 
 from echofactory.cli.clientoptions import ClientOptions
 from echofactory.cli.monitor import MonitorOptions
-from echofactory.cli.options import CommandOptions
+from echofactory.cli.options import CommandOptions, Flag, Option
 from echofactory.cli.report import ReportOptions
 from echofactory.cli.server import ServerOptions
-
-ARGUMENTS = {
-    "bind": "ADDRESS",
-    "connect": "ENDPOINT",
-    "connect-rate": "RATE",
-    "connect-timeout": "DURATION",
-    "connections": "N",
-    "count": "N",
-    "drain": "DURATION",
-    "duration": "DURATION",
-    "fault": "FAULTS",
-    "fault-seed": "N",
-    "find-rate": "GOALS",
-    "hdr": "FILE",
-    "hold": "DURATION",
-    "html": "FILE",
-    "idle-timeout": "DURATION",
-    "interval": "DURATION",
-    "json": "FILE",
-    "keepalive": "DURATION",
-    "listen": "ENDPOINT",
-    "max-connections": "N",
-    "max-per-host": "N",
-    "message": "TEXT",
-    "message-file": "FILE",
-    "plot": "FILE",
-    "progress": "auto|always|never",
-    "rate": "RATE",
-    "reply-timeout": "DURATION",
-    "size": "SIZE",
-    "status": "ENDPOINT",
-    "trace": "none|connections|data",
-    "udp": "HOST:PORT",
-    "udp-rate": "RATE",
-    "window": "N",
-    "workers": "N|auto",
-}
-"""What an option's argument is called; the classes of the options do not name it."""
 
 
 class Program(NamedTuple):
@@ -94,9 +54,9 @@ This page lists every option of the four programs. Each program's `--help` has t
 | value | form | examples |
 |---|---|---|
 | `SIZE` | bytes; `k`, `M` and `G` are powers of 1024. From 1 to `1024G` | `64`, `64k`, `1M` |
-| `DURATION` | seconds, or a number with `ms`, `s`, `m` or `h`. Up to 366 days | `250ms`, `2m` |
+| `DURATION` | seconds, or a number with `ms`, `s`, `m` or `h`. At most 10⁹ s | `250ms`, `2m` |
 | `RATE` | a number per second; `k` is 1,000 and `M` 1,000,000. Up to `10M` | `0.5`, `20k` |
-| `N` | a whole number of 1 or more | `50` |
+| `N` | a whole number from 1 to 999,999,999 | `50` |
 | `ENDPOINT` | an endpoint string of Twisted | `tcp:7007`, `unix:/run/echo.sock` |
 | `FILE` | a path | `run.json` |
 
@@ -122,44 +82,16 @@ names the option, the value and what is accepted.
 In the tables, an option without a default does nothing unless it is given.
 """
 
-_DEFAULT = re.compile(r"\s*\[default: ([^\]]*)\]$")
 _VALUE = re.compile(r"\S*\d\S*")
 _OPTION = re.compile(r"(?<![\w`-])--[a-z][a-z-]*[a-z]")
 
 
-class Option(NamedTuple):
-    """
-    An option.
-
-    @ivar name: the long one, without dashes.
-    @ivar words: how it is written, with its short name and its argument.
-    @ivar default: as Markdown; empty: the option does nothing unless it is given.
-    @ivar text: what it does.
-    """
-
-    name: str
-    words: str
-    default: str
-    text: str
-
-
-def options(program: Program) -> list[Option]:
-    """Return a program's options, by name."""
-    read = program.options()
-    short = {long: f"-{name}, " for name, long in read.synonyms.items() if len(name) == 1}
-    found = []
-    for written in read.longOpt:
-        name = written.removesuffix("=")
-        argument = f" {ARGUMENTS[name]}" if written != name else ""
-        text = " ".join((read.docs[name] or "").split())
-        value = read.defaults.get(name) if argument else None
-        default = f"`{value}`" if value else ""
-        if match := _DEFAULT.search(text):
-            text = text[: match.start()]
-            value = match[1]
-            default = f"`{value}`" if _VALUE.fullmatch(value) else _markdown(value)
-        found.append(Option(name, f"{short.get(name, '')}--{name}{argument}", default, text))
-    return sorted(found)
+def _default(option: Option | Flag) -> str:
+    """Return the default as Markdown; empty: the option does nothing unless it is given."""
+    if option.default:
+        return f"`{option.default}`"
+    text = option.defaultHelp
+    return f"`{text}`" if _VALUE.fullmatch(text) else _markdown(text)
 
 
 def _markdown(text: str) -> str:
@@ -172,7 +104,7 @@ def _wrapped(text: str) -> str:
 
 
 def _section(program: Program) -> list[str]:
-    listed = options(program)
+    listed = program.options.listed()
     lines = [
         f"## {program.command}",
         "",
@@ -187,17 +119,22 @@ def _section(program: Program) -> list[str]:
     ]
     for option in listed:
         words = option.words.replace("|", "\\|")
-        default = option.default.replace("|", "\\|")
+        default = _default(option).replace("|", "\\|")
         lines.append(f"| [`{words}`](#{program.key}-{option.name}) | {default} |")
     for option in listed:
         lines += [
             "",
             f'### <a id="{program.key}-{option.name}"></a>`{option.words}`',
             "",
-            _wrapped(_markdown(option.text)),
+            _wrapped(_markdown(option.help)),
         ]
-        if option.default:
-            lines += ["", _wrapped(f"Default: {option.default}.")]
+        more = []
+        if default := _default(option):
+            more.append(f"Default: {default}.")
+        if option.example:
+            more.append(f"Example: `--{option.name} {option.example}`")
+        if more:
+            lines += ["", _wrapped(" ".join(more))]
     lines += ["", "### Examples", "", "```", program.options.examples.rstrip("\n"), "```"]
     return lines
 

@@ -27,6 +27,7 @@ from twisted.internet.error import TimeoutError
 from twisted.internet.interfaces import (
     IAddress,
     IHalfCloseableProtocol,
+    IHostnameResolver,
     IReactorPluggableNameResolver,
     IStreamClientEndpoint,
 )
@@ -298,6 +299,48 @@ class Connect:
             await peer.untilLost(self._reactor)
 
 
+@implementer(IHostnameResolver)
+class NamesReactor:
+    """
+    The reactor of this process with name service of its own: a name has the addresses that
+    a test gives, at once or later.
+
+    @ivar asked: the names that were looked up, in order.
+    """
+
+    def __init__(self, reactor: Any, **addresses: list[str]) -> None:
+        """
+        @param addresses: of each name under C{.example}; a name that is not there gets no
+            answer, until L{answer}.
+        """
+        self.nameResolver = self
+        self.asked: list[str] = []
+        self._reactor = reactor
+        self._addresses = addresses
+        self._waiting: dict[str, Any] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self._reactor, name)
+
+    def resolveHostName(self, receiver: Any, name: str, *_: object, **__: object) -> Any:  # type: ignore[override]
+        """See L{IHostnameResolver}."""
+        self.asked.append(name)
+        receiver.resolutionBegan(None)
+        self._waiting[name] = receiver
+        known = self._addresses.get(name.removesuffix(".example"))
+        if known is not None:
+            self.answer(name, known)
+
+    def answer(self, name: str, addresses: list[str]) -> None:
+        """Answer a look-up that waits."""
+        receiver = self._waiting.pop(name)
+        for address in addresses:
+            receiver.addressResolved(IPv4Address("TCP", address, 0))
+        receiver.resolutionComplete()
+
+
 _STEPS = 100
 
 
@@ -349,7 +392,7 @@ class FakeTimeReactor(Clock):
         return round(self.seconds() * 1e9)
 
 
-_READ_THE_CLOCK = ("client.pacer", "net.timerfd", "client.factory", "client.keeper")
+_READ_THE_CLOCK = ("client.pacer", "net.timerfd", "client.factory", "client.persistent")
 
 
 def readFakeClock(monkeypatch: pytest.MonkeyPatch, fake: FakeTimeReactor) -> None:

@@ -125,7 +125,7 @@ class TestWorkload:
             ({"window": 0}, "window: 0"),
             ({"duration": 0.0}, "duration: 0.0 is not more than 0 s"),
             ({"hold": -1.0}, "hold: -1.0"),
-            ({"count": 1, "duration": 1.0}, "duration: a run has either a duration or a count"),
+            ({"count": 1, "duration": 1.0}, "duration: give a duration or a count"),
             ({"churn": True, "window": 2}, "window: with churn"),
             ({"hold": 1.0, "halfClose": True}, "hold: a half-closed"),
         ],
@@ -255,3 +255,9 @@ class TestStreamVerifier:
         assert str(caught.value) == (
             "message 1, offset 0: expected b'hello', received b'\\x1b[2Jx'"
         )
+
+
+def test_more_bytes_than_the_results_can_count() -> None:
+    """They are refused: the JSON would be, when it is read."""
+    with pytest.raises(ValueError, match=r"^count: "):
+        Workload(size=1 << 40, count=999_999_999)

@@ -1,0 +1,202 @@
+"""
+When messages are sent: by a schedule (open loop), or until a duration is over.
+"""
+
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from echofactory.client.pacer import Pacer
+from echofactory.results.books import Results
+from echofactory.results.latency import rankOf
+from echofactory.workload.schedule import Schedule
+
+_LAST_MOMENT_S = 0.1
+"""Seconds after the duration in which a message that was due before can still be sent. The
+reactor's timers are late by a millisecond, and those of a busy machine by more."""
+
+_TIMER_S = 0.001
+"""Seconds: the resolution of the reactor's timers."""
+
+
+class Sender:
+    """
+    Begins and ends the sending of a run.
+
+     - C{idle}, before L{begin}: nothing is sent.
+     - C{sending}: messages are delivered when they are due, or the connections send by
+       themselves. The schedule's last message ends it, or the end of the duration.
+     - C{last moment}: the duration is over, and messages that were due before are not
+       delivered yet. It lasts 100 ms at most.
+     - C{stopped}, after L{stop}.
+
+    @ivar active: whether messages are sent, or can be.
+    """
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        clock: Callable[[], int],
+        results: Results,
+        schedule: Schedule | None,
+        duration: float | None,
+        settling: float,
+        deliver: Callable[[int], None],
+        waiting: Callable[[], object],
+        finished: Callable[[], None],
+    ) -> None:
+        """
+        @param clock: returns nanoseconds.
+        @param schedule: when messages are due; C{None}: replies decide.
+        @param duration: seconds of sending; C{None}: a count decides.
+        @param settling: seconds of sending whose latencies do not count.
+        @param deliver: called for each message of the schedule, with when it was due.
+        @param waiting: tells whether messages that were delivered wait for a connection.
+        @param finished: called when no other message is to begin.
+        """
+        self.active = False
+        self._reactor = reactor
+        self._clock = clock
+        self._results = results
+        self._schedule = schedule
+        self._duration = duration
+        self._settling = settling
+        self._deliver = deliver
+        self._waiting = waiting
+        self._finished = finished
+        self._pacer: Pacer | None = None
+        self._beganAt = 0
+        self._stoppedAt = 0
+        self._inLastMoment = False
+        # What ends the settling, and the duration.
+        self._settled: IDelayedCall | None = None
+        self._over: IDelayedCall | None = None
+        if schedule is not None:
+            results.rateAsked = schedule.rateOf(schedule.total)
+
+    def begin(self, now: int) -> None:
+        """
+        Begin.
+
+        @param now: the time, in nanoseconds: the schedule's start.
+        """
+        self._beganAt = now
+        self.active = self._schedule is not None or self._duration is not None
+        if self._settling:
+            self._settled = self._reactor.callLater(self._settling, self._settle)
+        if self._schedule is not None:
+            self._results.firstAt = now
+            self._pacer = Pacer(
+                self._reactor, self._schedule, now, self._deliver, self._allDelivered
+            )
+        if self._duration is not None:
+            self._over = self._reactor.callLater(self._duration, self._durationIsOver)
+
+    def stop(self) -> None:
+        """Deliver nothing more."""
+        self.active = False
+        # What is due while connections are cut is due no more.
+        self._stoppedAt = self._stoppedAt or self._clock()
+        if self._pacer is not None:
+            self._pacer.stop()
+        for call in (self._settled, self._over):
+            if call is not None and call.active():
+                call.cancel()
+        self._settled = self._over = None
+
+    def remaining(self) -> float | None:
+        """Return the seconds of sending that are left; C{None}: that is not known."""
+        schedule = self._schedule
+        seconds = schedule.seconds if schedule is not None else self._duration
+        if seconds is None or not self.active:
+            return None
+        return max(0.0, seconds - (self._clock() - self._beganAt) / 1e9)
+
+    def _left(self, seconds: float) -> float:
+        """
+        Return what is left of some seconds since the beginning. If the wall clock is set
+        forward, a timer of the reactor fires early.
+        """
+        left = seconds - (self._clock() - self._beganAt) / 1e9
+        return left if left > _TIMER_S else 0.0
+
+    def _settle(self) -> None:
+        left = self._left(self._settling)
+        if left:
+            self._settled = self._reactor.callLater(left, self._settle)
+            return
+        self._settled = None
+        self._results.forgetLatencies()
+
+    def _allDelivered(self) -> None:
+        """The schedule has no other message."""
+        if self._duration is None or (self._inLastMoment and not self._waiting()):
+            self._finished()
+
+    def _durationIsOver(self) -> None:
+        assert self._duration is not None
+        left = self._left(self._duration)
+        behind = self._waiting() or (self._pacer is not None and not self._pacer.over)
+        if left:
+            self._over = self._reactor.callLater(left, self._durationIsOver)
+        elif behind and not self._inLastMoment:
+            self._inLastMoment = True
+            self._over = self._reactor.callLater(_LAST_MOMENT_S, self._durationIsOver)
+        else:
+            self._finished()
+
+    # The schedule's share of the results
+
+    def dueUntil(self, at: int) -> int:
+        """Return how many messages were due before some time; 0: none could be sent."""
+        schedule, pacer = self._schedule, self._pacer
+        if schedule is None or pacer is None:
+            return 0
+        return max(pacer.handedOut, schedule.dueBefore(at - self._results.firstAt))
+
+    def tellSoFar(self, results: Results) -> None:
+        """Note in results of a run that goes on what was due until now."""
+        if self._pacer is not None:
+            self._tellDue(results, self.dueUntil(self._clock()))
+
+    def tellAll(self) -> None:
+        """Note in the results of a run that is over what was due, and how it was paced."""
+        results, schedule, pacer = self._results, self._schedule, self._pacer
+        if schedule is None:
+            return
+        # If the connections did not survive the run, the rest was due all the same.
+        cut = results.interrupted or results.endedEarly
+        past = self.dueUntil(self._stoppedAt or self._clock())
+        self._tellDue(results, past if cut else schedule.total)
+        if pacer is not None and past:
+            tookNs = pacer.lastAt - results.firstAt
+            results.paced = min(1.0, pacer.handedOut / past)
+            if tookNs > 0:
+                results.paced = min(results.paced, schedule.dueNs(pacer.handedOut) / tookNs)
+        if not results.endedEarly:
+            results.judge()
+
+    def _tellDue(self, results: Results, due: int) -> None:
+        assert self._schedule is not None
+        results.due = due
+        if due:
+            results.scheduledNs = self._schedule.dueNs(due)
+            results.rateAsked = self._schedule.rateOf(due)
+
+    def isMissed(self, percent: float, limitNs: int) -> bool:
+        """
+        Tell whether the response time at a percentile certainly reaches a limit, whatever
+        the rest of the schedule brings.
+
+        @param percent: from 0 to 100.
+        """
+        results, schedule = self._results, self._schedule
+        if schedule is None or self._pacer is None or self._settled is not None:
+            return False
+        counted = schedule.total - results.forgotten
+        if counted <= 0:
+            return False
+        # Of the messages that were due so long ago, all that were not in time are late.
+        longDue = schedule.dueBefore(self._clock() - results.firstAt - limitNs)
+        late = longDue - results.forgotten - results.response.under(limitNs)
+        return late > counted - rankOf(percent, counted)

@@ -1,0 +1,71 @@
+"""
+What the log tells of each connection of the client.
+"""
+
+from twisted.internet.interfaces import IAddress
+from twisted.logger import Logger
+
+from echofactory.express.addresstext import addressText
+from echofactory.net.tracing import Trace, dataText
+from echofactory.results.failures import ConnectionFailure, FailureKind
+from echofactory.values.printable import printable
+
+_log = Logger()
+
+
+class TraceLog:
+    """
+    Logs what the level of tracing asks for.
+
+    @ivar target: the name of the target.
+    @ivar tutorialTarget: the name of the target in the tutorial's lines, at L{Trace.DATA}.
+    @ivar data: whether the bytes that go out and come in are logged.
+    """
+
+    def __init__(self, trace: Trace) -> None:
+        self.target = self.tutorialTarget = ""
+        self.data = trace >= Trace.DATA
+        self._connections = trace >= Trace.CONNECTIONS
+
+    def starting(self, number: int) -> None:
+        """Log that a connection is asked for."""
+        if self._connections:
+            target = self.tutorialTarget if self.data else self.target
+            _log.info("starting connection {number} to {target}", number=number, target=target)
+
+    def closing(self, number: int) -> None:
+        """Log that a connection has done its job."""
+        if self._connections:
+            _log.info("closing connection {number}", number=number)
+
+    def failed(
+        self, number: int, peer: IAddress | None, kind: FailureKind, detail: str
+    ) -> ConnectionFailure:
+        """
+        Log that a connection has failed.
+
+        @param peer: at the other end; C{None}: the connection never was established.
+        @param detail: may quote the peer, such as its certificate.
+        @return: the failure, with nothing in it that does not print.
+        """
+        told = printable(addressText(peer)) if peer is not None else self.target
+        failure = ConnectionFailure(number, told, kind, printable(detail))
+        if self._connections:
+            _log.info(
+                "connection {number} to {peer} failed: {kind}: {detail}",
+                number=number,
+                peer=failure.peer,
+                kind=str(kind),
+                detail=failure.detail,
+            )
+        return failure
+
+    def sending(self, number: int, data: bytes) -> None:
+        """Log bytes that go out."""
+        _log.info("sending {data} to connection {number}", data=dataText(data), number=number)
+
+    def received(self, number: int, data: bytes) -> None:
+        """Log bytes that have come in."""
+        _log.info(
+            "received {data} from connection {number}", data=dataText(data), number=number
+        )
