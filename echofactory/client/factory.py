@@ -195,8 +195,9 @@ class EchoClientFactory(ClientFactory):
                 self.reactor, endpoint, self.patience.connect, self._opening.addresses
             )
         self._endpoint = endpoint
-        destination = Destination.of(endpoint, self.traceLog.trace)
-        self.traceLog.aimAt(destination.name, destination.tracedName)
+        destination = Destination.of(endpoint)
+        self.traceLog.target = destination.name
+        self.traceLog.tutorialTarget = destination.tutorialName
         self.results.target = destination.description
         self.overUNIX = destination.overUNIX
         if destination.datagrams:

@@ -168,8 +168,9 @@ class PersistentConnections:
     async def run(self, endpoint: IStreamClientEndpoint) -> Results:
         """Keep the connections, until L{interrupt} ends it; return the results."""
         self._endpoint = endpoint
-        destination = Destination.of(endpoint, self.traceLog.trace)
-        self.traceLog.aimAt(destination.name, destination.tracedName)
+        destination = Destination.of(endpoint)
+        self.traceLog.target = destination.name
+        self.traceLog.tutorialTarget = destination.tutorialName
         self.results.target = destination.description
         self.overUNIX = destination.overUNIX
         self.results.beganAt = self.results.firstAt = self.clock()

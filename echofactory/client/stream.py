@@ -74,7 +74,7 @@ class EchoClient(Connection, Protocol):
         With L{IHandshakeListener}, half-close would be lost. Besides, the wrapper costs a
         call for every chunk of data.
         """
-        # A wrapper of any other kind stays.
+        # A wrapper of another kind stays.
         wrapper = getattr(self.transport, "protocol", None)
         if getattr(wrapper, "_wrappedProtocol", None) is self:
             self.transport.protocol = self

@@ -30,7 +30,6 @@ from zope.interface import implementer
 from echofactory.express.addresstext import hostPortText
 from echofactory.express.reactor import laneOf, reactorBehind
 from echofactory.net.endpoints import SEPARATOR, EndpointError, joined, unbracketed
-from echofactory.net.tracing import Trace
 from echofactory.net.udp import DatagramEndpoint
 from echofactory.values.checks import checkType
 from echofactory.values.printable import printable
@@ -56,27 +55,27 @@ class Destination(NamedTuple):
     What an endpoint is called, and what it is.
 
     @ivar name: for a person.
-    @ivar tracedName: for a person who traces the data (L{Target.tracedText}).
+    @ivar tutorialName: in the tutorial's lines, which C{--trace data} logs.
     @ivar description: the endpoint string, as it was given.
     @ivar overUNIX: whether it is known to be a UNIX socket.
     @ivar datagrams: whether it is of UDP.
     """
 
     name: str
-    tracedName: str
+    tutorialName: str
     description: str
     overUNIX: bool = False
     datagrams: bool = False
 
     @classmethod
-    def of(cls, endpoint: IStreamClientEndpoint, trace: Trace) -> "Destination":
+    def of(cls, endpoint: IStreamClientEndpoint) -> "Destination":
         """Return what is known of an endpoint."""
         if not isinstance(endpoint, Target):
             text = printable(repr(endpoint))
             return cls(text, text, text)
         return cls(
             printable(endpoint.text),
-            printable(endpoint.tracedText(trace)),
+            printable(endpoint.tutorialText),
             printable(endpoint.description),
             endpoint.overUNIX,
             endpoint.datagrams,
@@ -95,6 +94,8 @@ class Target:
 
     @ivar description: the endpoint string, as it was given.
     @ivar text: the target for a person: C{127.0.0.1:7} for plain TCP.
+    @ivar tutorialText: the target in the tutorial's lines: C{('127.0.0.1', 7)} for plain TCP
+        (L{tracedAddressText<echofactory.net.tracing.tracedAddressText>}).
     @ivar datagrams: whether the transport is UDP.
     @ivar overUNIX: whether the transport is a UNIX socket.
     """
@@ -113,14 +114,13 @@ class Target:
         @raise EndpointError: if the string describes no endpoint, or if there are source
             addresses and the endpoint has none.
         """
-        self.description = self.text = description
+        self.description = self.text = self.tutorialText = description
         prefix, _, rest = description.partition(":")
         if prefix.lower() == "express":
             reactor, description = laneOf(reactor), rest
         self._reactor = reactor
         self._connectTimeout = connectTimeout
         self._host: str | None = None
-        self._tutorialText: str | None = None
         self._sources = tuple(sources) or (None,)
         self._turn = 0
         self._works = 0
@@ -167,18 +167,9 @@ class Target:
         self._host = self._options["host"]
         if kind == "tcp":
             self.text = hostPortText(self._host, port)
-            self._tutorialText = repr((self._host, port))
+            self.tutorialText = repr((self._host, port))
         elif kind == "udp":
-            self.text = f"udp {hostPortText(self._host, port)}"
-
-    def tracedText(self, trace: Trace) -> str:
-        """
-        Return the target as a trace writes it: C{text}, and at L{Trace.DATA}, for plain TCP,
-        as the tutorial that the package began as (L{tracedAddressText}).
-        """
-        if trace >= Trace.DATA and self._tutorialText is not None:
-            return self._tutorialText
-        return self.text
+            self.text = self.tutorialText = f"udp {hostPortText(self._host, port)}"
 
     def _readPath(self, arguments: list[str]) -> None:
         """Check that the path fits into an address: Twisted raises too late."""

@@ -18,34 +18,20 @@ class TraceLog:
     Logs what the level of tracing asks for.
 
     @ivar target: the name of the target.
-    @ivar tracedTarget: its name where a connection is asked for.
-    @ivar trace: what is logged.
+    @ivar tutorialTarget: the name of the target in the tutorial's lines, at L{Trace.DATA}.
     @ivar data: whether the bytes that go out and come in are logged.
     """
 
     def __init__(self, trace: Trace) -> None:
-        self.target = self.tracedTarget = ""
-        self.trace = trace
+        self.target = self.tutorialTarget = ""
         self.data = trace >= Trace.DATA
         self._connections = trace >= Trace.CONNECTIONS
-
-    def aimAt(self, target: str, traced: str) -> None:
-        """
-        Note where the connections go.
-
-        @param target: the name of the target.
-        @param traced: its name where a connection is asked for.
-        """
-        self.target, self.tracedTarget = target, traced
 
     def starting(self, number: int) -> None:
         """Log that a connection is asked for."""
         if self._connections:
-            _log.info(
-                "starting connection {number} to {target}",
-                number=number,
-                target=self.tracedTarget,
-            )
+            target = self.tutorialTarget if self.data else self.target
+            _log.info("starting connection {number} to {target}", number=number, target=target)
 
     def closing(self, number: int) -> None:
         """Log that a connection has done its job."""

@@ -106,7 +106,7 @@ class Workload:
             raise ValueError("window: with churn, a connection has one message")
         if (self.bytesPerConnection or 0) > MAX_WHOLE:
             raise ValueError(
-                f"count: so many messages are more than {MAX_WHOLE:.0e} bytes on a connection"
+                f"count: the messages of a connection have more than {MAX_WHOLE:.0e} bytes"
             )
 
     @property

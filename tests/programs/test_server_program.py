@@ -169,7 +169,7 @@ def test_twist_runs_it_too() -> None:
         (["--listen", "tcp:x"], "--listen: tcp:x: 'x' is not a number"),
         (["--listen", "tcp:7:a=b"], "--listen: tcp:7:a=b: there is no argument 'a'"),
         (["--listen", "tcp:7:a:b:c"], "--listen: tcp:7:a:b:c: too many arguments"),
-        (["--status", "127.0.0.1:7"], "--status: 127.0.0.1:7: '127.0.0.1' is not a type of"),
+        (["--status", "127.0.0.1:7"], "--status: 127.0.0.1:7: '127.0.0.1' is not an endpoint"),
         (["--listen", "ssl:0:privateKey=/none"], "--listen: ssl:0:privateKey=/none: "),
         (["--trace", "all"], "--trace: 'all' is not one of none, connections, data"),
         (["--drain", "-1"], "--drain: '-1' is not a duration such as"),

@@ -1528,7 +1528,7 @@ async def test_an_address_of_a_link(reactor: Any, served: str) -> None:
 def test_zones(reactor: Any, host: str) -> None:
     """That of an address is the name of an interface, whatever that is."""
     for text in (f"[{host}]", host.replace(":", r"\:")):
-        assert Target(reactor, f"udp:{text}:7007", 1.0).text == f"udp ({host!r}, 7007)"
+        assert Target(reactor, f"udp:{text}:7007", 1.0).text == f"udp [{host}]:7007"
 
 
 @ensureDeferred

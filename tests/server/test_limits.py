@@ -232,7 +232,7 @@ def test_an_idle_connection_of_the_process() -> None:
             with pytest.raises(ConnectionResetError):
                 idle.recv(1)
             assert time.monotonic() - began > 0.3
-            name = re.escape(repr(idle.getsockname()))
+            name = ":".join(map(str, idle.getsockname()))
         server.waitFor(rf"cut connection to {name}: idle")
 
 

@@ -269,14 +269,15 @@ class Session:
         )
         self._servers.append(server)
         for port in statuses:
-            self._streams[port] = server.program.waitFor(r"status page on .*, (\d+)\)")[1]
+            self._streams[port] = server.program.waitFor(r"status page on \S+:(\d+)")[1]
         for port in streams:
-            said = r"^\S+ \[\S+\] (?:listening on|\w+ starting on) (?:\('[^']*', )?(\d+)"
+            at = r"(?:\('[^']*', |\S+:)?(\d+)\b(?!\.)"
+            said = rf"^\S+ \[\S+\] (?:listening on|\w+ starting on) {at}"
             self._streams[port] = server.program.waitFor(said)[1]
             if "multiecho" in command:
                 server.program.waitFor(r"\] listening on ")
         for port in datagrams:
-            said = r"listening on udp \('[^']*', (\d+)\)"
+            said = r"listening on udp \S+:(\d+)"
             self._datagrams[port] = server.program.waitFor(said)[1]
         server.check(server.now)
 
