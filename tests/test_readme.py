@@ -21,7 +21,7 @@ def test_what_it_imports() -> None:
                 for alias in node.names:
                     assert hasattr(import_module(node.module), alias.name), alias.name
                     found.add(alias.name)
-    assert {"probe", "EchoService", "InTurn", "StatusService"} <= found
+    assert {"probe", "EchoService", "OrderedServices", "StatusService"} <= found
 
 
 def test_what_it_points_to() -> None:

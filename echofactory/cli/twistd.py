@@ -18,7 +18,7 @@ from echofactory.net.descriptors import raiseDescriptorLimit
 from echofactory.net.endpoints import EndpointError, ListenError
 from echofactory.net.monotonic import useMonotonicTime
 from echofactory.net.signals import handle, heedSwallowed, stopInOrder
-from echofactory.server.service import InTurn
+from echofactory.server.service import OrderedServices
 
 _log = Logger()
 
@@ -33,7 +33,7 @@ class _CommandError(SystemExit, Exception):
     code = 1
 
 
-class Command(InTurn):
+class Command(OrderedServices):
     """
     The services of a command. If one of them cannot listen, the process ends, with
     one line on stderr that names the option and the endpoint; a second signal has those

@@ -13,7 +13,7 @@ A connection goes through these stages:
 
 The bounds:
 
- - A head is at most L{LONGEST_HEAD} bytes. What a peer sends after its head is dropped: no
+ - A head is at most L{MAX_HEAD_SIZE} bytes. What a peer sends after its head is dropped: no
    request that is answered has a body.
  - Requests are parsed and answered one after the other (L{Turns}). If that takes too long in
    a pass of the reactor, the others wait for the next pass.
@@ -52,13 +52,13 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, HTTPFactory, Request, datetimeToString
 from zope.interface import implementer
 
-from echofactory.server.factory import Refusal
+from echofactory.server.factory import ClosingProtocol
 from echofactory.status.admission import GRACE_S, Places
 from echofactory.status.turns import Turns
 
 _log = Logger()
 
-LONGEST_HEAD = 8192
+MAX_HEAD_SIZE = 8192
 """Bytes."""
 
 _CLOSING_S = 1.0
@@ -186,7 +186,7 @@ class _Channel(HTTPChannel):
         self._head += data
         end = self._head.find(_END)
         size = len(self._head) if end < 0 else end
-        if size > LONGEST_HEAD:
+        if size > MAX_HEAD_SIZE:
             self.transport.write(
                 b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\n\r\n"
             )
@@ -315,7 +315,7 @@ class BoundedHTTPFactory(HTTPFactory):
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:  # type: ignore[override]
         if not self.places.makeRoom():
-            return Refusal()
+            return ClosingProtocol()
         return cast(Protocol, super().buildProtocol(addr))
 
     def left(self, channel: _Channel) -> None:

@@ -28,9 +28,9 @@ from twisted.python.failure import Failure
 from echofactory.net.addresses import isLoopback, namesLoopback
 from echofactory.net.endpoints import (
     EndpointError,
-    ListenError,
     checkServerEndpoint,
     serverEndpoint,
+    startListening,
     unwrapped,
 )
 from echofactory.net.tracing import addressText
@@ -253,25 +253,13 @@ class StatusService(Service):
         self._sampling.start(_EVERY_S, now=False)
 
     def _listen(self) -> None:
-        errors: list[ListenError] = []
-        starting = True
+        listening = startListening(self._endpoint, self._factory, self._given)
+        self._pending = listening.addCallbacks(self._bound, self._failedLate)
 
-        def failed(reason: Failure) -> None:
-            if reason.check(CancelledError):
-                return
-            error = ListenError(self._given, reason.value)
-            if starting:
-                errors.append(error)
-            else:
-                _log.critical("{error}", error=error)
-
-        self._pending = maybeDeferred(self._endpoint.listen, self._factory).addCallbacks(
-            self._bound, failed
-        )
-        if errors:
-            self._pending = None
-            raise errors[0]
-        starting = False
+    def _failedLate(self, reason: Failure) -> None:
+        """None of Twisted's own endpoints fails after C{startService} has returned."""
+        if reason.check(CancelledError) is None:
+            _log.critical("{error}", error=reason.value)
 
     def _bound(self, port: IListeningPort) -> None:
         self._port = port

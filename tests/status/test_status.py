@@ -41,10 +41,10 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs
 
+from echofactory import OrderedServices
 from echofactory.net.addresses import namesLoopback
 from echofactory.net.endpoints import EndpointError, ListenError
 from echofactory.server.counts import Counts, PeerCounts, WorkerState
-from echofactory.server.service import InTurn
 from echofactory.status import History, ServerStatus, StatusService, View
 from echofactory.status.history import LastMinute
 
@@ -451,7 +451,7 @@ async def test_services_in_turn() -> None:
             events.append(f"stop {self.name}")
             return stopped if self.name == "b" else None
 
-    both = InTurn()
+    both = OrderedServices()
     for name in "ab":
         each = Noted()
         each.setName(name)

@@ -1,10 +1,11 @@
 """
-Several processes that serve the same ports, and the one that looks after them.
+The supervisor of several worker processes that serve the same ports.
 
-Twisted's own C{ProcessMonitor} restarts processes too, but its stop cannot be
-waited for, its children outlive it if it is killed, and they cannot tell what they
-count. Here each worker (L{echofactory.server.workers.child}) has a pipe in each direction
-(L{echofactory.server.workers.channel}). If this process dies, the workers end.
+Each worker (L{echofactory.server.workers.child}) has a pipe in each direction
+(L{echofactory.server.workers.channel}). If this process ends, its workers end.
+
+Twisted's C{ProcessMonitor} also restarts processes. But its stop cannot be waited for, its
+children survive if it is killed, and they cannot report counts.
 """
 
 import json
@@ -30,29 +31,36 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
-from echofactory.net.endpoints import EndpointError, ListenError, serverEndpoint, unwrapped
+from echofactory.net.endpoints import (
+    EndpointError,
+    ListenError,
+    serverEndpoint,
+    startListening,
+    unwrapped,
+)
 from echofactory.net.reuseport import ReservingReactor
 from echofactory.net.tracing import addressText
-from echofactory.server.counts import Counts, PeerCounts, WorkerState, busiest
+from echofactory.server.counts import Counts, PeerCounts, WorkerState, busiestPeers
 from echofactory.server.settings import ServerSettings
-from echofactory.server.workers.channel import LONGEST_LINE, Lines, asLine
+from echofactory.server.workers.channel import MAX_LINE_SIZE, Lines, asLine
 from echofactory.values.quantities import counted
 
 _log = Logger()
 
-_STABLE = 10.0
-"""Seconds after which a worker that ends has not failed to start."""
+_STABLE_TIME = 10.0
+"""Seconds. If a worker has run for longer, the pause before its next restart is the shortest
+again."""
 
 _GRACE = 5.0
-"""Seconds that a worker has beside the draining, before it is killed."""
+"""Seconds that a stop waits for workers after the drain, before it kills them."""
 
-_SILENT = 30
-"""Looks, one a second, after which a worker that has told nothing is taken to hang. Not
-seconds: while the whole machine is suspended, nobody looks."""
+_MAX_SILENT_CHECKS = 30
+"""Checks, one per second. If a worker has sent nothing for this many checks, it hangs, and is
+killed. Checks are counted and not seconds, because a suspended machine does not check."""
 
-_ANSWER_WITHIN = 0.15
-"""Seconds for a worker to say who its peers are: the page, which asks for them, takes a
-server that is much slower for gone."""
+_ANSWER_TIMEOUT = 0.15
+"""Seconds that a worker has to send its peers. The status page asks for them, and shows a
+much slower server as gone."""
 
 _backoff = backoffPolicy(initialDelay=0.2, maxDelay=30.0, factor=2.0, jitter=lambda: 0.0)
 
@@ -61,33 +69,46 @@ _KINDS = ("tcp", "tcp6", "ssl", "tls")
 
 def shareable(description: str) -> str:
     """
-    Return the endpoint string without what only says that it is on the fast lane,
-    where workers are anyway.
+    Return the endpoint string without C{express:} and C{reuseport:}. Workers share ports
+    anyway, and their settings choose the fast lane.
 
-    @raise EndpointError: if it is none that processes can share.
+    @raise EndpointError: if processes cannot share the endpoint.
     """
     wrappers, inner = unwrapped(description)
     kind, _, rest = inner.partition(":")
     if kind.lower() == "reuseport":
         inner = f"tcp:{rest}"
     elif kind.lower() not in _KINDS:
-        reason = ValueError("workers cannot share it, only TCP ports")
+        reason = ValueError("workers cannot share this endpoint, only TCP ports")
         raise EndpointError(description, reason)
     return "haproxy:" * wrappers.count("haproxy") + inner
 
 
 class IWorkersReactor(IReactorProcess, IReactorTime):
-    """What looking after workers asks of a reactor."""
+    """What L{Workers} needs of a reactor."""
 
 
 class _Worker(ProcessProtocol):
     """
-    One worker: the process that it is now, and what those before it counted.
+    One worker: its current process, and the counts of its earlier processes.
 
-    @ivar number: from 1.
-    @ivar listening: whether it has said so.
-    @ivar restarts: how often it was started again.
-    @ivar ended: fires when the process is gone, and is not to be started again.
+    The states of a worker, and the attributes that make them up:
+
+     - starting (C{_process} is set, C{listening} is false): the process has not sent
+       C{listening}. That message leads to up, and the end of the process to pausing.
+     - up (C{_process} is set, C{listening} is true): the end of the process leads to
+       pausing.
+     - pausing (C{_restart} is set, no C{_process}): a timer runs. It leads to starting.
+     - stopping (C{_process} is set, the service is draining): the end of the process leads
+       to ended.
+     - ended (C{ended} has fired, no C{_process}): L{begin} leads to starting.
+
+    L{stop} leads from starting and up to stopping, and from pausing to ended.
+
+    @ivar number: of the worker, from 1.
+    @ivar listening: whether the current process has sent C{listening}.
+    @ivar restarts: number of restarts.
+    @ivar ended: fires when the process has ended and will not be restarted.
     """
 
     def __init__(self, service: "Workers", number: int) -> None:
@@ -101,12 +122,12 @@ class _Worker(ProcessProtocol):
         self._now = Counts()
         self._process: Any = None
         self._startedAt = 0.0
-        self._silent = 0
-        self._again: IDelayedCall | None = None
-        # The busiest peers that it told last; whether it is asked again; who waits.
+        self._silentChecks = 0
+        self._restart: IDelayedCall | None = None
+        # The last answer to C{peers}; whether an answer is due; who waits for that answer.
         self._peers: list[PeerCounts] = []
-        self._asked = False
-        self._asking: list[Deferred[list[PeerCounts]]] = []
+        self._answerDue = False
+        self._waiting: list[Deferred[list[PeerCounts]]] = []
 
     def begin(self) -> None:
         """Start the first process."""
@@ -117,178 +138,181 @@ class _Worker(ProcessProtocol):
 
     @property
     def state(self) -> WorkerState:
-        """How it is."""
+        """The worker's state."""
         pid = self._pid if self._process is not None else None
         listening = self.listening and pid is not None
         return WorkerState(self.number, pid, self.restarts, self._now.open, listening)
 
     @property
     def counts(self) -> Counts:
-        """Of the process that it is now, and of those before it."""
+        """The counts of the current process and of all earlier ones."""
         return self._before + self._now
 
     def start(self) -> None:
         """Start a process."""
         service = self._service
-        self._again = None
-        self._silent = 0
+        self._restart = None
+        self._silentChecks = 0
         self._startedAt = service.reactor.seconds()
         self._lines = Lines()
         try:
             self._process = service.reactor.spawnProcess(
                 self,
                 sys.executable,
-                # -P: as for twistd, what lies in the working directory is no module.
+                # -P: as with twistd, files in the working directory are not modules.
                 [sys.executable, "-P", "-m", "echofactory.server.workers.child"],
                 env=None,
                 childFDs={0: "w", 1: 1, 2: 2, 3: "r"},
             )
         except OSError as error:
-            # There may be memory, or a place for a process, later.
-            self._startAgain(f"cannot be started: {error.strerror}", 0)
+            # There can be too little memory, or too many processes, for now.
+            self._restartLater(f"cannot start a process: {error.strerror}", 0)
             return
-        # The process forgets it when it ends.
+        # Twisted clears C{pid} when the process ends.
         self._pid: int = self._process.pid
-        self.say(start=service.startingWith(self.number))
+        self.send(start=service.startMessage(self.number))
 
-    def say(self, **what: object) -> None:
-        """Tell the process."""
+    def send(self, **message: object) -> None:
+        """Send a message to the process, if there is one."""
         if self._process is not None:
-            # One that is about to end has closed it already.
+            # If the process is about to end, its pipe can be closed.
             with suppress(KeyError):
-                self._process.writeToChild(0, asLine(**what))
+                self._process.writeToChild(0, asLine(**message))
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
-        before = self._lines.leftOut
+        before = self._lines.skipped
         for line in self._lines.feed(data):
             try:
-                self.told(json.loads(line))
+                self.messageReceived(json.loads(line))
             except Exception:
-                # Another version of this program, perhaps: what it tells next may do.
-                _log.failure("while a worker told something")
-                self._missed()
-        if self._lines.leftOut > before:
-            self._missed()
+                # The next message can be valid: go on.
+                _log.failure("invalid message from worker {number}", number=self.number)
+                self._messageLost()
+        if self._lines.skipped > before:
+            self._messageLost()
             if not before:
                 _log.warn(
-                    "worker {number} told a line of more than {longest:,} bytes,"
-                    " which is left out, as all such lines",
+                    "worker {number} sent a line of more than {longest:,} bytes;"
+                    " such lines are skipped",
                     number=self.number,
-                    longest=LONGEST_LINE,
+                    longest=MAX_LINE_SIZE,
                 )
 
-    def _missed(self) -> None:
-        """What it told is lost. If that was its peers, it has to be asked again."""
-        self._asked = False
+    def _messageLost(self) -> None:
+        """If the lost message was the answer to C{peers}, the worker must be asked again."""
+        self._answerDue = False
 
-    def told(self, what: dict[str, Any]) -> None:
-        """The process has told something."""
-        self._silent = 0
-        if "log" in what:
-            level, text = what["log"]
+    def messageReceived(self, message: dict[str, Any]) -> None:
+        """Handle a message of the process."""
+        self._silentChecks = 0
+        if "log" in message:
+            level, text = message["log"]
             _log.emit(
                 LogLevel.levelWithName(level),
                 "worker {number}: {text}",
                 number=self.number,
                 text=text,
             )
-        elif "counts" in what:
-            self._now = Counts(**what["counts"])
-        elif "peers" in what:
-            self._answered([PeerCounts(*peer) for peer in what["peers"]])
-        elif "listening" in what:
+        elif "counts" in message:
+            self._now = Counts(**message["counts"])
+        elif "peers" in message:
+            self._answered([PeerCounts(*peer) for peer in message["peers"]])
+        elif "listening" in message:
             self.listening = True
             self._service.workerListens()
 
     def peers(self, most: int) -> "Deferred[list[PeerCounts]]":
         """
-        Ask it for its busiest peers; if it does not answer in time, they are those that
-        it told last. It is not asked again before it has answered.
+        Ask the process for its busiest peers. If it does not answer in time, return its last
+        answer. It is not asked again before it has answered.
         """
         asking: Deferred[list[PeerCounts]] = Deferred()
         if self._process is None:
             asking.callback([])
             return asking
-        self._asking.append(asking)
-        if not self._asked:
-            self._asked = True
-            self.say(peers=most)
+        self._waiting.append(asking)
+        if not self._answerDue:
+            self._answerDue = True
+            self.send(peers=most)
 
         def late(reason: Failure) -> list[PeerCounts]:
             reason.trap(TimeoutError)
-            self._asking.remove(asking)
+            self._waiting.remove(asking)
             return self._peers
 
-        return asking.addTimeout(_ANSWER_WITHIN, self._service.reactor).addErrback(late)
+        return asking.addTimeout(_ANSWER_TIMEOUT, self._service.reactor).addErrback(late)
 
     def _answered(self, peers: list[PeerCounts]) -> None:
         self._peers = peers
-        self._asked = False
-        asking, self._asking = self._asking, []
+        self._answerDue = False
+        asking, self._waiting = self._waiting, []
         for each in asking:
             each.callback(peers)
 
     def processEnded(self, reason: Failure) -> None:
         self._process = None
         self._answered([])
-        # What it had open is lost with it.
+        # Its open connections are lost with it.
         cut = {"worker": self._now.open} if self._now.open else {}
         self._before += replace(self._now, open=0) + Counts(lost=cut)
         self._now = Counts()
         if self._service.draining:
-            self._over()
+            self._fireEnded()
             return
         ended: Any = reason.value
-        how = f"exit status {ended.exitCode}"
+        how = f"with exit status {ended.exitCode}"
         if ended.signal is not None:
-            how = f"ended by signal {ended.signal}"
-        self._startAgain(f"process {self._pid}: {how}", sum(cut.values()))
+            how = f"by signal {ended.signal}"
+        self._restartLater(f"process {self._pid} ended {how}", sum(cut.values()))
 
-    def _startAgain(self, how: str, open_: int) -> None:
-        """Start another process, after a pause that is longer the sooner this one ended."""
-        if self._service.reactor.seconds() - self._startedAt > _STABLE:
+    def _restartLater(self, how: str, open_: int) -> None:
+        """
+        Start another process after a pause. Each time a process ends soon, the pause
+        doubles.
+        """
+        if self._service.reactor.seconds() - self._startedAt > _STABLE_TIME:
             self._failures = 0
         delay = _backoff(self._failures)
         self._failures += 1
         self.listening = False
         _log.warn(
-            "worker {number} is gone ({how}), and its {open}; it starts again in {delay:.1f} s",
+            "worker {number}: {how}; {open} lost; restart in {delay:.1f} s",
             number=self.number,
             how=how,
             open=counted(open_, "connection"),
             delay=delay,
         )
         self.restarts += 1
-        self._again = self._service.reactor.callLater(delay, self.start)
+        self._restart = self._service.reactor.callLater(delay, self.start)
 
     def stop(self) -> None:
-        """Start it no more, and have it drain."""
-        if self._again is not None:
-            self._again.cancel()
-            self._again = None
+        """Let the process drain and end, and do not restart it."""
+        if self._restart is not None:
+            self._restart.cancel()
+            self._restart = None
         if self._process is None:
-            self._over()
+            self._fireEnded()
         else:
-            self.say(stop=True)
+            self.send(stop=True)
 
-    def _over(self) -> None:
-        # Once, though it may be stopped twice.
+    def _fireEnded(self) -> None:
+        # The worker can be stopped twice.
         if not self.ended.called:
             self.ended.callback(None)
 
-    def look(self) -> None:
-        """Kill the process, if it has been silent for too long: another takes its place."""
-        self._silent += 1
-        if self._process is not None and self._silent == _SILENT:
+    def check(self) -> None:
+        """If the process has sent nothing for too long, kill it. It will be restarted."""
+        self._silentChecks += 1
+        if self._process is not None and self._silentChecks == _MAX_SILENT_CHECKS:
             _log.warn(
-                "worker {number} has told nothing for {looks} s, and is killed",
+                "worker {number} sent nothing for {seconds} s; killing it",
                 number=self.number,
-                looks=_SILENT,
+                seconds=_MAX_SILENT_CHECKS,
             )
             self.kill()
 
     def kill(self) -> None:
-        """End it by force."""
+        """Kill the process with SIGKILL."""
         if self._process is not None:
             try:
                 self._process.signalProcess("KILL")
@@ -298,12 +322,15 @@ class _Worker(ProcessProtocol):
 
 class Workers(Service):
     """
-    Serves the same ports with several processes, and starts one that ends again; one that
-    has told nothing for half a minute, though each should once a second, is ended.
+    Serves the same ports with several worker processes. If a worker ends, it is restarted.
+    If a worker sends nothing for 30 s, it is killed and restarted; a healthy worker sends
+    its counts once a second.
 
-    A L{CountsSource<echofactory.server.counts.CountsSource>}: what is counted is the sum
-    over the workers, as each told it within the last second, and does not run
-    backwards when one is started again.
+    It is a L{CountsSource<echofactory.server.counts.CountsSource>}: its counts are the sums
+    over the workers, at most a second old. A restart does not decrease them.
+
+    @ivar reactor: starts the processes, and is their clock.
+    @ivar draining: see L{CountsSource<echofactory.server.counts.CountsSource>}.
     """
 
     def __init__(
@@ -314,11 +341,12 @@ class Workers(Service):
         count: int,
     ) -> None:
         """
+        @param reactor: starts the processes, and is their clock.
         @param endpoints: server endpoint strings.
-        @param settings: how all of them serve.
-        @param count: of the workers.
-        @raise EndpointError: if a string describes no endpoint, or none that can be
-            shared.
+        @param settings: the settings that all workers share.
+        @param count: number of workers.
+        @raise EndpointError: if a string describes no endpoint, or an endpoint that
+            processes cannot share.
         """
         self.reactor = reactor
         self.draining = False
@@ -327,15 +355,15 @@ class Workers(Service):
         self._texts = [shareable(text) for text in endpoints]
         self._reserving = [serverEndpoint(ReservingReactor(), text) for text in self._texts]
         self._ports: list[IListeningPort] = []
-        self._told = False
+        self._listeningLogged = False
         self._killing: IDelayedCall | None = None
-        self._looking = LoopingCall(self._look)
-        self._looking.clock = reactor
+        self._checks = LoopingCall(self._check)
+        self._checks.clock = reactor
         self._workers = [_Worker(self, number + 1) for number in range(count)]
 
     @property
     def addresses(self) -> list[IAddress]:
-        """Where they listen; the ports that the system chose are filled in."""
+        """The addresses that the workers listen on, with the ports that the system chose."""
         return [port.getHost() for port in self._ports]
 
     def counts(self) -> Counts:
@@ -348,14 +376,14 @@ class Workers(Service):
 
     async def peers(self, most: int = 10) -> Sequence[PeerCounts]:
         """See L{CountsSource<echofactory.server.counts.CountsSource>}."""
-        # One that is busy here may be among the less busy there.
+        # A host can be busy in one worker and less busy in another, so ask for more.
         asked = [worker.peers(10 * most) for worker in self._workers]
         answered: list[list[PeerCounts]] = await gatherResults(asked)
-        return busiest(answered, most)
+        return busiestPeers(answered, most)
 
-    def startingWith(self, number: int) -> dict[str, object]:
-        """Return what a worker is told to begin with."""
-        # L{shareable} lets only TCP through, whose addresses have ports.
+    def startMessage(self, number: int) -> dict[str, object]:
+        """Return the C{start} message of a worker."""
+        # L{shareable} accepts only TCP. TCP addresses have ports.
         return {
             "settings": self._settings.asJSON(),
             "endpoints": self._texts,
@@ -367,37 +395,36 @@ class Workers(Service):
 
     def startService(self) -> None:
         """
-        Take the ports, and start the workers.
+        Reserve the ports, and start the workers.
 
-        @raise ListenError: if a port cannot be taken; nothing is started then.
+        @raise ListenError: if a port cannot be reserved. Then no worker is started.
         """
         for given, endpoint in zip(self._given, self._reserving, strict=True):
-            outcome: list[Any] = []
-            endpoint.listen(Factory()).addBoth(outcome.append)
-            (port,) = outcome
-            if isinstance(port, Failure):
-                self._giveUpPorts()
-                raise ListenError(given, port.value)
-            self._ports.append(port)
+            try:
+                # A reserving endpoint listens immediately.
+                startListening(endpoint, Factory(), given).addCallback(self._ports.append)
+            except ListenError:
+                self._closePorts()
+                raise
         super().startService()
-        self._told = False
+        self._listeningLogged = False
         for worker in self._workers:
             worker.begin()
-        self._looking.start(1.0, now=False)
+        self._checks.start(1.0, now=False)
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         for worker in self._workers:
-            worker.look()
+            worker.check()
 
-    def _giveUpPorts(self) -> None:
+    def _closePorts(self) -> None:
         ports, self._ports = self._ports, []
         for port in ports:
             port.stopListening()
 
     def workerListens(self) -> None:
-        """A worker tells that it listens; once all do, that is told."""
-        if not self._told and all(worker.listening for worker in self._workers):
-            self._told = True
+        """Called when a worker listens. When all workers do, this is logged once."""
+        if not self._listeningLogged and all(worker.listening for worker in self._workers):
+            self._listeningLogged = True
             for address in self.addresses:
                 _log.info(
                     "listening on {address}, {count} workers",
@@ -406,21 +433,21 @@ class Workers(Service):
                 )
 
     def cut(self) -> None:
-        """Wait no longer for the connections that are still open."""
+        """Abort the connections that a stop waits for."""
         for worker in self._workers:
-            worker.say(cut=True)
+            worker.send(cut=True)
         if self._killing is not None and self._killing.active():
             self._killing.reset(_GRACE)
 
     def stopService(self) -> Deferred[None]:
         """
-        Have all drain and end; who takes longer than it may is killed.
+        Let all workers drain and end. A worker that takes too long is killed.
 
-        @return: fires when every process is gone.
+        @return: fires when every process has ended.
         """
         super().stopService()
-        if self._looking.running:
-            self._looking.stop()
+        if self._checks.running:
+            self._checks.stop()
         self.draining = True
         for worker in self._workers:
             worker.stop()
@@ -438,5 +465,5 @@ class Workers(Service):
         if self._killing is not None and self._killing.active():
             self._killing.cancel()
         self._killing = None
-        self._giveUpPorts()
+        self._closePorts()
         self.draining = False
