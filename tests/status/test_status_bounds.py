@@ -28,9 +28,9 @@ from twisted.logger import capturedLogs, formatEvent
 
 from echofactory.server.counts import Counts, PeerCounts
 from echofactory.status import ServerStatus, StatusService, channel, web
-from echofactory.status.admission import ACCEPTS_PER_PASS, RESERVED
+from echofactory.status.admission import ACCEPTS_PER_PASS, RESERVED_DESCRIPTORS
 from echofactory.status.channel import MAX_HEAD_SIZE
-from echofactory.status.turns import SLICE_S
+from echofactory.status.taskqueue import SLICE_S
 
 GET = b"GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n"
 
@@ -301,7 +301,7 @@ async def test_a_stop_waits_for_an_answer(reactor: Any, connect: Connect) -> Non
     before = openDescriptors()
     stopped = service.stopService()
     # The port is closed when the descriptors that are kept for it are.
-    await eventually(reactor, lambda: openDescriptors() <= before - RESERVED)
+    await eventually(reactor, lambda: openDescriptors() <= before - RESERVED_DESCRIPTORS)
     source.told.callback(None)
     await untilEnded(reactor, asked)
     assert asked.received.startswith(b"HTTP/1.0 200 ")
