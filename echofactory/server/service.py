@@ -67,8 +67,8 @@ class EchoService(Service):
 
     A start binds all ports or none. A stop closes the ports and waits up to C{drain}
     seconds for open connections. Then it aborts the connections that are still open, and
-    logs their number. The service can be started again. Of these seconds, connections through a
-    proxy have at most L{HEADER_WITHIN} to send their header.
+    logs their number. Connections through a proxy have at most L{HEADER_WITHIN} of these
+    seconds to send their header. The service can be started again.
 
     The reactor measures the times. Unless L{useMonotonicTime} was called, the reactor's
     time follows the wall clock.
@@ -99,6 +99,8 @@ class EchoService(Service):
         datagramRate: float = DEFAULT_RATE_PER_SOURCE,
     ) -> None:
         """
+        @param reactor: the clock of the service. It also listens on UDP, and on endpoints
+            that are given as strings.
         @param endpoints: server endpoint strings, or endpoints.
         @param factory: serves the connections.
         @param drain: seconds that a stop waits for open connections, 0 or more.
