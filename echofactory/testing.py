@@ -135,7 +135,7 @@ def _port(lines: "Queue[str | None]") -> int:
         if line is None:
             raise EchoServerError("has ended", said)
         said.append(line)
-        if match := re.search(r"listening on \('[^']*', (\d+)\)", line):
+        if match := re.search(r"listening on \S+:(\d+)", line):
             return int(match[1])
 
 

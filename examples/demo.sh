@@ -13,7 +13,7 @@ trap 'kill $server 2>/dev/null || true; wait $server 2>/dev/null || true; rm -f 
 trap 'exit 130' INT TERM
 
 tries=0
-until told=$(grep -o "listening on ('127.0.0.1', [0-9]*)" "$log"); do
+until told=$(grep -o 'listening on 127.0.0.1:[0-9]*' "$log"); do
     kill -0 $server 2>/dev/null || {
         echo "demo: the server has ended; if port $port is taken: make demo DEMO_PORT=0" >&2
         exit 1
@@ -22,7 +22,7 @@ until told=$(grep -o "listening on ('127.0.0.1', [0-9]*)" "$log"); do
     [ $tries -lt 300 ] || { echo "demo: the server does not come up" >&2; exit 1; }
     sleep 0.1
 done
-port=$(echo "$told" | grep -o '[0-9]*)' | tr -d ')')
+port=${told##*:}
 
 echo "server: twistd -n --pidfile= multiecho --trace none 127.0.0.1 $port"
 echo "client: python -m echofactory.client 127.0.0.1 $port 100 --size 1k --count 1000"

@@ -31,7 +31,7 @@ from echofactory.cli.parsers import (
 from echofactory.client.settings import Opening
 from echofactory.net.tracing import dataText
 from echofactory.values.printable import printable
-from echofactory.workload.datagrams import MOST_BYTES
+from echofactory.workload.datagrams import MAX_DATAGRAM_SIZE
 from echofactory.workload.settings import DEFAULT_MESSAGES, Workload
 
 
@@ -268,11 +268,11 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
     def _refuseForDatagrams(self) -> None:
         if self.workload.halfClose:
             raise usage.UsageError("--half-close: over UDP there is no stream to end")
-        if self.workload.longest > MOST_BYTES:
+        if self.workload.longest > MAX_DATAGRAM_SIZE:
             given = next((name for name in ("size", "message-file") if self[name]), "message")
             raise usage.UsageError(
                 f"--{given}: {self.workload.longest:,} bytes are more than a datagram"
-                f" holds, which is {MOST_BYTES:,}"
+                f" holds, which is {MAX_DATAGRAM_SIZE:,}"
             )
 
     def _refuseTogether(self, one: str, other: str, why: str) -> None:

@@ -16,7 +16,7 @@ from echofactory.net.tracing import Trace
 from echofactory.report.live import CHOICES
 from echofactory.server.faults.settings import Stall
 from echofactory.server.workers.cores import usableCores
-from echofactory.values.checks import LEAST_RATE, MOST_RATE
+from echofactory.values.checks import MAX_RATE, MIN_RATE
 from echofactory.workload.schedule import Rate
 from echofactory.workload.settings import MAX_MESSAGE_SIZE
 
@@ -125,7 +125,7 @@ def parseRate(text: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([kM]?)", text, re.ASCII)
     if (
         match is None
-        or not LEAST_RATE <= (rate := float(match[1]) * _RATES[match[2]]) <= MOST_RATE
+        or not MIN_RATE <= (rate := float(match[1]) * _RATES[match[2]]) <= MAX_RATE
     ):
         raise ValueError("not a rate above 0 of up to 10M a second, such as 500 or 20k")
     return rate

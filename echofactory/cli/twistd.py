@@ -17,7 +17,11 @@ from echofactory.cli.options import CommandOptions, StatusOptions
 from echofactory.net.descriptors import raiseDescriptorLimit
 from echofactory.net.endpoints import EndpointError, ListenError
 from echofactory.net.monotonic import useMonotonicTime
-from echofactory.net.signals import handle, heedSwallowed, stopInOrder
+from echofactory.net.signals import (
+    handleStopSignals,
+    repeatSwallowedInterrupt,
+    stopReactorOnSignal,
+)
 from echofactory.server.service import OrderedServices
 
 _log = Logger()
@@ -57,7 +61,7 @@ class Command(OrderedServices):
 
     def startService(self) -> None:
         self._orExit(super().startService)
-        stopInOrder(self._reactor)
+        stopReactorOnSignal(self._reactor)
 
     def _orExit(self, start: Callable[[], None]) -> None:
         try:
@@ -72,7 +76,7 @@ class Command(OrderedServices):
             raise _CommandError(text) from None
 
     def stopService(self) -> Deferred[None]:
-        handle(self._hurry)
+        handleStopSignals(self._hurry)
         return super().stopService()
 
     def _hurry(self, *_: object) -> None:
@@ -107,5 +111,5 @@ def prepare(options: CommandOptions, reactor: IReactorTime) -> None:
     """Do what every command does first."""
     useMonotonicTime(reactor)
     neverWaitForTheLog(options)
-    heedSwallowed()
+    repeatSwallowedInterrupt()
     raiseDescriptorLimit()

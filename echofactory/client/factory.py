@@ -24,8 +24,9 @@ from echofactory.client.settings import Opening, Patience
 from echofactory.client.slices import Slices
 from echofactory.client.stream import EchoClient
 from echofactory.client.target import IProbeReactor, Target, checkClientEndpoint
+from echofactory.express.addresstext import addressText
 from echofactory.net.tcpinfo import kernelView
-from echofactory.net.tracing import Trace, addressText, dataText
+from echofactory.net.tracing import Trace, dataText
 from echofactory.results.books import Results
 from echofactory.results.failures import ConnectionFailure, FailureKind
 from echofactory.results.latency import Latency, rankOf
@@ -193,9 +194,10 @@ class EchoClientFactory(ClientFactory):
                 self.reactor, endpoint, self.patience.connect, self._opening.addresses
             )
         self._endpoint = endpoint
-        self._text = self.results.target = printable(repr(endpoint))
+        self._text = self._tracedText = self.results.target = printable(repr(endpoint))
         if isinstance(endpoint, Target):
             self._text = printable(endpoint.text)
+            self._tracedText = printable(endpoint.tracedText(self.trace))
             self.results.target = printable(endpoint.description)
             self.overUNIX = endpoint.overUNIX
             if endpoint.datagrams:
@@ -312,13 +314,13 @@ class EchoClientFactory(ClientFactory):
             _log.info(
                 "starting connection {number} to {target}",
                 number=client.number,
-                target=self._text,
+                target=self._tracedText,
             )
         if self._due:
             # A connection of its own for a message that is due (churn).
             client.messageDue(self._due.popleft())
             client.finish()
-        client.connecting = maybeDeferred(self._endpoint.connect, Only(client))
+        client.connecting = maybeDeferred(self._endpoint.connect, SingleProtocolFactory(client))
         client.connecting.addErrback(client.notConnected)
 
     # Sending
@@ -638,7 +640,7 @@ class EchoClientFactory(ClientFactory):
         )
 
 
-class Only(Factory):
+class SingleProtocolFactory(Factory):
     """Hands out the one protocol that an attempt to connect is for."""
 
     noisy = False

@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 
 from echofactory.client.connection import Connection
 from echofactory.client.deadline import addDeadline
-from echofactory.client.factory import EchoClientFactory, Only
+from echofactory.client.factory import EchoClientFactory, SingleProtocolFactory
 from echofactory.client.settings import Patience
 from echofactory.client.target import IProbeReactor, Target
 from echofactory.net.tracing import Trace
@@ -134,7 +134,7 @@ class Keeper(EchoClientFactory):
         endpoint: Any = self._endpoint
         if isinstance(endpoint, Target):
             await self._lookUp(endpoint)
-        protocol: IProtocol = await endpoint.connect(Only(client))
+        protocol: IProtocol = await endpoint.connect(SingleProtocolFactory(client))
         return protocol
 
     def _deliver(self, dueAt: int) -> None:

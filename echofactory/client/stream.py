@@ -72,7 +72,7 @@ class EchoClient(Connection, Protocol):
         L{IHandshakeListener}, half-close would be lost; and it costs a call for
         every chunk of data.
         """
-        # _WrappingProtocol._wrappedProtocol: a wrapper of any other kind stays.
+        # A wrapper of any other kind stays.
         wrapper = getattr(self.transport, "protocol", None)
         if getattr(wrapper, "_wrappedProtocol", None) is self:
             self.transport.protocol = self

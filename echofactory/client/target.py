@@ -26,8 +26,10 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import implementer
 
+from echofactory.express.addresstext import hostPortText
 from echofactory.express.reactor import laneOf, reactorBehind
 from echofactory.net.endpoints import SEPARATOR, EndpointError, joined, unbracketed
+from echofactory.net.tracing import Trace
 from echofactory.net.udp import DatagramEndpoint
 from echofactory.values.checks import checkType
 
@@ -63,7 +65,7 @@ class Target:
     nothing answers, so that it is the first address there is a way to.
 
     @ivar description: the string.
-    @ivar text: the target for a person: C{('127.0.0.1', 7)} for plain TCP.
+    @ivar text: the target for a person: C{127.0.0.1:7} for plain TCP.
     @ivar datagrams: whether it is of UDP.
     @ivar overUNIX: whether it is a UNIX socket.
     """
@@ -90,6 +92,7 @@ class Target:
         self._reactor = reactor
         self._connectTimeout = connectTimeout
         self._host: str | None = None
+        self._tutorialText: str | None = None
         self._sources = tuple(sources) or (None,)
         self._turn = 0
         self._works = 0
@@ -135,9 +138,19 @@ class Target:
             raise ValueError(f"port {port} is not from 1 to 65535")
         self._host = self._options["host"]
         if kind == "tcp":
-            self.text = repr((self._host, port))
+            self.text = hostPortText(self._host, port)
+            self._tutorialText = repr((self._host, port))
         elif kind == "udp":
-            self.text = f"udp {(self._host, port)!r}"
+            self.text = f"udp {hostPortText(self._host, port)}"
+
+    def tracedText(self, trace: Trace) -> str:
+        """
+        Return the target as a trace writes it: C{text}, and at L{Trace.DATA}, for plain TCP,
+        as the tutorial that the package began as (L{tracedAddressText}).
+        """
+        if trace >= Trace.DATA and self._tutorialText is not None:
+            return self._tutorialText
+        return self.text
 
     def _readPath(self, arguments: list[str]) -> None:
         """Find out whether a UNIX socket can be there at all: Twisted raises too late."""

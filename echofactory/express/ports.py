@@ -11,14 +11,8 @@ too:
  - The address of a UNIX peer is any name.
  - A UNIX socket that somebody else has bound stays as it is: its file, its mode, its queue.
 
-What is touched of Twisted that is not public, each with its reason:
-
- - C{Port._buildAddr}: the address that a protocol gets of an accepted connection.
- - C{Port._fromListeningDescriptor}, of C{tcp} and C{unix}: how a port is made of
-   a descriptor that listens already.
- - C{Port._getLogPrefix}: what the log calls a factory.
- - C{Port._preexistingSocket}, C{Port._shouldShutdown}: the descriptor is somebody else's.
- - C{Port._type}: what C{listenSSL} has a port call itself in the log.
+The private names of Twisted that this module uses are listed in
+C{tests/test_private_names.py}, with the reasons.
 """
 
 import os
@@ -39,8 +33,9 @@ from twisted.python import log
 from twisted.python.failure import Failure
 from zope.interface import Interface, alsoProvides, providedBy
 
+from echofactory.express.addresstext import addressText
 from echofactory.express.socketfilter import NO_SYN, attachFilter
-from echofactory.express.summarylog import Summary
+from echofactory.express.summarylog import SummaryLog
 from echofactory.express.unixtransports import UNIXServer
 
 _log = Logger()
@@ -71,14 +66,14 @@ class _AcceptingPort(tcp.Port):
     reactor: Any
     # Given up for a moment when there is no other descriptor left.
     _spare: int | None = None
-    _summary: Summary
+    _summary: SummaryLog
     # Fire when the port is closed; empty: it is not being closed.
     _stops: tuple[Deferred[None], ...] = ()
 
     def startListening(self) -> None:
         """See L{tcp.Port}."""
         super().startListening()
-        self._summary = Summary(self.reactor, self._tell)
+        self._summary = SummaryLog(self.reactor, self._tell)
         self._holdSpare()
 
     def connectionLost(self, reason: Failure) -> None:
@@ -121,7 +116,9 @@ class _AcceptingPort(tcp.Port):
             self._holdSpare()
         counting = _counting(self.factory)
         if counting is None:
-            self._summary.note("no descriptor was left", lambda: repr(address))
+            self._summary.note(
+                "no descriptor was left", lambda: addressText(self._addressOf(address))
+            )
         else:
             counting.refuse("descriptors", self._addressOf(address))
         return True
@@ -146,7 +143,10 @@ class _AcceptingPort(tcp.Port):
             try:
                 self._serve(accepted, address)
             except BaseException:
-                _log.failure("while accepting from {address}", address=address)
+                _log.failure(
+                    "while accepting from {address}",
+                    address=addressText(self._addressOf(address)),
+                )
                 break
         return True
 

@@ -7,11 +7,11 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-EVERY = 1.0
+SUMMARY_INTERVAL = 1.0
 """Seconds between two lines."""
 
 
-class Summary:
+class SummaryLog:
     """
     Counts events by kind, and reports all events of a second together.
     """
@@ -38,7 +38,7 @@ class Summary:
         self._counts[kind] += 1
         if self._call is None:
             self._example = example()
-            self._call = self._clock.callLater(EVERY, self._now)
+            self._call = self._clock.callLater(SUMMARY_INTERVAL, self._now)
 
     def close(self) -> None:
         """Tell of the events that are left, now."""

@@ -2,18 +2,8 @@
 The TCP transports of the lane (L{echofactory.express.reactor}): Twisted's own, but they
 send at once what the kernel takes, and do without what costs and is not asked for.
 
-What is touched of Twisted that is not public, each with its reason:
-
- - C{FileDescriptor._tempDataLen}: is something queued already? Bytes keep their
-   order.
- - C{FileDescriptor._writeDisconnected}, C{FileDescriptor._writeDisconnecting}:
-   is the writing side closed, or about to be?
- - C{Connection._aborting}: has C{abortConnection} been called?
- - C{FileDescriptor._maybePauseProducer}: the kernel did not take everything.
- - C{tcp.Connector._makeTransport}: where a client's transport is made.
- - C{tcp.Server._addressType}, C{tcp.Server._getLogPrefix}: what its C{__init__},
-   which formats strings for the log, makes of its arguments.
- - C{Port._realPortNumber}: what the log is told of an accepted connection.
+The private names of Twisted that this module uses are listed in
+C{tests/test_private_names.py}, with the reasons.
 """
 
 import os

@@ -3,9 +3,8 @@ The transports of UNIX sockets. They are Twisted's, but if the protocol takes no
 descriptors (C{SCM_RIGHTS}), the kernel closes those that a peer sends. Twisted receives
 each of them, closes it, and logs a line.
 
-What is touched of Twisted that is not public, with its reason:
-
- - C{unix.Connector._makeTransport}: where a client's transport is made.
+The private names of Twisted that this module uses are listed in
+C{tests/test_private_names.py}, with the reasons.
 """
 
 from typing import Any

@@ -1,6 +1,6 @@
 """
-Which host a peer belongs to, as far as limits count; and which names and addresses
-are this machine's alone.
+The key under which limits count a peer, and the names and addresses of the loopback
+interface.
 """
 
 import re
@@ -14,17 +14,21 @@ from twisted.internet.interfaces import IAddress
 _PORT = re.compile(r":[0-9]*\Z")
 
 
-def hostOf(address: IAddress | None) -> str | None:
+def limitKey(address: IAddress | None) -> str | None:
     """
-    Return an IPv4 address as it is, and of an IPv6 address its /64: the least that a
-    site is given (RFC 6177), any address of which is its to use. C{None}: it has no
-    host, such as a UNIX socket's.
+    Return the key under which limits count a peer.
+
+     - IPv4: the address.
+     - IPv6: the /64 network of the address. A site gets at least a /64 (RFC 6177), and can
+       use every address in it.
+     - IPv6 that maps IPv4: the IPv4 address.
+     - Any other address, such as that of a UNIX socket: C{None}.
     """
     if isinstance(address, IPv4Address):
         return str(address.host)
     if not isinstance(address, IPv6Address):
         return None
-    # Without the name of its scope.
+    # The scope is not part of the key.
     parsed = IPv6(address.host.partition("%")[0])
     if parsed.ipv4_mapped is not None:
         return str(parsed.ipv4_mapped)
@@ -32,7 +36,7 @@ def hostOf(address: IAddress | None) -> str | None:
 
 
 def isLoopback(address: IAddress | None) -> bool:
-    """Tell whether an address can be reached from this machine alone, over TCP."""
+    """Tell whether an IP address is a loopback address: only this machine can reach it."""
     return isinstance(address, IPv4Address | IPv6Address) and namesLoopback(
         f"[{address.host}]" if ":" in address.host else address.host
     )
@@ -40,9 +44,9 @@ def isLoopback(address: IAddress | None) -> bool:
 
 def namesLoopback(host: str) -> bool:
     """
-    Tell whether a C{Host} header of HTTP (RFC 9110) means this machine's loopback
-    interface, whatever the name service says: C{localhost}, an address of
-    127.0.0.0/8, or C{[::1]}, with any port or none.
+    Tell whether a C{Host} header of HTTP (RFC 9110) names the loopback interface:
+    C{localhost}, an address of 127.0.0.0/8, or C{[::1]}, with or without a port. The name
+    service is not asked.
     """
     name = _PORT.sub("", host.strip().lower())
     if name == "localhost":

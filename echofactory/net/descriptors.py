@@ -1,5 +1,5 @@
 """
-How many connections this process can hold, and descriptors kept for some of them.
+The limit of open descriptors, and descriptors that are kept in reserve.
 """
 
 import os
@@ -7,14 +7,14 @@ from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit, setrlimit
 from sys import maxsize
 
 _RESERVE = 16
-"""Descriptors kept for what is not a connection: files, name look-ups, pipes."""
+"""Descriptors that the process needs for files, name look-ups and pipes."""
 
 
 def raiseDescriptorLimit() -> int:
     """
-    Raise the soft limit of open descriptors to the hard one.
+    Raise the soft limit of open descriptors to the hard limit (C{RLIMIT_NOFILE}).
 
-    @return: the limit that now holds.
+    @return: the new soft limit. If there is no hard limit, the soft limit stays.
     """
     soft, hard = getrlimit(RLIMIT_NOFILE)
     if hard == RLIM_INFINITY:
@@ -25,22 +25,22 @@ def raiseDescriptorLimit() -> int:
 
 def connectionsThatFit(limit: int) -> int:
     """
-    Return how many connections fit, beside the descriptors already open.
+    Return how many connections the process can open besides its open descriptors.
 
-    @param limit: of open descriptors.
+    @param limit: the limit of open descriptors.
     """
     return max(0, limit - len(os.listdir("/dev/fd")) - _RESERVE)
 
 
 class SpareDescriptors:
     """
-    Descriptors that are kept open, so that there are some for a purpose of their own
-    when the process has used up all others.
+    Descriptors that are kept in reserve for one purpose. They are available when the process
+    has used up all other descriptors.
     """
 
     def __init__(self, count: int) -> None:
         """
-        @param count: how many to keep.
+        @param count: how many descriptors to keep.
         """
         self._count = count
         self._wanted = 0
@@ -50,12 +50,12 @@ class SpareDescriptors:
         return len(self._kept)
 
     def hold(self) -> None:
-        """Keep descriptors from now on."""
+        """Start to keep descriptors."""
         self._wanted = self._count
         self.fill()
 
     def fill(self) -> None:
-        """Take descriptors until all are there, or the process has no others."""
+        """Open descriptors until the reserve is full, or the process reaches its limit."""
         while len(self._kept) < self._wanted:
             try:
                 self._kept.append(os.open(os.devnull, os.O_RDONLY))
@@ -64,14 +64,14 @@ class SpareDescriptors:
 
     def give(self, count: int) -> None:
         """
-        Close some of them: whoever opens the next descriptors gets these.
+        Close some of the descriptors. The next calls that open descriptors can use them.
 
-        @param count: no more than there are.
+        @param count: at most C{len(self)}.
         """
         for _ in range(count):
             os.close(self._kept.pop())
 
     def release(self) -> None:
-        """Keep none any more."""
+        """Close all of the descriptors, and keep none."""
         self._wanted = 0
         self.give(len(self._kept))

@@ -1,10 +1,12 @@
 """
-Endpoint strings: how they are taken apart and put together, and servers' with a
-backlog fit for many connections that arrive at once.
+Endpoint strings: parsing, joining, and server endpoints with a long backlog.
 
-Of Twisted's endpoint types, C{haproxy:} and C{systemd:} are made here: Twisted's own
-close connections of real proxies (L{echofactory.net.proxied}), and do not take sockets
-without a name (L{echofactory.net.passed}).
+This module replaces two of Twisted's endpoint types:
+
+ - C{haproxy:} (L{echofactory.net.proxyprotocol}). Twisted's closes connections of real
+   proxies.
+ - C{systemd:} (L{echofactory.net.socketactivation}). Twisted's refuses sockets without a
+   name.
 """
 
 import re
@@ -22,40 +24,38 @@ from twisted.python.failure import Failure
 
 from echofactory.express.ports import withPorts
 from echofactory.express.reactor import laneOf
-from echofactory.net.passed import passedEndpoint
-from echofactory.net.proxied import HeaderReactor, Refused
+from echofactory.net.proxyprotocol import HeaderReactor, Refused
+from echofactory.net.socketactivation import passedEndpoint
 from echofactory.net.tracing import reasonText
 from echofactory.values.checks import checkType
 from echofactory.values.printable import printable
 
 BACKLOG = 4096
-"""Connections. Twisted's default is 50: of 80 clients that connect to a busy
-server at once, 30 wait a second for their next attempt."""
+"""Connections that can wait to be accepted. Twisted's default is 50: if 80 clients connect
+to a busy server at the same time, 30 of them wait a second for their next attempt."""
 
-# Where a backlog stands among the positional arguments of an endpoint type.
+# The position of the backlog among the positional arguments of an endpoint type.
 _BACKLOG_POSITIONS = {"tcp": 3, "tcp6": 2, "unix": 3, "ssl": 6, "tls": 3, "reuseport": 3}
 _WRAPPERS = ("express", "haproxy")
 
 SEPARATOR = re.compile(r"(?<!\\):")
-"""What stands between the parts of an endpoint string."""
+"""Separates the parts of an endpoint string."""
 
 _EQUALS = re.compile(r"(?<!\\)=")
 _ESCAPED = re.compile(r"\\(.)")
-
-
 _BRACKETED = re.compile(r"\[([0-9a-fA-F:.]*(?:%[^\]]*)?)\]")
 
 
 def unbracketed(description: str) -> str:
     """
-    Return an endpoint string with its IPv6 addresses as Twisted takes them: not
-    C{[fe80::1%eth0]}, as in a URL, but with each colon escaped.
+    Return an endpoint string with its IPv6 addresses in Twisted's form. A URL has
+    C{[fe80::1%eth0]}; Twisted has no brackets, and escapes each colon.
     """
 
     def escaped(match: re.Match[str]) -> str:
         address, _, _ = match[1].partition("%")
         if not isIPv6Address(address):
-            # Brackets of a path.
+            # The brackets are part of a path.
             return match[0]
         return match[1].replace(":", r"\:")
 
@@ -69,15 +69,15 @@ _OF_ITS_STRING = (
     (r".* takes .* positional arguments? but \d+ (was|were) given", "too many arguments"),
     (r".* got multiple values for argument ('.*')", r"\1 is given twice"),
     (r"invalid literal for int\(\) with base 10: ('.*')", r"\1 is not a number"),
-    (r"Unknown endpoint type: ('.*')", r"\1 is not a type of endpoint, as 'tcp' is"),
+    (r"Unknown endpoint type: ('.*')", r"\1 is not an endpoint type, such as 'tcp'"),
 )
-"""What Twisted lets Python say of an endpoint string, and what that means to who
-wrote the string."""
+"""Python's messages about the call that an endpoint string becomes, and the replacement for
+each: a message about the string."""
 
 
 def checkServerEndpoint(field: str, value: object) -> None:
     """
-    @raise TypeError: if it is neither a server endpoint string nor anything that listens.
+    @raise TypeError: if the value is neither a string nor an object with C{listen}.
     """
     if not callable(getattr(value, "listen", None)):
         checkType(field, value, str, "an endpoint string, such as 'tcp:7007', or an endpoint")
@@ -85,10 +85,9 @@ def checkServerEndpoint(field: str, value: object) -> None:
 
 class EndpointError(ValueError):
     """
-    An endpoint string that cannot be understood, or names files that cannot
-    be used.
+    An endpoint string is wrong, or it names a file that cannot be used.
 
-    @ivar description: the string.
+    @ivar description: the endpoint string.
     """
 
     def __init__(self, description: str, reason: Exception) -> None:
@@ -102,20 +101,20 @@ class EndpointError(ValueError):
 
 class ListenError(Exception):
     """
-    An endpoint cannot be listened on.
+    A server cannot listen on an endpoint.
 
-    @ivar endpoint: the endpoint, as it was given.
+    @ivar endpoint: the endpoint string or endpoint, as the caller gave it.
     """
 
     def __init__(self, endpoint: object, reason: BaseException | None) -> None:
-        # The operating system's words, where Twisted wraps them.
+        # Twisted wraps the error of the operating system in some cases.
         cause = getattr(reason, "socketError", None) or reason
         super().__init__(printable(f"cannot listen on {endpoint}: {reasonText(cause)}"))
         self.endpoint = endpoint
 
 
 def joined(positional: Iterable[object], named: Mapping[str, object]) -> str:
-    """Put an endpoint string together of its arguments, its type the first of them."""
+    """Join arguments into an endpoint string. The first positional argument is the type."""
     return ":".join(
         [
             *(quoteStringArgument(str(value)) for value in positional),
@@ -126,8 +125,8 @@ def joined(positional: Iterable[object], named: Mapping[str, object]) -> str:
 
 def unwrapped(description: str) -> tuple[list[str], str]:
     """
-    Return the prefixes of an endpoint string that only say how another endpoint is
-    listened on, C{express} and C{haproxy}, and the string of that one.
+    Return the prefixes C{express} and C{haproxy} of an endpoint string, in order, and the
+    rest of the string.
     """
     wrappers = []
     kind, _, rest = description.partition(":")
@@ -139,7 +138,10 @@ def unwrapped(description: str) -> tuple[list[str], str]:
 
 
 def argumentsOf(description: str) -> tuple[list[str], dict[str, str]]:
-    """Return an endpoint string's positional arguments, its type first, and its named ones."""
+    """
+    Return the positional arguments of an endpoint string, of which the type is the first,
+    and the named arguments.
+    """
     positional = []
     named = {}
     for part in SEPARATOR.split(description):
@@ -153,8 +155,8 @@ def argumentsOf(description: str) -> tuple[list[str], dict[str, str]]:
 
 def withBacklog(description: str) -> str:
     """
-    Return the endpoint string with C{backlog=}L{BACKLOG}, if its type takes a
-    backlog and it names none.
+    Return the endpoint string with C{backlog=}L{BACKLOG}. If the type takes no backlog, or
+    the string has one already, return the string unchanged.
     """
     kind, *arguments = SEPARATOR.split(description)
     position = _BACKLOG_POSITIONS.get(kind)
@@ -174,9 +176,9 @@ def serverEndpoint(
     """
     Make the endpoint that a server endpoint string describes.
 
-    @param reactor: provides what the endpoint's type asks for.
-    @param refused: receives each connection to C{haproxy:} without a valid header.
-    @raise EndpointError: if it describes none.
+    @param reactor: provides the interfaces that the endpoint's type needs.
+    @param refused: is called for each connection to C{haproxy:} without a valid header.
+    @raise EndpointError: if the string is wrong, or names a file that cannot be used.
     """
     wrappers, inner = unwrapped(unbracketed(description))
     if "express" in wrappers:
@@ -187,7 +189,7 @@ def serverEndpoint(
     try:
         return _endpoint(reactor, inner)
     except Exception as reason:
-        # Whatever a plugin or OpenSSL raises, the string is what has to change.
+        # A plugin and OpenSSL can raise any exception. The user has to change the string.
         raise EndpointError(description, reason) from reason
 
 
@@ -220,10 +222,10 @@ def startListening(
 def _endpoint(reactor: object, description: str) -> IStreamServerEndpoint:
     positional, named = argumentsOf(description)
     if not positional:
-        raise ValueError("there is no type of endpoint, as 'tcp' is")
+        raise ValueError("the endpoint type is missing, such as 'tcp'")
     kind, *positional = positional
     if kind.lower() == "stdio":
-        raise ValueError("standard input is nothing to listen on")
+        raise ValueError("a server cannot listen on standard input")
     if kind.lower() == "systemd":
         return passedEndpoint(reactor, *positional, **named)
     endpoint: IStreamServerEndpoint = serverFromString(reactor, withBacklog(description))

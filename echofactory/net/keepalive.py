@@ -1,6 +1,6 @@
 """
-TCP keepalive (RFC 9293, section 3.8.4). It ends a connection whose peer has vanished: such
-a connection stays open for ever otherwise.
+TCP keepalive (RFC 9293, section 3.8.4). It ends a connection whose peer no longer exists.
+Without keepalive, such a connection stays open for ever.
 """
 
 import socket
@@ -13,15 +13,15 @@ from echofactory.net.transport import IEchoTransport, lowestTransport
 from echofactory.values.checks import checkNumber
 
 DEFAULT_KEEP_ALIVE = 60.0
-"""Seconds. Linux's own choice is two hours."""
+"""Seconds. The default of Linux is two hours."""
 
 PROBES = 4
-"""Probes without an answer, after which the connection is lost."""
+"""Number of unanswered probes after which the kernel closes the connection."""
 
-LONGEST_KEEP_ALIVE = 32_767.0
-"""Seconds: Linux takes no more."""
+MAX_KEEP_ALIVE = 32_767.0
+"""Seconds: the limit of Linux."""
 
-# Linux's; not every system has them.
+# Linux has these options. Other systems may lack some.
 _IDLE = getattr(socket, "TCP_KEEPIDLE", None)
 _INTERVAL = getattr(socket, "TCP_KEEPINTVL", None)
 _COUNT = getattr(socket, "TCP_KEEPCNT", None)
@@ -29,34 +29,35 @@ _COUNT = getattr(socket, "TCP_KEEPCNT", None)
 
 def checkKeepAlive(seconds: float) -> None:
     """
-    @raise TypeError: if it is no number.
-    @raise ValueError: if it is neither 0 nor from 1 to L{LONGEST_KEEP_ALIVE} seconds.
+    @raise TypeError: if the value is not a number.
+    @raise ValueError: if the value is neither 0 nor from 1 to L{MAX_KEEP_ALIVE} seconds.
     """
     checkNumber(
         "keepAlive",
         seconds,
-        lambda number: number == 0 or 1 <= number <= LONGEST_KEEP_ALIVE,
-        f"0 s, nor from 1 s to {LONGEST_KEEP_ALIVE:,.0f} s",
+        lambda number: number == 0 or 1 <= number <= MAX_KEEP_ALIVE,
+        f"0 s, or from 1 s to {MAX_KEEP_ALIVE:,.0f} s",
     )
 
 
 def keepAlive(transport: IEchoTransport, seconds: float) -> None:
     """
-    Have the kernel probe a TCP peer from which nothing comes, and give the connection up
-    if L{PROBES} probes have no answer. While bytes wait for the peer, the kernel sends those
-    again instead, and gives up when it has done so often enough (C{tcp_retries2}).
+    Make the kernel probe a silent TCP peer. If L{PROBES} probes have no answer, the kernel
+    closes the connection. While bytes wait for the peer, the kernel retransmits them instead
+    of sending probes. It gives up after C{tcp_retries2} retransmissions.
 
-    C{TCP_USER_TIMEOUT} (RFC 5482) would end that sooner. But Linux also ends the connection
-    of a peer that lives and only does not read, and a server with backpressure waits for one.
+    C{TCP_USER_TIMEOUT} (RFC 5482) is not set. It would give up sooner, but Linux would then
+    also close the connection of a live peer that does not read. A server with backpressure
+    has to wait for such a peer.
 
-    @param seconds: without a byte before the first probe; the time between two probes is a
-        quarter of that, 1 s at least. 0: no probes.
+    @param seconds: the idle time before the first probe. The time between two probes is a
+        quarter of it, and at least 1 s. 0: no probes.
     """
     lowest: Any = lowestTransport(transport)
     if not seconds or not isinstance(lowest.getPeer(), IPv4Address | IPv6Address):
         return
     handle: socket.socket = lowest.getHandle()
-    # A proxy may name such a peer over a UNIX socket.
+    # Over a UNIX socket, a proxy may name a TCP peer.
     if handle.family not in (socket.AF_INET, socket.AF_INET6):
         return
     idle = ceil(seconds)

@@ -1,9 +1,9 @@
 """
-Reactors whose time does not jump.
+Monotonic time for Twisted's reactors.
 
-A reactor of Twisted's takes the time from the wall clock. If that is set back by an
-hour (by NTP, or after a machine was suspended), no timer fires for an hour; if it is set
-forward, all timers fire at once.
+Twisted's reactors take the time from the wall clock. NTP or an administrator can set the
+wall clock. If it is set back by an hour, no timer fires for an hour. If it is set forward,
+all timers fire immediately.
 """
 
 from collections.abc import Callable
@@ -15,10 +15,10 @@ from twisted.internet.interfaces import IReactorTime
 
 
 def _steadyTime(now: float) -> Callable[[], float]:
-    """Return a clock that shows this time now, and goes on from there evenly."""
+    """Return a monotonic clock that shows C{now} at the time of the call."""
     offset = now - monotonic()
 
-    # A reactor asks several times a turn: a plain function is the fastest there is.
+    # A reactor asks several times in each pass. A plain function is the fastest.
     def seconds() -> float:
         return monotonic() + offset
 
@@ -30,19 +30,19 @@ _steady: WeakSet[Any] = WeakSet()
 
 def useMonotonicTime(reactor: IReactorTime) -> None:
     """
-    Have a reactor take its time from a clock that is never set (C{CLOCK_MONOTONIC}), for
-    every timer of the process. Timers that are waiting already keep their time.
+    Make a reactor use C{CLOCK_MONOTONIC} for every timer. Nothing sets that clock. Timers
+    that wait already keep their delay.
 
-    C{seconds()} of the reactor are those since 1970 at first. They go on evenly, whatever
-    happens to the wall clock.
+    At the time of the call, C{seconds()} of the reactor is the time since 1970. Later changes
+    of the wall clock do not affect it.
 
-    @param reactor: one of Twisted's own.
+    @param reactor: a reactor of Twisted.
     """
     chosen: Any = reactor
     if chosen in _steady:
         return
     _steady.add(chosen)
-    # IReactorTime.seconds is what every timer of a ReactorBase asks.
+    # Every timer of a ReactorBase reads IReactorTime.seconds.
     chosen.seconds = _steadyTime(chosen.seconds())
     for call in chosen.getDelayedCalls():
         call.seconds = chosen.seconds

@@ -5,10 +5,10 @@ those of U{proxy-protocol.txt<http://www.haproxy.org/download/1.8/doc/proxy-prot
  - Version 1 is a line of at most L{LONGEST_V1} bytes. Version 2 is a block that states
    its own length, at most L{LONGEST_V2} bytes.
  - C{UNKNOWN}, the command C{LOCAL}, an unspecified family and a UNIX socket name no
-   client: the peer of the connection itself is used.
+   client. The client is then the peer of the connection.
  - An address is an IP address and a port in their canonical form. Any other address
    makes the header invalid.
- - The result depends on the bytes alone, not on how they are cut into segments.
+ - The result depends only on the bytes, not on the segments that carry them.
 """
 
 import re
@@ -19,10 +19,10 @@ from typing import NamedTuple
 from twisted.internet.address import IPv4Address, IPv6Address
 
 LONGEST_V1 = 107
-"""Bytes, CR LF included: the specification's limit."""
+"""Bytes, including CR LF: the limit of the specification."""
 
 LONGEST_V2 = 4096
-"""Bytes. The specification wants at most 536, but certificates may follow the addresses."""
+"""Bytes. The specification requires at most 536. Certificates may follow the addresses."""
 
 _V1_SIGNATURE = b"PROXY "
 _V2_SIGNATURE = b"\r\n\r\n\x00\r\nQUIT\n"
@@ -36,7 +36,7 @@ _PORT = re.compile(rb"0|[1-9][0-9]{0,4}")
 
 
 class _Layout(NamedTuple):
-    """How the addresses of a family are laid out in version 2: two, then two ports."""
+    """The layout of a family's addresses in version 2: two addresses, then two ports."""
 
     family: socket.AddressFamily
     struct: struct.Struct
@@ -56,8 +56,8 @@ class Header(NamedTuple):
     """
     A complete header.
 
-    @ivar client: the address that it names; C{None}: none.
-    @ivar size: bytes; the client's own bytes follow them.
+    @ivar client: the client's address; C{None}: the header names no client.
+    @ivar size: bytes of the header. The client's own bytes follow it.
     """
 
     client: IPv4Address | IPv6Address | None
@@ -68,16 +68,16 @@ def parseHeader(data: bytes) -> Header | None:
     """
     Read a header.
 
-    @param data: the first bytes of a connection; of those after the header, any number.
-    @return: C{None} if the header is not complete yet.
-    @raise HeaderError: if no valid header begins with these bytes.
+    @param data: the first bytes of a connection. Bytes after the header are ignored.
+    @return: C{None}: the header is not complete.
+    @raise HeaderError: if the bytes are not the beginning of a valid header.
     """
     for signature, parse in ((_V1_SIGNATURE, _parseV1), (_V2_SIGNATURE, _parseV2)):
         if data.startswith(signature):
             return parse(data)
         if signature.startswith(data):
             return None
-    raise HeaderError("the first bytes are no PROXY header")
+    raise HeaderError("the first bytes are not a PROXY header")
 
 
 def _parseV1(data: bytes) -> Header | None:
@@ -130,13 +130,13 @@ def _parseV2(data: bytes) -> Header | None:
 
 
 def _layout(family: int, protocol: int) -> _Layout | None:
-    """Return where the addresses are; C{None}: they are not used."""
+    """Return the layout of the addresses; C{None}: the header names no client."""
     if family > _V2_UNIX or protocol > _V2_DATAGRAM:
         raise HeaderError(f"its address family {family} or protocol {protocol} is unknown")
     return None if protocol == _UNSPECIFIED else _LAYOUTS.get(family)
 
 
 def _address(family: socket.AddressFamily, host: bytes, port: int) -> IPv4Address | IPv6Address:
-    """Write an address as the system does, so that each host has a single name."""
+    """Return an address in the form that the system uses, so that a host has one form only."""
     kind = IPv4Address if family == socket.AF_INET else IPv6Address
     return kind("TCP", socket.inet_ntop(family, host), port)

@@ -1,6 +1,6 @@
 """
-One port for several processes (C{SO_REUSEPORT}, Linux's socket(7)): each listens on
-a socket of its own, and the kernel deals the connections out among them.
+One TCP port for several processes (C{SO_REUSEPORT}, socket(7) of Linux). Each process listens
+on a socket of its own. The kernel distributes the connections over the sockets.
 """
 
 import socket
@@ -16,15 +16,16 @@ from zope.interface import alsoProvides, implementer, providedBy
 
 class ReusePortReactor:
     """
-    A reactor whose TCP ports others may listen on as well: processes of the same
-    user, all of which have asked for it. Else it is the reactor behind it.
+    A reactor whose TCP ports other processes can share. The processes must belong to the same
+    user, and all of them must set C{SO_REUSEPORT}. All other calls go to the reactor behind
+    it.
     """
 
     def __init__(self, reactor: Any, port: int | None = None) -> None:
         """
-        @param reactor: what listens.
-        @param port: listen on this one, whatever is asked for; C{None}: on what is
-            asked for.
+        @param reactor: the reactor that listens.
+        @param port: listen on this port instead of the port that the caller names;
+            C{None}: listen on the port that the caller names.
         """
         self._reactor = reactor
         self._port = port
@@ -65,50 +66,49 @@ class ReusePortReactor:
 
 @implementer(IListeningPort)
 class _Reserved:
-    """A port that is bound and not listened on."""
+    """A port that is bound, but on which this process does not listen."""
 
     def __init__(self, port: int, interface: str) -> None:
         """
-        @raise CannotListenError: if it cannot be bound.
+        @raise CannotListenError: if the port cannot be bound.
         """
         ipv6 = ":" in interface
         self._type = IPv6Address if ipv6 else IPv4Address
         self._socket = socket.socket(socket.AF_INET6 if ipv6 else socket.AF_INET)
         try:
             try:
-                # Without SO_REUSEADDR: with it, whoever sets that, as every server
-                # does, could take the port while none of the workers listens.
+                # Without SO_REUSEADDR. If it were set, another server that sets it could
+                # bind the port while no worker listens. Every server sets it.
                 self._socket.bind((interface, port))
             except OSError:
-                # Connections of a server that is gone may linger there (TIME_WAIT).
+                # Closed connections of an earlier server may still be in TIME_WAIT.
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 self._socket.bind((interface, port))
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
-            # Not before it is bound, or a second server of workers would share the
-            # port of the first without a word.
+            # Only after bind. Otherwise a second server with workers would share the port
+            # of the first, without an error.
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         except OSError as error:
             self._socket.close()
             raise CannotListenError(interface, port, error) from error
 
     def startListening(self) -> None:
-        """It is what others do."""
+        """Do nothing: the worker processes listen."""
 
     def stopListening(self) -> Deferred[None]:
-        """Give the port up."""
+        """Close the socket, which releases the port."""
         self._socket.close()
         return succeed(None)
 
     def getHost(self) -> IPv4Address | IPv6Address:
-        """Return the address; a port that the system chose is filled in."""
+        """Return the address, with the port that the system has chosen."""
         return self._type("TCP", *self._socket.getsockname()[:2])
 
 
 class ReservingReactor:
     """
-    Keeps TCP ports that nobody has for those who will share them: nobody else can take
-    one then, not even while none of them listens, but who asks to share it and is of
-    the same user.
+    Reserves TCP ports for processes that share them. Even while none of them listens, only
+    processes of the same user that set C{SO_REUSEPORT} can bind a reserved port.
     """
 
     def listenTCP(
@@ -117,7 +117,7 @@ class ReservingReactor:
         """
         See L{IReactorTCP<twisted.internet.interfaces.IReactorTCP>}.
 
-        @raise CannotListenError: if it cannot be bound.
+        @raise CannotListenError: if the port cannot be bound.
         """
         return _Reserved(port, interface)
 

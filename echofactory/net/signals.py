@@ -1,16 +1,15 @@
 """
-The signals that stop a command.
+The signals that stop a command: SIGINT, SIGTERM and SIGHUP.
 
- - While it starts, a signal ends the process at once. Twisted's plugin of the command sees
-   to that, before anything of this package is imported.
- - An interrupt that was swallowed before is repeated.
- - While it runs, a signal stops the reactor, and the process ends by that signal in the
-   end. Twisted does so for SIGINT and SIGTERM; SIGHUP is one more.
- - A signal that whoever started the process has it ignore stays ignored.
+ - While the command starts, a signal ends the process immediately. The command's plugin for
+   Twisted sets this up before it imports any other module of this package.
+ - If Twisted's search for plugins has swallowed an interrupt, this module repeats it.
+ - While the command runs, a signal stops the reactor. The process then ends by that signal.
+   Twisted does this for SIGINT and SIGTERM; this module adds SIGHUP.
+ - If the parent process made a signal ignored, the signal stays ignored.
 
-What is touched of Twisted that is not public, with its reason:
-
- - C{ReactorBase._exitSignal}: which signal C{twistd} and C{twist} end the process by.
+The private names of Twisted that this module uses are listed in
+C{tests/test_private_names.py}, with the reasons.
 """
 
 from collections.abc import Callable
@@ -33,41 +32,41 @@ from twisted.logger import ILogObserver, LogEvent, Logger, globalLogPublisher
 
 _log = Logger()
 
-STOPPING = (SIGINT, SIGTERM, SIGHUP)
-"""Those of a terminal, of a service manager, and of a terminal that is gone."""
+STOP_SIGNALS = (SIGINT, SIGTERM, SIGHUP)
+"""The signals of a terminal, of a service manager, and of a terminal that was closed."""
 
 
-def handle(handler: Callable[[int, FrameType | None], Any]) -> None:
-    """Have each of the signals call a handler."""
-    for number in STOPPING:
+def handleStopSignals(handler: Callable[[int, FrameType | None], Any]) -> None:
+    """Set a handler for each of L{STOP_SIGNALS} that is not ignored."""
+    for number in STOP_SIGNALS:
         if getsignal(number) is not SIG_IGN:
             signal(number, handler)
 
 
-def heedSwallowed() -> None:
+def repeatSwallowedInterrupt() -> None:
     """
-    Have the process interrupted again, if the log tells that an interrupt was swallowed.
-    Twisted's search for plugins does that, before anything can be done about it.
+    Raise SIGINT again if the log contains a C{KeyboardInterrupt}. Twisted's search for plugins
+    catches this exception and logs it.
     """
 
     def observe(event: LogEvent) -> None:
-        # The second is where twisted.python.log has it.
+        # The key of twisted.python.log is "failure".
         failure = event.get("log_failure") or event.get("failure")
         if failure is not None and failure.check(KeyboardInterrupt):
             raise_signal(SIGINT)
 
-    # The publisher replays what was logged before the log began.
+    # The publisher replays the events that were logged before logging began.
     globalLogPublisher.addObserver(cast(ILogObserver, observe))
 
 
-def stopInOrder(reactor: Any) -> None:
-    """Have a signal stop the reactor, as soon as it runs."""
+def stopReactorOnSignal(reactor: Any) -> None:
+    """Make L{STOP_SIGNALS} stop the reactor."""
 
     def stop(number: int) -> None:
         _log.info("received {name}, shutting down", name=Signals(number).name)
         reactor._exitSignal = number
-        # It may be stopping already.
+        # The reactor may be stopping already.
         with suppress(ReactorNotRunning):
             reactor.stop()
 
-    handle(lambda number, _: reactor.callFromThread(stop, number))
+    handleStopSignals(lambda number, _: reactor.callFromThread(stop, number))

@@ -1,12 +1,12 @@
 """
-What the kernel saw of a connection: C{TCP_INFO}.
+The kernel's view of a TCP connection: C{TCP_INFO} (tcp(7)).
 """
 
 import socket
 import struct
 from typing import Any, NamedTuple
 
-# Of struct tcp_info (linux/tcp.h), which only ever grows at its end.
+# Offsets in struct tcp_info (linux/tcp.h). New fields are added only at its end.
 _WORD = struct.Struct("=I")
 _LOST = 32
 _RTT = 68
@@ -17,13 +17,13 @@ _SIZE = 224
 
 class KernelView(NamedTuple):
     """
-    One connection, as it was when it was asked about.
+    The state of one connection at the time of the call.
 
-    @ivar retransmits: segments sent again, over the connection's life.
-    @ivar lost: segments now held for lost.
-    @ivar reordering: times that segments were seen to arrive out of order;
-        C{None} from a kernel that does not count them (before Linux 4.19).
-    @ivar rttUs: the kernel's own estimate of the round-trip time, in microseconds.
+    @ivar retransmits: retransmitted segments since the connection was made.
+    @ivar lost: segments that the kernel now considers lost.
+    @ivar reordering: how often segments arrived out of order. C{None}: the kernel does not
+        count them (Linux before 4.19).
+    @ivar rttUs: the kernel's estimate of the round-trip time, in microseconds.
     """
 
     retransmits: int
@@ -36,10 +36,10 @@ def parse(info: bytes) -> KernelView:
     """
     Read C{struct tcp_info}.
 
-    @raise ValueError: if it is too short.
+    @raise ValueError: if the data is too short.
     """
     if len(info) < _RETRANSMITS + _WORD.size:
-        raise ValueError(f"{len(info)} bytes are no tcp_info")
+        raise ValueError(f"{len(info)} bytes are too short for tcp_info")
 
     def word(at: int) -> int:
         value: int = _WORD.unpack_from(info, at)[0]
@@ -54,14 +54,14 @@ def parse(info: bytes) -> KernelView:
 
 
 def kernelView(transport: Any) -> KernelView | None:
-    """Return what the kernel knows of a transport's connection; C{None} if it does not say."""
+    """Return the kernel's view of a transport's connection; C{None}: it is not available."""
     if not hasattr(socket, "TCP_INFO"):
         return None
-    # The one below TLS, if there is TLS.
+    # The transport below TLS, if there is TLS.
     lowest = getattr(transport, "transport", transport)
     try:
         info = lowest.getHandle().getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _SIZE)
     except (AttributeError, OSError):
-        # Its socket is closed already, or is none of TCP's.
+        # The socket is closed already, or is not a TCP socket.
         return None
     return parse(info)

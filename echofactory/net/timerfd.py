@@ -1,11 +1,10 @@
 """
-A timer that keeps to the microsecond what the reactor's own keep to the
-millisecond.
+A timer with a resolution of microseconds. A reactor's own timers have milliseconds.
 
-C{epoll}'s timeout is a number of milliseconds, rounded up, and every reactor's
-timers come from that. A U{timerfd<https://man7.org/linux/man-pages/man2/timerfd_create.2.html>}
-is a descriptor that becomes readable at a time given in nanoseconds. Python has
-it from 3.13 on; this asks the C library.
+The timeout of C{epoll} is a number of milliseconds, rounded up. Every reactor's timers use
+it. A U{timerfd<https://man7.org/linux/man-pages/man2/timerfd_create.2.html>} is a descriptor
+that becomes readable at a time given in nanoseconds. Python has it since 3.13. This module
+calls the C library.
 """
 
 import ctypes
@@ -38,18 +37,18 @@ class _Setting(ctypes.Structure):
 
 
 class ITimer(Protocol):
-    """Calls something once, at a time of C{perf_counter_ns}."""
+    """Makes one call at a given time. The clock is C{perf_counter_ns}."""
 
     def at(self, ns: int) -> None:
-        """Call at this time, not at the one that was set before."""
+        """Set the time of the call, in nanoseconds. It replaces an earlier time."""
 
     def stop(self) -> None:
-        """Call no more."""
+        """Cancel the call, and release the timer."""
 
 
 @implementer(IReadDescriptor)
 class _TimerDescriptor:
-    """A timerfd, whose clock is that of C{perf_counter_ns} on Linux."""
+    """A timerfd. On Linux, its clock is the clock of C{perf_counter_ns}."""
 
     def __init__(self, reactor: IReactorFDSet, call: Callable[[], None], libc: Any) -> None:
         self._reactor = reactor
@@ -83,7 +82,7 @@ class _TimerDescriptor:
         try:
             os.read(self._descriptor, 8)
         except BlockingIOError:
-            # Set again since it became readable.
+            # The timer was set again after it became readable.
             return
         self._call()
 
@@ -97,7 +96,7 @@ class _TimerDescriptor:
 
 
 class _TimerCall:
-    """Where there is no timerfd: the reactor's own timer."""
+    """The reactor's own timer, for systems without timerfd."""
 
     def __init__(self, reactor: IReactorTime, call: Callable[[], None]) -> None:
         self._reactor = reactor
@@ -121,14 +120,15 @@ class _TimerCall:
 
 def timer(reactor: Any, call: Callable[[], None]) -> ITimer:
     """
-    Return a timer, as exact as there is one here.
+    Return a timer: a timerfd if the system and the reactor support one, otherwise the
+    reactor's own timer.
 
-    @param reactor: it watches the timer.
-    @param call: what to call when the time has come.
+    @param reactor: watches the timer.
+    @param call: is called at the time that is set.
     """
     libc = ctypes.CDLL(None, use_errno=True)
     if IReactorFDSet.providedBy(reactor) and hasattr(libc, "timerfd_create"):
-        # With no descriptor left, what connections there are get their messages late.
+        # If no descriptor is left, the less exact timer makes messages late.
         with suppress(OSError):
             return _TimerDescriptor(reactor, call, libc)
     return _TimerCall(reactor, call)

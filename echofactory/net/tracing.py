@@ -1,55 +1,56 @@
 """
-How much is told per connection, and how addresses, bytes and reasons are written.
+The trace levels, and how a trace writes addresses, bytes and reasons.
 """
 
 from enum import IntEnum
 
-from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IAddress
 
-SHOWN = 256
-"""Bytes. Of more than this, only the beginning is shown in a trace."""
+from echofactory.express.addresstext import addressText
+
+MAX_TRACED_BYTES = 256
+"""Bytes. A trace shows only the first bytes of longer data."""
 
 
 class Trace(IntEnum):
-    """What is told per connection: each level tells also what those below do."""
+    """What the log says of each connection. A higher level includes the lower ones."""
 
     NONE = 0
     CONNECTIONS = 1
     DATA = 2
 
 
-def addressText(address: IAddress | None) -> str:
+def tracedAddressText(address: IAddress | None, trace: Trace) -> str:
     """
-    Write an address as Python's C{socket} module would: C{('127.0.0.1', 7)}.
-    A UNIX socket is its path, C{''} if it has none.
+    Write an address of a trace. At L{Trace.DATA}, the lines are those of the tutorial that
+    the package began as, which writes C{('127.0.0.1', 7)}. At any other level, and with any
+    other address than an IP address, the text is that of L{addressText}.
     """
-    if isinstance(address, IPv4Address | IPv6Address):
+    if trace >= Trace.DATA and isinstance(address, IPv4Address | IPv6Address):
         return repr((address.host, address.port))
-    if isinstance(address, UNIXAddress):
-        return repr((address.name or b"").decode("utf-8", "backslashreplace"))
-    return repr(address)
+    return addressText(address)
 
 
 def dataText(data: bytes) -> str:
     """
-    Write bytes as a Python literal: nothing a peer sends reaches a terminal or
-    a log unescaped, nor at more than a bounded length.
+    Write bytes as a Python literal: escaped, and at most L{MAX_TRACED_BYTES} of them. A peer
+    can then neither control a terminal nor fill a log.
     """
-    if len(data) <= SHOWN:
+    if len(data) <= MAX_TRACED_BYTES:
         return repr(data)
-    return f"{data[:SHOWN]!r}... ({len(data):,} bytes)"
+    return f"{data[:MAX_TRACED_BYTES]!r}... ({len(data):,} bytes)"
 
 
 def reasonText(reason: BaseException | None) -> str:
-    """Return what an exception says, in one line; its name where it says nothing."""
+    """Return an exception's message, in one line; without a message, the class's name."""
     if isinstance(reason, KeyError | IndexError):
         return repr(reason)
     match reason:
         case Exception(args=([(_, _, str()), *_] as queue,)):
-            # OpenSSL's queue of errors: library, function, reason. Some have no reason.
+            # OpenSSL's queue of errors: library, function, reason. Some entries have no reason.
             return "; ".join(entry[-1] or "unknown error" for entry in queue)
     if isinstance(reason, OSError) and reason.filename2 is not None:
-        # Both are the internals of who failed: a UNIX socket's lock.
+        # Both file names are internal to Twisted: the lock of a UNIX socket.
         return f"[Errno {reason.errno}] {reason.strerror}"
     return " ".join(str(reason).split()) or type(reason).__name__

@@ -1,5 +1,5 @@
 """
-What is done with a stream transport of Twisted's, whatever protocol it has.
+Functions for Twisted's stream transports that do not depend on the protocol.
 """
 
 from contextlib import suppress
@@ -14,23 +14,22 @@ from twisted.internet.interfaces import (
 
 
 class IEchoTransport(ITCPTransport, IConsumer, IPushProducer):
-    """What an echo asks of its transport; every stream transport of Twisted's has it."""
+    """The interfaces that an echo needs. Every stream transport of Twisted provides them."""
 
 
 def turnOffNagle(transport: IEchoTransport) -> None:
     """
-    Have small messages sent at once, where there is Nagle's algorithm (RFC 896)
-    to hold them: a message that waits for the peer's acknowledgement waits up
-    to 40 ms.
+    Turn off Nagle's algorithm (RFC 896) on a TCP transport. The algorithm delays a small
+    message until the peer acknowledges the message before it, for up to 40 ms.
     """
     if isinstance(transport.getPeer(), IPv4Address | IPv6Address):
-        # A proxy may name such a peer over a UNIX socket, which has no Nagle's algorithm.
+        # Over a UNIX socket, a proxy may name a TCP peer. Setting the option then fails.
         with suppress(OSError):
             transport.setTcpNoDelay(True)
 
 
 def lowestTransport(transport: IEchoTransport) -> Any:
-    """Return the transport below TLS, which has one; or itself."""
+    """Return the transport below TLS; without TLS, the transport itself."""
     lowest: Any = transport
     while (below := getattr(lowest, "transport", None)) is not None:
         lowest = below
@@ -39,12 +38,11 @@ def lowestTransport(transport: IEchoTransport) -> Any:
 
 def releaseClosing(transport: IEchoTransport) -> None:
     """
-    Let go of a transport that has sent everything and is to close.
+    Unregister the producer of a transport that is closing.
 
-    A transport that is closing waits for its producer to finish. TLS may begin
-    to close it without a word to the producer, when the peer's closing alert
-    comes with the data that filled the queue; nobody would finish then, and the
-    connection would be left over for ever.
+    A closing transport waits for its producer to finish. If the peer's closing alert arrives
+    with the data that filled the queue, TLS starts to close the transport, but does not tell
+    the producer. The connection would then stay open for ever.
     """
     if lowestTransport(transport).disconnecting:
         transport.unregisterProducer()

@@ -1,13 +1,9 @@
 """
-Sockets of UDP: a listening one, which says how each datagram came, and a connected one,
-which hears of ICMP errors.
+UDP sockets: a listening socket that reports how each datagram arrived, and a connected socket
+that reports ICMP errors.
 
-What is touched of Twisted that is not public, each with its reason:
-
- - C{Port._bindSocket}: Twisted's drops the scope of a link-local address; and a connected
-   socket is bound already.
- - C{Port._connectedAddr}: the socket is connected already.
- - C{Port._realPortNumber}: which port the system chose.
+The private names of Twisted that this module uses are listed in
+C{tests/test_private_names.py}, with the reasons.
 """
 
 import errno
@@ -38,25 +34,25 @@ from zope.interface import implementer
 
 _log = Logger()
 BUFFER_SIZE = 65_536
-"""Bytes: no datagram is longer."""
+"""Bytes: the greatest length of a datagram."""
 DATAGRAMS_PER_PASS = 64
-"""Datagrams that one socket reads before others have their turn. Twisted reads 256 KiB,
-which small ones never come to."""
+"""Datagrams that one socket reads in a pass of the reactor. Twisted's limit is 256 KiB,
+which small datagrams hardly ever reach."""
 RECEIVE_BUFFER_SIZE = 4 << 20
-"""Bytes, asked of the kernel for datagrams that wait to be read. Its own choice holds
-some 250 small ones; it grants up to C{net.core.rmem_max}."""
+"""Bytes that the kernel is asked to buffer for a socket. The default of Linux holds some 250
+small datagrams. The kernel grants up to C{net.core.rmem_max}."""
 
 FAR_HOP_LIMIT = 194
-"""Hop limit of every other answer. Hosts begin with 64, 128 or 255, so that after up to 60
-hops, nothing but such an answer arrives with 131 to 194."""
+"""Hop limit of half of the answers, chosen at random. Hosts send with 64, 128 or 255. Over at
+most 60 hops, only such an answer can arrive with a hop limit from 131 to 194."""
 NEAR_HOP_LIMIT = 64
-"""Hop limit of the other half. It reaches no host that is 64 hops away, or more."""
+"""Hop limit of the other half. These answers reach only hosts fewer than 64 hops away."""
 
 MAPPED_PREFIX = bytes(10) + b"\xff\xff"
-"""Of an IPv6 address that stands for one of IPv4 (RFC 4291, section 2.5.5.2)."""
+"""The prefix of an IPv4-mapped IPv6 address (RFC 4291, section 2.5.5.2)."""
 
-# Linux's; Python has no names for some of them yet. The first two hold the
-# interface, this machine's address for an answer, and the one that was sent to.
+# Options of Linux. Python has no names for some of them. The structure of IP_PKTINFO is
+# the interface, the local address for an answer, and the destination address.
 _PKTINFO = (socket.IPPROTO_IP, 8)
 _INFO = struct.Struct("=I4s4s")
 _PKTINFO_6 = (socket.IPPROTO_IPV6, socket.IPV6_PKTINFO)
@@ -66,27 +62,27 @@ _RECVTTL = (socket.IPPROTO_IP, 12)
 _HOPLIMIT = (socket.IPPROTO_IPV6, socket.IPV6_HOPLIMIT)
 _HOPS = struct.Struct("=i")
 _CONTROL_SIZE = 256
-"""Bytes: room for all that is asked for, of both families."""
+"""Bytes: enough for all control messages of both address families."""
 
 Control = tuple[int, int, bytes]
-"""A control message of a socket: its level, its type, and its data."""
+"""A control message of a socket: level, type and data."""
 
 
 def enlargeReceiveBuffer(handle: socket.socket) -> None:
-    """Have a socket hold the datagrams that come in a burst, as many as it may."""
-    # Linux grants less without a word; others grant nothing.
+    """Ask the kernel for L{RECEIVE_BUFFER_SIZE}, so that a socket can buffer a burst."""
+    # If the size is over the limit, Linux grants the limit, and other systems raise an error.
     with suppress(OSError):
         handle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_SIZE)
 
 
 class PacketInfo(NamedTuple):
     """
-    How a datagram came.
+    How a datagram arrived.
 
-    @ivar toMany: whether it was sent to a broadcast or multicast address.
-    @ivar hopLimit: how many it might have gone through still.
-    @ivar replyControl: control messages that send an answer from the address that was asked,
-        with a hop limit of L{NEAR_HOP_LIMIT}; and the same with L{FAR_HOP_LIMIT}.
+    @ivar toMany: whether the destination is a broadcast or multicast address.
+    @ivar hopLimit: the hop limit with which the datagram arrived; C{None}: not known.
+    @ivar replyControl: the control messages of an answer, for L{NEAR_HOP_LIMIT} and for
+        L{FAR_HOP_LIMIT}. Both set the source address to the destination of the datagram.
     """
 
     toMany: bool = False
@@ -95,12 +91,12 @@ class PacketInfo(NamedTuple):
 
 
 NO_PACKET_INFO = PacketInfo()
-"""Where the system does not tell."""
+"""For a system that reports nothing with a datagram."""
 
 
 @lru_cache(maxsize=1024)
 def packetInfo(*control: Control) -> PacketInfo:
-    """Read what the system tells with a datagram."""
+    """Read the control messages of a datagram."""
     toMany = False
     hops = None
     back: list[Control] = []
@@ -108,14 +104,14 @@ def packetInfo(*control: Control) -> PacketInfo:
     far: list[Control] = []
     for level, kind, value in control:
         if (level, kind) == _PKTINFO:
-            # What this machine would answer a broadcast from is another address.
+            # For a broadcast, the local address for an answer is another address.
             _, local, to = _INFO.unpack(value)
             toMany |= local != to
             back.append((level, kind, _INFO.pack(0, local, bytes(4))))
         elif (level, kind) == _PKTINFO_6 and not value.startswith(MAPPED_PREFIX):
             to, interface = _INFO_6.unpack(value)
             toMany |= to[0] == 0xFF
-            # By whatever way; but an address of a link is one only on that link.
+            # The route is free, except for a link-local address, which needs its link.
             linkLocal = to[0] == 0xFE and to[1] & 0xC0 == 0x80
             back.append((level, kind, _INFO_6.pack(to, interface if linkLocal else 0)))
         elif (level, kind) in (_TTL, _HOPLIMIT):
@@ -126,28 +122,28 @@ def packetInfo(*control: Control) -> PacketInfo:
 
 
 class ListeningProtocol(Protocol):
-    """What a L{DatagramPort} tells."""
+    """The calls of a L{DatagramPort}."""
 
     def datagramReceived(
         self, datagram: bytes, addr: tuple[Any, ...], info: PacketInfo, /
     ) -> None:
-        """A datagram has come."""
+        """A datagram has arrived."""
 
 
 class ConnectedProtocol(Protocol):
-    """What a connected socket tells."""
+    """The calls of a connected socket."""
 
     def opened(self, address: IAddress) -> None:
-        """The socket is there, and sends to this address."""
+        """The socket is open, and sends to this address."""
 
     def datagramReceived(self, datagram: bytes, addr: tuple[str, int], /) -> None:
-        """A datagram has come."""
+        """A datagram has arrived."""
 
     def connectionRefused(self) -> None:
-        """There is an ICMP error for what was sent: the port is closed."""
+        """An ICMP error has arrived: the port is closed."""
 
     def unreachable(self, error: OSError) -> None:
-        """The system says that there is no way there."""
+        """The system has no route, or an ICMP error says that the address is unreachable."""
 
     def doStop(self) -> None:
         """The socket is closed."""
@@ -155,27 +151,27 @@ class ConnectedProtocol(Protocol):
 
 class DatagramPort(Port):
     """
-    A UDP port that says how each datagram came, and reads
-    L{DATAGRAMS_PER_PASS} at most before others have their turn.
+    A UDP port that reports how each datagram arrived. It reads at most
+    L{DATAGRAMS_PER_PASS} datagrams in a pass of the reactor.
     """
 
     def __init__(
         self, reactor: IReactorFDSet, address: tuple[Any, ...], protocol: ListeningProtocol
     ) -> None:
         """
-        @param address: this machine's, as a socket takes it; port 0 has the system
-            choose.
+        @param address: the local address, in the form that a socket takes. With port 0, the
+            system chooses a port.
         """
         host, number, *_ = address
         super().__init__(number, protocol, host, BUFFER_SIZE, reactor)
         self._address = address
 
     def createInternetSocket(self) -> socket.socket:
-        """Make the socket; before it is bound, so that nothing comes without its way."""
+        """Make the socket. It has its options before it is bound, and so for every datagram."""
         made = super().createInternetSocket()
         enlargeReceiveBuffer(made)
         if sys.platform == "linux":
-            # A socket of IPv6 may have both.
+            # A socket of IPv6 can receive datagrams of both families.
             made.setsockopt(*_PKTINFO, 1)
             made.setsockopt(*_RECVTTL, 1)
             if self.addressFamily == socket.AF_INET6:
@@ -184,7 +180,7 @@ class DatagramPort(Port):
         return made
 
     def _bindSocket(self) -> None:
-        # Twisted's leaves out which link an address is one of.
+        # Twisted's method drops the scope of a link-local address.
         made = self.createInternetSocket()
         try:
             made.bind(self._address)
@@ -206,8 +202,8 @@ class DatagramPort(Port):
             try:
                 self.protocol.datagramReceived(datagram, addr, packetInfo(*control))
             except Exception:
-                # One datagram's fault is not the others'.
-                _log.failure("while a datagram was answered")
+                # An error with one datagram must not stop the others.
+                _log.failure("while answering a datagram")
 
     def write(
         self,
@@ -218,17 +214,17 @@ class DatagramPort(Port):
         """
         Send a datagram.
 
-        @param control: what to tell the system of it.
-        @raise OSError: if it does not take it.
+        @param control: control messages for the system.
+        @raise OSError: if the system does not take the datagram.
         """
         self.socket.sendmsg([datagram], control, 0, addr)
 
 
 class _ConnectedPort(Port):
     """
-    A socket that talks to one address. It tells its protocol of the errors that ICMP
-    brings, and goes on after those that cost a datagram and no more. Unlike Twisted's
-    it logs nothing: a run may have one for each message.
+    A socket that is connected to one address. It reports ICMP errors to its protocol, and
+    stays open after them. Unlike Twisted's port it does not log, because a run may open one
+    port for each message.
     """
 
     def __init__(
@@ -239,8 +235,8 @@ class _ConnectedPort(Port):
         protocol: ConnectedProtocol,
     ) -> None:
         """
-        @param handle: connected; it becomes this port's.
-        @param address: what to.
+        @param handle: a connected socket. The port closes it.
+        @param address: the address to which the socket is connected.
         """
         host, port, *_ = handle.getsockname()
         super().__init__(port, protocol, host, BUFFER_SIZE, reactor)
@@ -265,7 +261,7 @@ class _ConnectedPort(Port):
             self.protocol.datagramReceived(datagram, self._connectedAddr)
 
     def _hear(self, error: OSError) -> None:
-        """Learn of an error that the system keeps for the next call."""
+        """Report a pending error of the socket."""
         if error.errno == errno.ECONNREFUSED:
             self.protocol.connectionRefused()
         elif error.errno != errno.EMSGSIZE:
@@ -273,13 +269,14 @@ class _ConnectedPort(Port):
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         """
-        Close; unless a reactor says that it is over because there is an error and
-        nothing to read. Over UDP that is no end.
+        Close the socket. If the reason is C{ConnectionDone}, report the pending error instead
+        and stay open: a reactor gives this reason if there is an error and no data. Over UDP,
+        an error does not end anything.
         """
         if reason is not None and reason.check(ConnectionDone):
             self.startReading()
             number = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            # 0: what was written since has met it.
+            # 0: a later write has already reported the error.
             if number:
                 self._hear(OSError(number, os.strerror(number)))
             return
@@ -294,8 +291,8 @@ class _ConnectedPort(Port):
 @implementer(IStreamClientEndpoint)
 class DatagramEndpoint:
     """
-    What opens the sockets to one address. No stream comes of it, but it is asked for
-    one in the same way, and gives a L{ConnectedProtocol} its socket.
+    Opens connected UDP sockets to one address. It has the interface of a stream endpoint, but
+    its protocols are each a L{ConnectedProtocol}.
     """
 
     def __init__(
@@ -303,7 +300,8 @@ class DatagramEndpoint:
     ) -> None:
         """
         @param host: an IP address.
-        @param source: this machine's address to send from; C{None}: the system chooses.
+        @param port: from 1 to 65535.
+        @param source: the local address to send from; C{None}: the system chooses.
         """
         self._reactor = reactor
         self._host = host
@@ -323,7 +321,7 @@ class DatagramEndpoint:
             handle = self._socket()
         except OSError as error:
             if error.errno in {errno.EAGAIN, errno.EADDRINUSE}:
-                # What Linux says when every port is taken.
+                # Linux raises this error if every local port is in use.
                 error = OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
             raise getConnectError(error) from error
         protocol = protocolFactory.buildProtocol(address)
@@ -337,10 +335,11 @@ class DatagramEndpoint:
         with ExitStack() as unfit:
             while True:
                 handle = self._connected()
-                # An echo that guards itself against loops does not answer its own port.
+                # A server with loop protection does not answer its own port number.
                 if handle.getsockname()[1] != self._port:
                     return handle
-                # Kept until there is another, or the system might choose it again.
+                # The socket stays open until there is another. Otherwise the system could
+                # choose the same port again.
                 unfit.enter_context(handle)
 
     def _connected(self) -> socket.socket:
@@ -358,8 +357,8 @@ class DatagramEndpoint:
 
 def _withZone(host: str, port: int) -> Any:
     """
-    Return an address as a socket takes it: with the number of the link that C{%eth0}
-    names.
+    Return an address in the form that a socket takes. A zone such as C{%eth0} becomes the
+    number of the link.
 
     @raise OSError: if there is no such link.
     """

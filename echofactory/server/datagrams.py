@@ -12,17 +12,14 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import Logger
 
-from echofactory.express.summarylog import Summary
+from echofactory.express.addresstext import hostPortText
+from echofactory.express.summarylog import SummaryLog
 from echofactory.net.tracing import Trace, dataText
 from echofactory.net.udp import NO_PACKET_INFO, PacketInfo
 from echofactory.server.guard import UNANSWERED, DatagramGuard, DatagramRefusal
 from echofactory.values.quantities import counted
 
 _log = Logger()
-
-
-def _peerText(host: str, port: int) -> str:
-    return repr((host, port))
 
 
 class DatagramCounts:
@@ -41,12 +38,12 @@ class DatagramCounts:
         """
         self.answered = 0
         self.refused: Counter[DatagramRefusal] = Counter()
-        self._summary = Summary(clock, self._logRefused)
+        self._summary = SummaryLog(clock, self._logRefused)
 
     def note(self, refusal: DatagramRefusal, host: str, port: int) -> None:
         """Count a datagram that is not answered."""
         self.refused[refusal] += 1
-        self._summary.note(refusal, lambda: _peerText(host, port))
+        self._summary.note(refusal, lambda: hostPortText(host, port))
 
     def close(self) -> None:
         """Log the datagrams that are not logged yet. Call this when the ports are closed."""
@@ -106,7 +103,7 @@ class EchoDatagrams(DatagramProtocol):
                 _log.info(
                     "echoing {data} to {peer}",
                     data=dataText(datagram),
-                    peer=_peerText(host, port),
+                    peer=hostPortText(host, port),
                 )
             try:
                 self.transport.write(datagram, addr, info.replyControl[getrandbits(1)])

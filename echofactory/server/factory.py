@@ -15,11 +15,12 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from echofactory.express.addresstext import addressText
 from echofactory.express.ports import ICountsRefusals
-from echofactory.express.summarylog import Summary
-from echofactory.net.addresses import hostOf
+from echofactory.express.summarylog import SummaryLog
+from echofactory.net.addresses import limitKey
 from echofactory.net.keepalive import keepAlive
-from echofactory.net.tracing import Trace, addressText, dataText, reasonText
+from echofactory.net.tracing import Trace, dataText, reasonText, tracedAddressText
 from echofactory.net.transport import turnOffNagle
 from echofactory.server.counts import REFUSALS, Counts, PeerCounts
 from echofactory.server.echo import Echo
@@ -110,7 +111,7 @@ class EchoFactory(ServerFactory):
         self._accepted = 0
         self._perHost: Counter[str | None] = Counter()
         self._refused: Counter[str] = Counter()
-        self._refusals = None if reactor is None else Summary(reactor, self._logRefusals)
+        self._refusals = None if reactor is None else SummaryLog(reactor, self._logRefusals)
         self._idleChecks: LoopingCall | None = None
         if self.limits.idle is not None:
             self._idle = IdleDetector()
@@ -131,7 +132,7 @@ class EchoFactory(ServerFactory):
         if limits.connections is not None and len(self.connections) >= limits.connections:
             return self.refuse("connections", addr)
         if limits.perHost is not None:
-            host = hostOf(addr)
+            host = limitKey(addr)
             if host is not None and self._perHost[host] >= limits.perHost:
                 return self.refuse("host", addr)
         echo = self.newEcho()
@@ -193,7 +194,7 @@ class EchoFactory(ServerFactory):
         self.connections.add(echo)
         if self.limits.perHost is not None:
             # Stored, because the transport can name another peer when the connection closes.
-            echo.countedHost = hostOf(echo.transport.getPeer())
+            echo.countedHost = limitKey(echo.transport.getPeer())
             self._perHost[echo.countedHost] += 1
         if self._idleChecks is not None and not self._idleChecks.running:
             assert self.limits.idle is not None
@@ -201,7 +202,7 @@ class EchoFactory(ServerFactory):
         turnOffNagle(echo.transport)
         keepAlive(echo.transport, self.limits.keepAlive)
         if self.trace >= Trace.CONNECTIONS:
-            peer = addressText(echo.transport.getPeer())
+            peer = tracedAddressText(echo.transport.getPeer(), self.trace)
             _log.info("accepted connection from {peer}", peer=peer)
 
     def connectionClosed(self, echo: Echo, reason: Failure) -> None:
@@ -220,7 +221,7 @@ class EchoFactory(ServerFactory):
         self._bytesIn += echo.bytesIn
         self._bytesOut += echo.bytesOut
         if self.trace >= Trace.CONNECTIONS:
-            peer = addressText(echo.transport.getPeer())
+            peer = tracedAddressText(echo.transport.getPeer(), self.trace)
             if how == "done":
                 _log.info("closing connection to {peer}", peer=peer)
             elif echo.abortReason:
@@ -280,7 +281,7 @@ class EchoFactory(ServerFactory):
 
 def traceEchoing(echo: Echo, data: bytes) -> None:
     """Log the bytes that are sent back."""
-    peer = addressText(echo.transport.getPeer())
+    peer = tracedAddressText(echo.transport.getPeer(), Trace.DATA)
     _log.info("echoing {data} to {peer}", data=dataText(data), peer=peer)
 
 

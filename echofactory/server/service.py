@@ -26,6 +26,7 @@ from twisted.internet.interfaces import (
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from echofactory.express.addresstext import addressText, hostPortText
 from echofactory.express.reactor import reactorBehind
 from echofactory.net.endpoints import (
     ListenError,
@@ -33,8 +34,8 @@ from echofactory.net.endpoints import (
     serverEndpoint,
     startListening,
 )
-from echofactory.net.proxied import HEADER_WITHIN, HeaderFactory, headerFactories
-from echofactory.net.tracing import addressText
+from echofactory.net.proxyprotocol import HEADER_TIMEOUT, HeaderFactory, headerFactories
+from echofactory.net.tracing import tracedAddressText
 from echofactory.net.udp import DatagramPort
 from echofactory.server.counts import Counts, PeerCounts, WorkerState
 from echofactory.server.datagrams import DatagramCounts, EchoDatagrams
@@ -67,7 +68,7 @@ class EchoService(Service):
 
     A start binds all ports or none. A stop closes the ports and waits up to C{drain}
     seconds for open connections. Then it aborts the connections that are still open, and
-    logs their number. Connections through a proxy have at most L{HEADER_WITHIN} of these
+    logs their number. Connections through a proxy have at most L{HEADER_TIMEOUT} of these
     seconds to send their header. The service can be started again.
 
     The reactor measures the times. Unless L{useMonotonicTime} was called, the reactor's
@@ -232,14 +233,14 @@ class EchoService(Service):
             port = DatagramPort(reactorBehind(self._reactor), found[0][-1], protocol)
             port.startListening()
         except (OSError, UnicodeError, CannotListenError) as error:
-            at = f"[{host}]" if ":" in host else host
-            raise ListenError(f"udp {at}:{number}", error) from error
+            raise ListenError(f"udp {hostPortText(host, number)}", error) from error
         self._ports.append(port)
         _log.info("listening on udp {address}", address=addressText(port.getHost()))
 
     def _bound(self, port: IListeningPort) -> None:
         self._ports.append(port)
-        _log.info("listening on {address}", address=addressText(port.getHost()))
+        address = tracedAddressText(port.getHost(), self.factory.trace)
+        _log.info("listening on {address}", address=address)
 
     def _close(self) -> Deferred[list[object]]:
         """
@@ -293,7 +294,7 @@ class EchoService(Service):
             for factory in factories:
                 await factory.whenRead()
 
-        within = 0.0 if self._cutRequested else min(self._drain, HEADER_WITHIN)
+        within = 0.0 if self._cutRequested else min(self._drain, HEADER_TIMEOUT)
         self._reading = Deferred.fromCoroutine(read())
         try:
             await self._reading.addTimeout(within, self._reactor)

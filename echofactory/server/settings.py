@@ -24,7 +24,7 @@ class Limits:
     """Maximum number of open connections, 1 or more. Further connections are refused.
     C{None} (default): no limit."""
     perHost: int | None = None
-    """Maximum number of open connections of one host (L{hostOf}), 1 or more. Peers of a
+    """Maximum number of open connections of one host (L{limitKey}), 1 or more. Peers of a
     UNIX socket have no host and no limit. C{None} (default): no limit."""
     idle: float | None = None
     """Idle timeout: seconds without a byte in either direction, more than 0, after which a

@@ -24,11 +24,8 @@ The bounds:
 Twisted's channel parses the head and writes the response. It does not keep these bounds: it
 answers all requests that have arrived in one pass, even if the peer does not read.
 
-These undocumented parts of Twisted's channel are used:
-
- - C{HTTPChannel.allHeadersReceived}: the head is complete.
- - C{HTTPChannel.checkPersistence}: whether the connection stays for a second request.
- - C{HTTPChannel.length}: the bytes of the body that the channel still waits for.
+The undocumented names of Twisted that this module uses are listed in
+C{tests/test_undocumented_names.py}, with the reasons.
 """
 
 from collections.abc import Awaitable, Callable, Iterable

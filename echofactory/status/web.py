@@ -25,6 +25,7 @@ from twisted.internet.tcp import Port
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from echofactory.express.addresstext import addressText
 from echofactory.net.addresses import isLoopback, namesLoopback
 from echofactory.net.endpoints import (
     EndpointError,
@@ -33,7 +34,6 @@ from echofactory.net.endpoints import (
     startListening,
     unwrapped,
 )
-from echofactory.net.tracing import addressText
 from echofactory.status.admission import AdmittingSocket
 from echofactory.status.channel import BoundedHTTPFactory, Response
 from echofactory.status.taskqueue import TaskQueue

@@ -11,19 +11,19 @@ from typing import Any
 
 from echofactory.values.quantities import counted
 
-MOST_SECONDS = 1e9
+MAX_SECONDS = 1e9
 """Seconds: more than 31 years."""
 
-MOST_RATE = 1e7
+MAX_RATE = 1e7
 """A second: more messages, connections or datagrams than any process here handles."""
 
-LEAST_RATE = 1e-6
+MIN_RATE = 1e-6
 """A second: one in eleven days."""
 
-MOST_SIZE = 1 << 40
+MAX_SIZE = 1 << 40
 """Bytes: 1 TiB."""
 
-MOST_WHOLE = 10**18
+MAX_WHOLE = 10**18
 """Of what is counted: the JSON has no more."""
 
 _LONGEST = 60
@@ -85,7 +85,7 @@ def checkNumber(
 
 
 def checkWhole(
-    field: str, value: object, least: int = 1, most: int = MOST_WHOLE, unit: str = ""
+    field: str, value: object, least: int = 1, most: int = MAX_WHOLE, unit: str = ""
 ) -> None:
     """
     @param unit: of the bounds, in the singular.
@@ -105,27 +105,27 @@ def checkSeconds(field: str, value: object, zero: bool = False) -> None:
     """
     @param zero: whether 0 is accepted.
     @raise TypeError: if the value is no number.
-    @raise ValueError: if it is not within 0 and L{MOST_SECONDS}.
+    @raise ValueError: if it is not within 0 and L{MAX_SECONDS}.
     """
     least = "0 s or more" if zero else "more than 0 s"
     checkNumber(
         field,
         value,
-        lambda seconds: 0 < seconds <= MOST_SECONDS or (zero and seconds == 0),
-        f"{least} and at most {MOST_SECONDS:,.0f} s",
+        lambda seconds: 0 < seconds <= MAX_SECONDS or (zero and seconds == 0),
+        f"{least} and at most {MAX_SECONDS:,.0f} s",
     )
 
 
-def checkRate(field: str, value: object, least: float = LEAST_RATE) -> None:
+def checkRate(field: str, value: object, least: float = MIN_RATE) -> None:
     """
     @raise TypeError: if the value is no number.
-    @raise ValueError: if it is not within C{least} and L{MOST_RATE}.
+    @raise ValueError: if it is not within C{least} and L{MAX_RATE}.
     """
     checkNumber(
         field,
         value,
-        lambda rate: least <= rate <= MOST_RATE,
-        f"{least:g} or more and at most {MOST_RATE:,.0f} a second",
+        lambda rate: least <= rate <= MAX_RATE,
+        f"{least:g} or more and at most {MAX_RATE:,.0f} a second",
     )
 
 

@@ -10,7 +10,7 @@ from echofactory.workload.script import Script, messageNumber
 from echofactory.workload.settings import Workload
 from echofactory.workload.verifier import EchoMismatch, ExtraBytes, StreamFault
 
-MOST_BYTES = 65_507
+MAX_DATAGRAM_SIZE = 65_507
 """Of a datagram over IPv4: 65,535 without the headers of IP and UDP."""
 
 KEPT = 1024
@@ -26,11 +26,12 @@ def refuseUnfit(workload: Workload) -> None:
         value.
     """
     if workload.halfClose:
-        raise ValueError("halfClose: over UDP there is no stream to end")
-    if workload.longest > MOST_BYTES:
+        raise ValueError("halfClose: UDP has no stream to close")
+    if workload.longest > MAX_DATAGRAM_SIZE:
         field = "messages" if workload.size is None else "size"
         raise ValueError(
-            f"{field}: {workload.longest} bytes are more than the {MOST_BYTES} of a datagram"
+            f"{field}: {workload.longest:,} bytes; a datagram has at most"
+            f" {MAX_DATAGRAM_SIZE:,} bytes"
         )
 
 

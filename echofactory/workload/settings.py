@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 
 from echofactory.results.workloadfacts import WorkloadFacts
-from echofactory.values.checks import MOST_SIZE, checkItems, checkSeconds, checkType, checkWhole
+from echofactory.values.checks import MAX_SIZE, checkItems, checkSeconds, checkType, checkWhole
 from echofactory.workload.schedule import Rate, Schedule
 from echofactory.workload.script import (
     NUMBERED_SIZE,
@@ -19,7 +19,7 @@ from echofactory.workload.script import (
 
 DEFAULT_MESSAGES = (b"Message 1 from client.", b"Message 2 from client.")
 
-MAX_MESSAGE_SIZE = MOST_SIZE
+MAX_MESSAGE_SIZE = MAX_SIZE
 """Bytes: well within what a generated message's block numbers count."""
 
 

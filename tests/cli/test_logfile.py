@@ -141,7 +141,7 @@ def unread(command: Sequence[str]) -> Iterator[tuple["subprocess.Popen[bytes]", 
     os.close(writing)
     try:
         said = ""
-        while not (match := re.search(r"listening on \('[^']*', (\d+)\)", said)):
+        while not (match := re.search(r"listening on \S+:(\d+)", said)):
             data = os.read(reading, 10_000)
             assert data, said
             said += data.decode()

@@ -743,9 +743,9 @@ def test_a_bad_target(reactor: Any, description: str) -> None:
 
 def test_targets_for_people(reactor: Any) -> None:
     """Plain TCP is written as an address, the rest as it was given."""
-    assert Target(reactor, r"tcp:\:\:1:7", 1.0).text == "('::1', 7)"
-    assert Target(reactor, "tcp:host=a:port=7", 1.0).text == "('a', 7)"
-    assert Target(reactor, "tcp:host=a:7", 1.0).text == "('a', 7)"
+    assert Target(reactor, r"tcp:\:\:1:7", 1.0).text == "[::1]:7"
+    assert Target(reactor, "tcp:host=a:port=7", 1.0).text == "a:7"
+    assert Target(reactor, "tcp:host=a:7", 1.0).text == "a:7"
     assert Target(reactor, "unix:/a", 1.0).text == "unix:/a"
 
 

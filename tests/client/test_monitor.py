@@ -229,7 +229,7 @@ def test_the_program() -> None:
         server.end()
         monitor.waitFor(
             r"connections? failed \((reset|closed-early|refused)[^)]*\), such as connection"
-            r" \d to \('127.0.0.1', \d+\): "
+            r" \d to 127.0.0.1:\d+: "
         )
         monitor.waitFor("0 of 3 connections are up")
         with multiecho("--trace", "none", "127.0.0.1", str(port)):
@@ -248,7 +248,7 @@ def test_its_status() -> None:
             [*CLIENT, "127.0.0.1", str(echo), "3", "--rate", "60", "--status", "0"]
         ) as monitor,
     ):
-        port = int(monitor.waitFor(r"status page on \('127.0.0.1', (\d+)\)")[1])
+        port = int(monitor.waitFor(r"status page on 127.0.0.1:(\d+)")[1])
         monitor.waitFor("3 of 3 connections are up")
         until(lambda: probeMetrics(port)['messages_total{outcome="verified"}'] > 30)
         found = probeMetrics(port)
@@ -421,7 +421,7 @@ def test_an_outage_has_no_response_times() -> None:
             [*CLIENT, "127.0.0.1", str(echo), "3", "--rate", "60", "--status", "0"]
         ) as monitor,
     ):
-        port = int(monitor.waitFor(r"status page on \('127.0.0.1', (\d+)\)")[1])
+        port = int(monitor.waitFor(r"status page on 127.0.0.1:(\d+)")[1])
 
         def latest() -> tuple[float, float | None, float | None]:
             history = json.loads(get(port, "/status.json").body)["facts"]["history"]

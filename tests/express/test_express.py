@@ -17,20 +17,16 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from peers import Connect, Peer, eventually, portOf, serving
+from peers import Connect, Peer, eventually, portOf
 from programs import LIMIT, SUPPORT, TWISTD, client, multiecho, running
 from pytest_twisted import ensureDeferred
-from twisted.internet import tcp, udp, unix
-from twisted.internet.abstract import FileDescriptor
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
-from twisted.internet.base import ReactorBase
 from twisted.internet.endpoints import clientFromString, serverFromString
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
-from twisted.internet.protocol import DatagramProtocol, Factory, Protocol, connectionDone
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import deferLater
 from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel
 
 from echofactory import ExpressReactor
 from echofactory.express.lane import EVENTS_PER_PASS
@@ -54,49 +50,6 @@ def test_twisteds_own_tests(tmp_path: Path) -> None:
     assert match is not None, done.stdout[-3000:]
     assert int(match[1]) == 16
     assert int(match[2]) > 500
-
-
-PRIVATE = [
-    (FileDescriptor, "_maybePauseProducer"),
-    (FileDescriptor, "_writeDisconnected"),
-    (FileDescriptor, "_writeDisconnecting"),
-    (tcp.Connection, "_aborting"),
-    (tcp.Connector, "_makeTransport"),
-    (unix.Connector, "_makeTransport"),
-    (ReactorBase, "_exitSignal"),
-    (tcp.Port, "_fromListeningDescriptor"),
-    (unix.Port, "_fromListeningDescriptor"),
-    (tcp.Port, "_type"),
-    (tcp.Port, "_getLogPrefix"),
-    (tcp.Port, "_preexistingSocket"),
-    (tcp.Port, "_shouldShutdown"),
-    (tcp.Port, "_buildAddr"),
-    (tcp.Port, "_realPortNumber"),
-    (tcp.Server, "_addressType"),
-    (tcp.Server, "_getLogPrefix"),
-    (udp.Port, "_bindSocket"),
-    (udp.Port, "_realPortNumber"),
-    (HTTPChannel, "allHeadersReceived"),
-    (HTTPChannel, "checkPersistence"),
-    (HTTPChannel, "length"),
-]
-
-
-@pytest.mark.parametrize(("owner", "name"), PRIVATE)
-def test_what_is_not_public_is_there(owner: type, name: str) -> None:
-    """A Twisted release that removes one of these breaks echofactory."""
-    assert hasattr(owner, name), f"Twisted no longer has {owner.__name__}.{name}"
-
-
-@ensureDeferred
-async def test_what_is_not_public_on_instances(
-    reactor: Any, connect: Connect, folder: Path
-) -> None:
-    """The same, of what only instances have."""
-    async with serving(reactor, f"express:unix:{folder}/s"):
-        peer = await connect(f"express:unix:{folder}/s")
-        assert peer.transport._tempDataLen == 0
-    assert udp.Port(0, DatagramProtocol())._connectedAddr is None
 
 
 @pytest.mark.parametrize("name", ["epoll", "asyncio", "poll", "select", "uvloop"])

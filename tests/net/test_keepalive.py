@@ -151,7 +151,7 @@ async def test_a_peer_that_answers_the_probes_stays(reactor: Any) -> None:
 @pytest.mark.parametrize("kind", [Limits, Patience])
 def test_times_that_are_none(kind: Any, seconds: float) -> None:
     """The message names the field and the value."""
-    with pytest.raises(ValueError, match=rf"^keepAlive: {seconds} is not 0 s, nor from 1 s"):
+    with pytest.raises(ValueError, match=rf"^keepAlive: {seconds} is not 0 s, or from 1 s"):
         kind(keepAlive=seconds)
 
 

@@ -99,7 +99,7 @@ def test_a_server_whose_clock_is_set(seconds: str) -> None:
             "0",
         ]
     ) as program:
-        port = program.waitFor(r"127\.0\.0\.1\\?', (\d+)\)")[1]
+        port = program.waitFor(r"127\.0\.0\.1:(\d+)")[1]
         with socket.create_connection(("127.0.0.1", int(port)), timeout=60) as peer:
             before = monotonic()
             with pytest.raises(ConnectionResetError):

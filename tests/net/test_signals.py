@@ -14,7 +14,7 @@ from twisted.logger import LogPublisher
 from twisted.python.failure import Failure
 
 import echofactory.net.signals
-from echofactory.net.signals import heedSwallowed
+from echofactory.net.signals import repeatSwallowedInterrupt
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -59,7 +59,7 @@ def test_a_hangup_with_twist() -> None:
     """The other of Twisted's two programs does the same."""
     twist = [str(SCRIPTS / "twist"), "--log-format=text", "multiecho", "127.0.0.1", "0"]
     with running(twist) as server:
-        port = int(server.waitFor(r"listening on \('[^']*', (\d+)\)")[1])
+        port = int(server.waitFor(r"listening on \S+:(\d+)")[1])
         drains(server, port, lambda: server.process.send_signal(signal.SIGHUP))
         assert server.finish() == -signal.SIGHUP
 
@@ -107,7 +107,7 @@ def test_an_interrupt_that_was_swallowed(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(echofactory.net.signals, "raise_signal", repeated.append)
     publisher = LogPublisher()
     monkeypatch.setattr(echofactory.net.signals, "globalLogPublisher", publisher)
-    heedSwallowed()
+    repeatSwallowedInterrupt()
     for name in ("log_failure", "failure"):
         for error in (ValueError(), KeyboardInterrupt()):
             publisher({name: Failure(error)})

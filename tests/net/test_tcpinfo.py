@@ -69,5 +69,5 @@ def test_a_kernel_that_says_less() -> None:
     info[68:72] = (250).to_bytes(4, sys.byteorder)
     info[100:104] = (3).to_bytes(4, sys.byteorder)
     assert parse(bytes(info)) == (3, 0, None, 250)
-    with pytest.raises(ValueError, match="103 bytes are no tcp_info"):
+    with pytest.raises(ValueError, match="103 bytes are too short for tcp_info"):
         parse(bytes(103))

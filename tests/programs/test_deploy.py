@@ -98,7 +98,7 @@ def test_the_units_serve(tmp_path: Path) -> None:
         descriptor = listening.fileno()
         activate = [sys.executable, "-c", ACTIVATE, str(descriptor), port["FileDescriptorName"]]
         with running([*activate, *execStart()], pass_fds=[descriptor], cwd=tmp_path) as program:
-            program.waitFor(rf"listening on \('::', {number}\)")
+            program.waitFor(rf"listening on \[::\]:{number}")
             for host in ("127.0.0.1", "::1"):
                 done = client(host, str(number), "20", "--size", "10k", "--half-close")
                 assert done.process.returncode == 0, done.err
@@ -124,7 +124,7 @@ def test_the_container_serves(tmp_path: Path) -> None:
     assert command.count(f"tcp:{exposed[1]}") == 1
     command = [word.replace(f"tcp:{exposed[1]}", "tcp:0") for word in command[1:]]
     with running([str(SCRIPTS / "twistd"), *command], cwd=tmp_path) as program:
-        port = program.waitFor(r"listening on \('0\.0\.0\.0', (\d+)\)")[1]
+        port = program.waitFor(r"listening on 0\.0\.0\.0:(\d+)")[1]
         done = client("127.0.0.1", port, "20", "--half-close")
         assert done.process.returncode == 0, done.err
         assert program.end() == -signal.SIGTERM
@@ -150,7 +150,7 @@ def test_privileges_are_dropped() -> None:
     listen = f"tcp:{lowPort()}:interface=127.0.0.1"
     with running([*TWISTD, *user, "multiecho", "--listen", listen]) as program:
         program.waitFor(r"set uid/gid \d+/\d+")
-        port = program.waitFor(r"listening on \('127\.0\.0\.1', (\d+)\)")[1]
+        port = program.waitFor(r"listening on 127\.0\.0\.1:(\d+)")[1]
         done = client("127.0.0.1", port, "20", "--half-close")
         assert done.process.returncode == 0, done.err
         status = dict(
@@ -177,7 +177,7 @@ def test_a_daemon(tmp_path: Path) -> None:
     # Of this process from here on, whoever gets its number later.
     daemon = os.pidfd_open(int(pidFile.read_text()))
     try:
-        found = re.search(r"listening on \('127\.0\.0\.1', (\d+)\)", log.read_text())
+        found = re.search(r"listening on 127\.0\.0\.1:(\d+)", log.read_text())
         assert found is not None
         done = client("127.0.0.1", found[1], "20", "--half-close")
         assert done.process.returncode == 0, done.err

@@ -206,7 +206,7 @@ def test_several_and_again() -> None:
             done = client("127.0.0.1", str(port), *load, "--trace", "connections")
         assert done.process.returncode == 1
         told = re.findall(
-            r"^connection (\d+) to \S+ \S+ failed: (.*?)(?:, received .*)?$",
+            r"^connection (\d+) to \S+ failed: (.*?)(?:, received .*)?$",
             "\n".join(done.out),
             re.MULTILINE,
         )

@@ -19,7 +19,7 @@ def test_replies_that_came_meanwhile_are_read_first(transport: str, loop: str) -
     udp = ["--udp", "127.0.0.1:0", "--udp-rate", "1M"] if transport == "udp" else []
     load = ["--rate", "100"] if loop == "open" else []
     with multiecho("--trace", "none", *udp, "127.0.0.1", "0") as (server, port):
-        over = r"listening on udp \('127.0.0.1', (\d+)\)"
+        over = r"listening on udp 127.0.0.1:(\d+)"
         target = f"{transport}:127.0.0.1:{server.waitFor(over)[1] if udp else port}"
         with running(
             [*CLIENT, "--connect", target, "-n", "5", "--size", "64", *load, "--duration",

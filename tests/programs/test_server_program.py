@@ -90,7 +90,7 @@ def test_ipv6_with_brackets() -> None:
     with multiecho("[::1]", "0") as (_, port):
         done = client("[::1]", str(port), "--trace", "connections")
     assert done.process.returncode == 0
-    assert done.out[0] == f"starting connection 1 to ('::1', {port})"
+    assert done.out[0] == f"starting connection 1 to [::1]:{port}"
 
 
 def test_trace_levels() -> None:
@@ -147,7 +147,7 @@ def test_twist_runs_it_too() -> None:
     """The newer runner starts services another way, and is served as well."""
     twist = [str(SCRIPTS / "twist"), "--log-format=text", "multiecho", "127.0.0.1"]
     with running([*twist, "0"]) as server:
-        port = server.waitFor(r"listening on \('127.0.0.1', (\d+)\)")[1]
+        port = server.waitFor(r"listening on 127.0.0.1:(\d+)")[1]
         assert serves(int(port))
         with running([*twist, port]) as second:
             assert second.finish() == 1
@@ -163,7 +163,7 @@ def test_twist_runs_it_too() -> None:
         (["127.0.0.1", "99999"], "PORT: '99999' is not a port number from 0 to 65535"),
         (
             ["--listen", "nonsense"],
-            "--listen: nonsense: 'nonsense' is not a type of endpoint, as 'tcp' is",
+            "--listen: nonsense: 'nonsense' is not an endpoint type, such as 'tcp'",
         ),
         (["--listen", "tcp"], "--listen: tcp: 'port' is missing"),
         (["--listen", "tcp:x"], "--listen: tcp:x: 'x' is not a number"),
@@ -209,7 +209,7 @@ def test_another_reactor() -> None:
     command = [*TWISTD, "--reactor=asyncio", "multiecho", "127.0.0.1", "0"]
     with running(command) as server:
         server.waitFor("AsyncioSelectorReactor")
-        port = server.waitFor(r"listening on \('127.0.0.1', (\d+)\)")[1]
+        port = server.waitFor(r"listening on 127.0.0.1:(\d+)")[1]
         assert client("127.0.0.1", port, "10", "--half-close").process.returncode == 0
 
 
@@ -308,7 +308,7 @@ def test_the_tac_example() -> None:
     example = Path(__file__).parents[2] / "examples" / "echo_and_web.tac"
     variables = environment(ECHO="tcp:0:interface=127.0.0.1", WEB="tcp:0:interface=127.0.0.1")
     with running([*TWISTD, "-y", str(example)], env=variables) as program:
-        port = program.waitFor(r"listening on \('127.0.0.1', (\d+)\)")[1]
+        port = program.waitFor(r"listening on 127.0.0.1:(\d+)")[1]
         web = program.waitFor(r"Site starting on (\d+)")[1]
         assert serves(int(port), 10)
         with socket.create_connection(("127.0.0.1", int(web)), timeout=LIMIT) as connection:

@@ -129,7 +129,7 @@ def both() -> Books:
         books.tell(part, lambda results: results.kernel.add(1, 0, 2, 70))
     for number in range(100):
         books.tell(number % 2, message(0.3 + number / 100, 200_000 + 7000 * number))
-    failure = ConnectionFailure(2, "('127.0.0.1', 7)", FailureKind.RESET, "reset")
+    failure = ConnectionFailure(2, "127.0.0.1:7", FailureKind.RESET, "reset")
     books.tell(1, lambda results: results.connectionFailed(failure))
     for results, completed in ((books.parts[0], 2), (books.parts[1], 1), (books.whole, 3)):
         results.completed, results.open = completed, 0

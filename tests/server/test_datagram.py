@@ -55,6 +55,7 @@ from echofactory.cli.client import main
 from echofactory.cli.server import ServerOptions
 from echofactory.client.datagram import DatagramClient
 from echofactory.client.target import Target
+from echofactory.express.addresstext import hostPortText
 from echofactory.net.endpoints import EndpointError, ListenError
 from echofactory.net.udp import (
     DATAGRAMS_PER_PASS,
@@ -75,7 +76,13 @@ from echofactory.server.guard import (
     DatagramGuard,
     DatagramRefusal,
 )
-from echofactory.workload.datagrams import KEPT, MOST_BYTES, DatagramVerifier, Sent, Verdict
+from echofactory.workload.datagrams import (
+    KEPT,
+    MAX_DATAGRAM_SIZE,
+    DatagramVerifier,
+    Sent,
+    Verdict,
+)
 from echofactory.workload.schedule import Rate
 
 pytestmark = pytest.mark.reactors
@@ -219,9 +226,9 @@ def test_what_is_not_answered_is_counted_and_logged() -> None:
     assert counts.refused == {DatagramRefusal.RATE: 4, DatagramRefusal.LOW_PORT: 1}
     assert [formatEvent(event) for event in events] == [
         "did not answer 4 datagrams: 1 from a port below 1024,"
-        " 3 over the rate limit of the source; the first from ('192.0.2.1', 2000)",
+        " 3 over the rate limit of the source; the first from 192.0.2.1:2000",
         "did not answer 1 datagram: 1 over the rate limit of the source;"
-        " the first from ('192.0.2.1', 2000)",
+        " the first from 192.0.2.1:2000",
     ]
     assert clock.getDelayedCalls() == []
 
@@ -266,20 +273,20 @@ def echoingOverUDP(*arguments: str) -> Iterator[tuple[Program, int]]:
     """Run C{twistd multiecho --udp 127.0.0.1:0}; return it and the port."""
     listen = ["127.0.0.1", "0", "--udp", "127.0.0.1:0"]
     with multiecho(*listen, "--trace", "none", *arguments) as (server, _):
-        match = server.waitFor(r"listening on udp \('127\.0\.0\.1', (\d+)\)$")
+        match = server.waitFor(r"listening on udp 127\.0\.0\.1:(\d+)$")
         yield server, int(match[1])
 
 
 def test_the_server_answers() -> None:
     """Datagrams of every size, an empty one too, whole and to whom they came from."""
     with echoingOverUDP("--udp", "[::1]:0") as (server, port):
-        other = int(server.waitFor(r"listening on udp \('::1', (\d+)\)$")[1])
+        other = int(server.waitFor(r"listening on udp \[::1\]:(\d+)$")[1])
         with (
             datagramSocket() as one,
             datagramSocket() as two,
             datagramSocket(("::1", 0)) as six,
         ):
-            for size in (0, 1, 512, 1473, MOST_BYTES):
+            for size in (0, 1, 512, 1473, MAX_DATAGRAM_SIZE):
                 data = os.urandom(size)
                 assert ask(one, data, ("127.0.0.1", port)) == data
                 assert ask(six, data, ("::1", other)) == data
@@ -348,7 +355,7 @@ def test_forged_sources() -> None:
     """
     forRoot()
     with echoingOverUDP("--udp", "0.0.0.0:0") as (server, other):
-        one = int(server.waitFor(r"listening on udp \('0\.0\.0\.0', (\d+)\)$")[1])
+        one = int(server.waitFor(r"listening on udp 0\.0\.0\.0:(\d+)$")[1])
         with datagramSocket() as peer:
             for source in (
                 ("127.0.0.1", one), ("127.0.0.1", other), ("127.0.0.2", one),
@@ -579,9 +586,7 @@ def test_trace_data_tells_of_each_datagram() -> None:
     """As of what comes over TCP."""
     with echoingOverUDP("--trace", "data") as (server, port), datagramSocket() as peer:
         assert ask(peer, b"\x1b[31m", ("127.0.0.1", port)) == b"\x1b[31m"
-        server.waitFor(
-            re.escape(rf"echoing b'\x1b[31m' to ('127.0.0.1', {peer.getsockname()[1]})")
-        )
+        server.waitFor(re.escape(rf"echoing b'\x1b[31m' to 127.0.0.1:{peer.getsockname()[1]}"))
 
 
 def failing(*arguments: str) -> Program:
@@ -686,7 +691,11 @@ def test_the_rate_is_the_operators(workers: list[str]) -> None:
     """The option reaches what echoes, with workers beside it too; the log tells of it."""
     host = foreign()
     with echoingOverUDP("--udp", f"{host}:0", "--udp-rate", "5", *workers) as (server, _):
-        port = int(server.waitFor(rf"listening on udp \('{re.escape(host)}', (\d+)\)$")[1])
+        port = int(
+            server.waitFor(rf"listening on udp {re.escape(hostPortText(host, 0))[:-1]}(\d+)$")[
+                1
+            ]
+        )
         with datagramSocket((host, 0)) as peer:
             # Of those that come at once, the first five are answered.
             for _ in range(5):
@@ -888,7 +897,7 @@ def test_both_command_lines(served: str) -> None:
         [],
         ["--message", "same", "--message", "same", "--count", "40", "--window", "5"],
         ["--size", "3", "--count", "200", "--window", "10"],
-        ["--size", str(MOST_BYTES), "--count", "20", "--window", "2"],
+        ["--size", str(MAX_DATAGRAM_SIZE), "--count", "20", "--window", "2"],
         ["--churn", "--size", "64", "--count", "10"],
         ["--bind", "127.0.0.2", "--bind", "127.0.0.3", "--connect-rate", "100"],
     ],
@@ -1123,7 +1132,7 @@ async def test_nobody_listens(reactor: Any) -> None:
         assert results.failures == {"refused": 3}, results.examples
         example = results.examples[FailureKind.REFUSED]
         assert example.detail == "nobody listens there (ICMP port unreachable)"
-        assert example.peer == f"('127.0.0.1', {port})"
+        assert example.peer == f"127.0.0.1:{port}"
         assert results.datagrams == Datagrams()
         assert results.unanswered == results.sent > 0
         assert balanced(results)
@@ -1408,7 +1417,7 @@ def test_an_interrupt(served: str) -> None:
     arguments = ["--connect", served, "-n", "3", "--size", "64", "--count", "999999999"]
     told = ["--json", "-", "--trace", "connections"]
     with running([*CLIENT, *arguments, *told]) as program:
-        program.waitFor(r"starting connection 3 to udp \('127\.0\.0\.1', \d+\)", program.err)
+        program.waitFor(r"starting connection 3 to udp 127\.0\.0\.1:\d+", program.err)
         assert program.end(signal.SIGINT) == 130
     results = validate(json.loads("\n".join(program.out)))
     assert results["verdict"] == "interrupted"
@@ -1465,9 +1474,12 @@ def test_bad_targets(reactor: Any, description: str, line: str) -> None:
 @pytest.mark.parametrize(
     ("workload", "text"),
     [
-        (Workload(size=MOST_BYTES + 1), "size: 65508 bytes are more than the 65507 of a"),
-        (Workload(messages=(b"x" * 70_000,)), "messages: 70000 bytes are more than"),
-        (Workload(halfClose=True), "halfClose: over UDP there is no stream to end"),
+        (
+            Workload(size=MAX_DATAGRAM_SIZE + 1),
+            "size: 65,508 bytes; a datagram has at most",
+        ),
+        (Workload(messages=(b"x" * 70_000,)), "messages: 70,000 bytes; a datagram has"),
+        (Workload(halfClose=True), "halfClose: UDP has no stream to close"),
     ],
 )
 @ensureDeferred
@@ -1513,7 +1525,7 @@ async def test_an_address_of_a_link(reactor: Any, served: str) -> None:
 def test_zones(reactor: Any, host: str) -> None:
     """That of an address is the name of an interface, whatever that is."""
     for text in (f"[{host}]", host.replace(":", r"\:")):
-        assert Target(reactor, f"udp:{text}:7007", 1.0).text == f"udp ({host!r}, 7007)"
+        assert Target(reactor, f"udp:{text}:7007", 1.0).text == f"udp [{host}]:7007"
 
 
 @ensureDeferred
@@ -1526,7 +1538,7 @@ async def test_the_trace(reactor: Any) -> None:
         factory = EchoClientFactory(reactor, Workload(messages=(b"hi",)), 1, trace=Trace.DATA)
         await factory.run(f"udp:127.0.0.1:{port}")
     assert [formatEvent(e) for e in events if e["log_namespace"].startswith("echof")] == [
-        f"starting connection 1 to udp ('127.0.0.1', {port})",
+        f"starting connection 1 to udp 127.0.0.1:{port}",
         "sending b'hi' to connection 1",
         "received b'hi' from connection 1",
         "closing connection 1",

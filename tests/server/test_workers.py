@@ -54,7 +54,7 @@ from echofactory.server.workers.supervisor import IWorkersReactor, Workers
 def workers(*arguments: str, count: int = 2) -> Iterator[tuple[Program, int]]:
     """Run a server of several workers, until all of them listen."""
     with multiecho("--workers", str(count), *arguments, "127.0.0.1", "0") as (server, _):
-        port = server.waitFor(rf"listening on \('127.0.0.1', (\d+)\), {count} workers")[1]
+        port = server.waitFor(rf"listening on 127.0.0.1:(\d+), {count} workers")[1]
         yield server, int(port)
 
 
@@ -209,7 +209,7 @@ def test_a_signal_to_all_at_once(number: signal.Signals) -> None:
         [*TWISTD, "multiecho", "--workers", "2", "--drain", "1h", "127.0.0.1", "0"],
         start_new_session=True,
     ) as server:
-        port = server.waitFor(r"listening on \('127.0.0.1', (\d+)\), 2 workers")[1]
+        port = server.waitFor(r"listening on 127.0.0.1:(\d+), 2 workers")[1]
         with accepted(int(port)) as held:
             os.killpg(server.process.pid, number)
             server.waitFor(r"waiting up to 3600 s for 1 open connection")
@@ -321,9 +321,9 @@ def test_tls_and_a_name_of_the_lane(certificates: Certificates) -> None:
         "--listen", f"ssl:0:privateKey={pem}:certKey={pem}:interface=127.0.0.1",
         "--trace", "none",
     ) as (server, _):  # fmt: skip
-        plain = server.waitFor(r"#info\] listening on \('127.0.0.1', (\d+)\), \d+ workers")[1]
+        plain = server.waitFor(r"#info\] listening on 127.0.0.1:(\d+), \d+ workers")[1]
         secure = server.waitFor(
-            rf"#info\] listening on \('127.0.0.1', (?!{plain})(\d+)\), \d+ workers"
+            rf"#info\] listening on 127.0.0.1:(?!{plain})(\d+), \d+ workers"
         )[1]
         assert serves(int(plain))
         target = f"tls:localhost:{secure}:trustRoots={certificates.trust}"
@@ -360,7 +360,7 @@ def test_the_prefix_is_for_any_program(prefix: str, tmp_path: Path) -> None:
 def test_datagrams_beside_workers() -> None:
     """The process that looks after them serves UDP itself."""
     with workers("--udp", "127.0.0.1:0", "--trace", "none") as (server, port):
-        udp = server.waitFor(r"listening on udp \('127.0.0.1', (\d+)\)")[1]
+        udp = server.waitFor(r"listening on udp 127.0.0.1:(\d+)")[1]
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asking:
             asking.settimeout(LIMIT)
             asking.connect(("127.0.0.1", int(udp)))
@@ -374,7 +374,7 @@ def test_twist_too() -> None:
         [str(SCRIPTS / "twist"), "--log-format", "text",
          "multiecho", "--workers", "2", "127.0.0.1", "0"]
     ) as server:  # fmt: skip
-        port = server.waitFor(r"listening on \('127.0.0.1', (\d+)\), 2 workers")[1]
+        port = server.waitFor(r"listening on 127.0.0.1:(\d+), 2 workers")[1]
         assert serves(int(port))
         server.end()
 

@@ -56,9 +56,7 @@ def test_the_one_that_waits_longest_is_displaced() -> None:
     for displaced in (1, 2):
         assert slots.makeRoom()
         holders.append(SlotHolder(slots))
-        assert [each.aborts for each in holders[:3]] == [1] * displaced + [0] * (
-            3 - displaced
-        )
+        assert [each.aborts for each in holders[:3]] == [1] * displaced + [0] * (3 - displaced)
     assert len(slots) == 3
 
 

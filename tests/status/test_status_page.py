@@ -385,7 +385,7 @@ def test_an_outage(page: Page) -> None:
     with multiecho("--trace", "none", "127.0.0.1", "0") as (server, echo):
         connections = ("127.0.0.1", str(echo), "3", "--rate", "60", "--status", "0")
         with running([*TWISTD, "multiecho-client", *connections]) as monitor:
-            page.open(int(monitor.waitFor(r"status page on \('127.0.0.1', (\d+)\)")[1]))
+            page.open(int(monitor.waitFor(r"status page on 127.0.0.1:(\d+)")[1]))
             titles = [page.text(f"figure:nth-child({number}) h3") for number in range(1, 5)]
             assert titles[2:] == ["Response time, p50", "Response time, p99"]
 

@@ -50,7 +50,7 @@ V2 = (
     + socket.inet_aton("192.0.2.2")
     + struct.pack("!HH", 4711, 7)
 )
-"""PROXY headers of a client that is ('192.0.2.1', 4711)."""
+"""PROXY headers of a client at 192.0.2.1:4711."""
 
 
 @dataclass(frozen=True)

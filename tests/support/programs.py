@@ -30,6 +30,11 @@ SCRIPTS = Path(sysconfig.get_path("scripts"))
 TWISTD = (str(SCRIPTS / "twistd"), "-n", "--pidfile=")
 
 
+LISTENING = r"listening on (?:/|(?!udp ).*(?:', |:)(\d+)\)?(?:,|$))"
+"""The server's line about its first endpoint. With C{--trace data}, the address is written
+C{('127.0.0.1', 7)}. A path has no port."""
+
+
 class Program:
     """
     A process, and the lines that it has printed so far.
@@ -120,7 +125,7 @@ def multiecho(*arguments: str, **options: object) -> Iterator[tuple[Program, int
         endpoint has none.
     """
     with running([*TWISTD, "multiecho", *arguments], **options) as program:
-        match = program.waitFor(r"listening on (?:\('[^']*', (\d+)\)|')")
+        match = program.waitFor(LISTENING)
         yield program, int(match[1] or 0)
 
 
@@ -140,7 +145,7 @@ def withStatus(*arguments: str, status: str = "0") -> Iterator[tuple[Program, in
     """
     options = ["--trace", "none", "--status", status, *arguments, "127.0.0.1", "0"]
     with multiecho(*options) as (program, port):
-        match = program.waitFor(r"status page on \('[^']*', (\d+)\)")
+        match = program.waitFor(r"status page on \S+:(\d+)")
         yield program, port, int(match[1])
 
 

@@ -60,7 +60,7 @@ def test_their_client_and_our_server(name: str, random16: Path, folder: Path) ->
     path = f"{folder}/echo.sock"
     listen = ["--listen", "tcp:0:interface=127.0.0.1", "--listen", f"unix:{path}"]
     with multiecho(*listen) as (program, port):
-        program.waitFor(f"listening on '{path}'")
+        program.waitFor(f"listening on {path}$")
         command = [word.format(port=port, path=path) for word in CLIENTS[name]]
         assert exchange(command, random16) == random16.read_bytes()
 

@@ -13,7 +13,7 @@ from random import Random
 from typing import NamedTuple
 
 from echofactory.values.checks import (
-    MOST_SIZE,
+    MAX_SIZE,
     checkChance,
     checkSeconds,
     checkType,
@@ -104,7 +104,7 @@ class Faults:
             )
         for name in ("throttle", "dribble", "truncate"):
             if (value := getattr(self, name)) is not None:
-                checkWhole(name, value, 1, MOST_SIZE, "byte")
+                checkWhole(name, value, 1, MAX_SIZE, "byte")
         for name in ("corrupt", "drop", "repeat", "reset", "refuse"):
             checkChance(name, getattr(self, name))
         if self.stall is not None:

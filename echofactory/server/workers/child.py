@@ -29,7 +29,7 @@ from echofactory.net.descriptors import raiseDescriptorLimit
 from echofactory.net.endpoints import serverEndpoint
 from echofactory.net.monotonic import useMonotonicTime
 from echofactory.net.reuseport import ReusePortReactor
-from echofactory.net.signals import STOPPING
+from echofactory.net.signals import STOP_SIGNALS
 from echofactory.server.service import EchoService, echoFactory
 from echofactory.server.settings import ServerSettings
 from echofactory.server.workers.channel import asLine
@@ -171,7 +171,7 @@ def main() -> None:
     _dieWithParent()
     # A terminal or a service manager can send a signal to all processes. The supervisor
     # handles it, and sends commands.
-    for number in STOPPING:
+    for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     start = _start()
     with suppress(ImportError, AttributeError):

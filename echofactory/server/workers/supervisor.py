@@ -31,6 +31,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
+from echofactory.express.addresstext import addressText
 from echofactory.net.endpoints import (
     EndpointError,
     ListenError,
@@ -39,7 +40,6 @@ from echofactory.net.endpoints import (
     unwrapped,
 )
 from echofactory.net.reuseport import ReservingReactor
-from echofactory.net.tracing import addressText
 from echofactory.server.counts import Counts, PeerCounts, WorkerState, busiestPeers
 from echofactory.server.settings import ServerSettings
 from echofactory.server.workers.channel import MAX_LINE_SIZE, Lines, asLine

@@ -1,20 +1,19 @@
 """
-Connections that come through a proxy, C{haproxy:} in an endpoint string. Each begins
-with a header of the PROXY protocol (L{echofactory.net.proxyheader}).
+Connections through a proxy: C{haproxy:} in an endpoint string. Each connection begins with a
+header of the PROXY protocol (L{echofactory.net.proxyheader}).
 
- - The header comes before everything else, the TLS handshake included: proxies send it
-   first. Nothing is served, counted or limited before it is complete.
- - After the header, the transport calls the served protocol itself. Half-close,
-   backpressure and speed are those of the transport; only its C{getPeer} is replaced,
-   to return the client that the header names.
- - A connection has L{HEADER_WITHIN} seconds to send its header. At most L{MOST_WAITING}
-   connections of a port wait; if there are more, the oldest of them is closed.
- - If the port is closed, the connections that it has accepted still have that time. Who
-   closes the port may wait for them (L{HeaderFactory.whenRead}) or cut them
+ - The header comes before all other bytes, including the TLS handshake. Until the header is
+   complete, the connection is not served, counted or limited.
+ - After the header, the transport calls the served protocol directly. Half-close,
+   backpressure and speed are those of the transport. Only C{getPeer} is replaced: it returns
+   the client that the header names.
+ - A connection has L{HEADER_TIMEOUT} seconds to send its header. At most L{MAX_WAITING}
+   connections of a port wait. If there are more, the oldest is closed.
+ - After the port is closed, the connections that it has accepted still have this time. The
+   caller can wait for them (L{HeaderFactory.whenRead}) or abort them
    (L{HeaderFactory.abort}).
 
-Of Twisted, this sets a transport's C{protocol}, as the transport itself does when it is
-made, and its C{getPeer}.
+This module sets C{protocol} and C{getPeer} of Twisted's transports.
 """
 
 from collections.abc import Callable, Iterator
@@ -29,19 +28,19 @@ from zope.interface import alsoProvides, providedBy
 
 from echofactory.net.proxyheader import Header, HeaderError, parseHeader
 
-HEADER_WITHIN = 5
-"""Seconds, and up to one more. The specification wants at least 3: TCP may have to send
-a segment again."""
+HEADER_TIMEOUT = 5
+"""Seconds. The timeout can fire up to 1 s later. The specification requires at least 3 s,
+because TCP may have to retransmit a segment."""
 
-MOST_WAITING = 4096
-"""Connections: as many as may wait to be accepted."""
+MAX_WAITING = 4096
+"""Connections of a port: the same number as its backlog."""
 
 Refused = Callable[[IAddress, str], object]
-"""Receives each connection that is closed without a valid header: its peer, and why."""
+"""Is called with the peer and the reason if a connection closes without a valid header."""
 
 
 class _HeaderReader(Protocol):
-    """Reads the header of one connection, and hands its transport over."""
+    """Reads the header of one connection, and hands the transport to the served protocol."""
 
     transport: Any
 
@@ -60,7 +59,7 @@ class _HeaderReader(Protocol):
             self.refuse(str(error))
             return
         if header is not None:
-            # Who waits for the headers is to find the connection where it is served.
+            # A caller of whenRead must find the connection in the served factory.
             try:
                 self._handOver(header)
             finally:
@@ -82,39 +81,43 @@ class _HeaderReader(Protocol):
             protocol.dataReceived(rest)
 
     def refuse(self, why: str) -> None:
-        """Close the connection unserved."""
+        """Close the connection, and do not serve it."""
         self._factory.leave(self)
         self._factory.refused(self.transport.getPeer(), why)
         self.transport.loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        # A connection without a byte is a check whether the port is open.
+        # A connection without any byte only checks whether the port is open.
         if self._factory.leave(self) and self._began:
-            self._factory.refused(self.transport.getPeer(), "it ended within its header")
+            self._factory.refused(
+                self.transport.getPeer(), "it closed before its header was complete"
+            )
 
 
 class HeaderFactory(ServerFactory):
     """
-    Has the header of each connection read before it is served.
+    Reads the header of each connection, and then has C{wrappedFactory} serve it.
 
-    @ivar wrappedFactory: the factory of what is served.
-    @ivar refused: receives each connection without a valid header.
+    @ivar wrappedFactory: the factory of the served protocol.
+    @ivar refused: is called for each connection without a valid header.
     """
 
     noisy = False
 
     def __init__(self, served: Any, reactor: Any, refused: Refused) -> None:
         """
-        @param reactor: what connections are timed by.
+        @param served: the factory of the served protocol.
+        @param reactor: times the connections.
+        @param refused: is called for each connection without a valid header.
         """
         self.wrappedFactory = served
         self.refused = refused
         self._reactor = reactor
-        # Of each, in order of arrival: how often all had been looked at before it came.
-        # Not the time: while the whole machine is suspended, nobody's time runs out.
+        # For each connection, in order of arrival: the number of checks before it came.
+        # Checks are counted instead of seconds, because a suspended machine does no checks.
         self._waiting: dict[_HeaderReader, int] = {}
-        self._looks = 0
-        self._looking: IDelayedCall | None = None
+        self._checks = 0
+        self._checking: IDelayedCall | None = None
         self._awaited: list[Deferred[None]] = []
 
     def logPrefix(self) -> str:
@@ -145,53 +148,53 @@ class HeaderFactory(ServerFactory):
                 each.callback(None)
 
     def abort(self) -> None:
-        """Close the connections without a header now. They are not counted."""
-        if self._looking is not None:
-            self._looking.cancel()
-            self._looking = None
+        """Abort the connections whose header is not complete. They are not counted."""
+        if self._checking is not None:
+            self._checking.cancel()
+            self._checking = None
         while self._waiting:
             reader, _ = self._waiting.popitem()
             reader.transport.abortConnection()
         self._tellIfRead()
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
-        """Answer a new connection with what reads its header."""
+        """Return the protocol that reads the header of a new connection."""
         return _HeaderReader(self)
 
     def wait(self, reader: _HeaderReader) -> None:
-        """A connection has come, its header has not."""
-        self._waiting[reader] = self._looks
-        if len(self._waiting) > MOST_WAITING:
+        """Add a connection that has no complete header yet."""
+        self._waiting[reader] = self._checks
+        if len(self._waiting) > MAX_WAITING:
             oldest = next(iter(self._waiting))
-            oldest.refuse(f"more than {MOST_WAITING:,} connections wait for their header")
-        if self._looking is None:
-            self._looking = self._reactor.callLater(1.0, self._look)
+            oldest.refuse(f"more than {MAX_WAITING:,} connections wait for their header")
+        if self._checking is None:
+            self._checking = self._reactor.callLater(1.0, self._check)
 
     def leave(self, reader: _HeaderReader) -> bool:
         """
-        A connection waits for its header no longer.
+        Remove a connection, because its header is complete or the connection is closed.
 
-        @return: whether it did.
+        @return: whether the connection was waiting.
         """
         waited = self._waiting.pop(reader, None) is not None
         self._tellIfRead()
         return waited
 
-    def _look(self) -> None:
-        self._looks += 1
+    def _check(self) -> None:
+        self._checks += 1
         for reader, before in list(self._waiting.items()):
-            if self._looks - before <= HEADER_WITHIN:
+            if self._checks - before <= HEADER_TIMEOUT:
                 break
-            reader.refuse(f"its header did not come within {HEADER_WITHIN} s")
-        self._looking = None
+            reader.refuse(f"its header did not come within {HEADER_TIMEOUT} s")
+        self._checking = None
         if self._waiting:
-            self._looking = self._reactor.callLater(1.0, self._look)
+            self._checking = self._reactor.callLater(1.0, self._check)
 
 
 def headerFactories(port: object) -> Iterator[HeaderFactory]:
     """
-    Return the factories of a listening port that have headers read, in the order in which
-    a connection passes them.
+    Return the header factories of a listening port, in the order in which they read the
+    headers of a connection.
     """
     factory = getattr(port, "factory", None)
     while factory is not None:
@@ -202,14 +205,14 @@ def headerFactories(port: object) -> Iterator[HeaderFactory]:
 
 class HeaderReactor:
     """
-    A reactor whose listening ports take connections from proxies. Otherwise it is the
-    reactor behind it.
+    A reactor whose listening ports read PROXY headers. All other calls go to the reactor
+    behind it.
     """
 
     def __init__(self, reactor: Any, refused: Refused) -> None:
         """
-        @param reactor: what listens.
-        @param refused: receives each connection without a valid header.
+        @param reactor: the reactor that listens.
+        @param refused: is called for each connection without a valid header.
         """
         self._reactor = reactor
         self._refused = refused

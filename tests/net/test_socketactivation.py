@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from programs import TWISTD, Program, client, running
 
-from echofactory.net.passed import PassedSocket, chosenSocket, familyOf, passedSockets
+from echofactory.net.socketactivation import PassedSocket, chosenSocket, familyOf, passedSockets
 
 PASS = """\
 import os, sys
@@ -58,7 +58,7 @@ def test_tcp(names: str | None, which: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port = listening.getsockname()[1]
         with passedTo(f"systemd:INET:{which}", listening, names=names) as program:
-            program.waitFor(rf"listening on \('127\.0\.0\.1', {port}\)")
+            program.waitFor(rf"listening on 127\.0\.0\.1:{port}")
             done = client("127.0.0.1", str(port), "20", "--size", "10k", "--half-close")
             assert done.process.returncode == 0, done.err
             assert program.end(signal.SIGTERM) == -signal.SIGTERM
@@ -127,8 +127,8 @@ def test_names_that_do_not_fit() -> None:
     [
         (None, None, "give either index= or name="),
         ("0", "a", "give either index= or name="),
-        ("3", None, "there is no socket of index 3; the highest is 2"),
-        ("-1", None, "there is no socket of index -1; the highest is 2"),
+        ("3", None, "there is no socket with index 3; the highest index is 2"),
+        ("-1", None, "there is no socket with index -1; the highest index is 2"),
         ("x", None, "invalid literal for int"),
         (None, "c", "no socket is named 'c'; the names are 'a', 'b', 'b'"),
         (None, "b", "2 sockets are named 'b': give index=1 or index=2"),
@@ -150,7 +150,11 @@ def test_no_socket_at_all() -> None:
 @pytest.mark.parametrize(
     ("make", "domain", "why"),
     [
-        (lambda: socket.create_server(("127.0.0.1", 0)), "INET6", "the socket is of INET, not"),
+        (
+            lambda: socket.create_server(("127.0.0.1", 0)),
+            "INET6",
+            "the socket has the domain INET, not",
+        ),
         (lambda: socket.create_server(("127.0.0.1", 0)), "INTE", "'INTE' is not one of INET"),
         (socket.socket, "INET", r"descriptor \d+ is not a listening socket"),
         (Path(os.devnull).open, "INET", r"descriptor \d+ is not a socket"),

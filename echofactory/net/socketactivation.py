@@ -1,6 +1,6 @@
 """
-Listening sockets that systemd passes to a process, as sd_listen_fds(3) says: found by
-their index or name. Their names (C{LISTEN_FDNAMES}) are optional.
+Listening sockets that systemd passes to a process (sd_listen_fds(3)). An endpoint string
+selects one by its index or its name. The names (C{LISTEN_FDNAMES}) are optional.
 """
 
 import os
@@ -14,7 +14,7 @@ from twisted.internet.endpoints import AdoptedStreamServerEndpoint
 from twisted.internet.interfaces import IStreamServerEndpoint
 
 _FIRST = 3
-"""The first descriptor that is passed."""
+"""The first passed descriptor."""
 
 _UNNAMED = "unknown"
 """The name of each socket if C{LISTEN_FDNAMES} is not set."""
@@ -24,8 +24,10 @@ _DOMAINS = ("INET", "INET6", "UNIX")
 
 class PassedSocket(NamedTuple):
     """
-    @ivar descriptor: of the listening socket.
-    @ivar name: C{FileDescriptorName=} of its unit; several sockets may share it.
+    A listening socket that was passed.
+
+    @ivar descriptor: the file descriptor, 3 or more.
+    @ivar name: C{FileDescriptorName=} of its unit. Several sockets may have the same name.
     """
 
     descriptor: int
@@ -34,10 +36,11 @@ class PassedSocket(NamedTuple):
 
 def passedSockets(environment: Mapping[str, str], pid: int) -> list[PassedSocket]:
     """
-    Return the sockets that were passed, in order.
+    Return the sockets that were passed to this process, in order.
 
-    @param pid: of this process; the sockets of any other are not its own.
-    @raise ValueError: if there are not as many names as sockets.
+    @param pid: the process ID of this process. If C{LISTEN_PID} is another, the sockets are
+        not for this process.
+    @raise ValueError: if the number of names is not the number of sockets.
     """
     count = 0
     with suppress(ValueError):
@@ -54,8 +57,8 @@ def passedSockets(environment: Mapping[str, str], pid: int) -> list[PassedSocket
 
 
 def _environment() -> Mapping[str, str]:
-    """Return the environment that this process was started with."""
-    # Twisted takes LISTEN_FDS out of os.environ as soon as it is imported.
+    """Return the environment with which this process started."""
+    # When Twisted is imported, it removes LISTEN_FDS from os.environ.
     try:
         entries = Path("/proc/self/environ").read_bytes().split(b"\0")
     except OSError:
@@ -68,9 +71,11 @@ def chosenSocket(
     sockets: Sequence[PassedSocket], index: str | None, name: str | None
 ) -> PassedSocket:
     """
-    Return the socket with an index, from 0, or a name.
+    Return the socket with an index or a name.
 
-    @raise ValueError: if there is none, or more than one.
+    @param index: from 0, as text; C{None}: select by name.
+    @param name: C{None}: select by index.
+    @raise ValueError: if no socket matches, or more than one.
     """
     if (index is None) == (name is None):
         raise ValueError("give either index= or name=")
@@ -79,7 +84,8 @@ def chosenSocket(
     if index is not None:
         if not 0 <= int(index) < len(sockets):
             raise ValueError(
-                f"there is no socket of index {index}; the highest is {len(sockets) - 1}"
+                f"there is no socket with index {index};"
+                f" the highest index is {len(sockets) - 1}"
             )
         return sockets[int(index)]
     found = [at for at, each in enumerate(sockets) if each.name == name]
@@ -96,7 +102,9 @@ def familyOf(descriptor: int, domain: str) -> socket.AddressFamily:
     """
     Return the address family of a domain.
 
-    @raise ValueError: if the descriptor is not a listening socket of that domain.
+    @param domain: C{INET}, C{INET6} or C{UNIX}.
+    @raise ValueError: if the domain is another, or if the descriptor is not a listening
+        socket of that domain.
     """
     if domain not in _DOMAINS:
         raise ValueError(f"{domain!r} is not one of {', '.join(_DOMAINS)}")
@@ -107,7 +115,7 @@ def familyOf(descriptor: int, domain: str) -> socket.AddressFamily:
     with closing(passed):
         actual = socket.AddressFamily(passed.family).name.removeprefix("AF_")
         if actual != domain:
-            raise ValueError(f"the socket is of {actual}, not {domain}")
+            raise ValueError(f"the socket has the domain {actual}, not {domain}")
         if not passed.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             raise ValueError(f"descriptor {descriptor} is not a listening socket")
         return socket.AddressFamily(passed.family)
@@ -120,7 +128,7 @@ def passedEndpoint(
     Make the endpoint of a socket that was passed.
 
     @param domain: C{INET}, C{INET6} or C{UNIX}.
-    @raise ValueError: if there is no such socket.
+    @raise ValueError: if no socket matches.
     """
     sockets = passedSockets(_environment(), os.getpid())
     descriptor = chosenSocket(sockets, index, name).descriptor
