@@ -47,7 +47,8 @@ from echofactory.server.faults.settings import Faults, Stall
 from echofactory.server.settings import Limits, ServerSettings
 from echofactory.server.workers.channel import Lines
 from echofactory.server.workers.child import Channel
-from echofactory.server.workers.supervisor import IWorkersReactor, Workers
+from echofactory.server.workers.supervisor import Workers
+from echofactory.server.workers.worker import IWorkersReactor
 
 
 @contextmanager
