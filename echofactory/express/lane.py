@@ -1,6 +1,6 @@
 """
-The lane itself (L{echofactory.express.reactor}): an epoll that a reactor watches as one
-descriptor among its others, and what is watched by it.
+The lane (L{echofactory.express.reactor}): an epoll instance with the descriptors that it
+watches. A reactor watches the epoll instance as one of its descriptors.
 """
 
 import select
@@ -20,9 +20,10 @@ from echofactory.express.transports import DONE, LOST
 _log = Logger()
 
 EVENTS_PER_PASS = 256
-"""Descriptors served before timers and the reactor's own have their turn."""
+"""Descriptors that one pass serves. After a pass, the reactor serves its timers and its own
+descriptors."""
 
-# Of the epoll module's flags; numbers of our own, for it is not everywhere.
+# The flags of epoll, as numbers: select does not have them on every system.
 IN = 0x001
 OUT = 0x004
 _GONE = 0x008 | 0x010  # EPOLLERR, EPOLLHUP
@@ -33,26 +34,27 @@ _USUAL: dict[type[BaseException], Failure] = {ConnectionDone: DONE, ConnectionLo
 @implementer(IReadDescriptor)
 class Lane:
     """
-    Watches descriptors, and serves those that are ready straight.
+    Watches descriptors, and calls those that are ready directly.
 
-    While nothing is watched, the reactor behind has nothing of the lane.
+    While the lane watches no descriptor, it has no epoll instance, and the reactor behind
+    does not watch the lane.
     """
 
-    # No __getattr__ here: it would slow down every look at an attribute.
+    # No __getattr__ here: it would slow down every access to an attribute.
 
     def __init__(self, reactor: IReactorFDSet) -> None:
         """
-        @param reactor: the one that is run.
+        @param reactor: the reactor behind, which runs.
         """
         self._reactor = reactor
         self._poller: Any = None
-        # By descriptor: what is watched, and for what of it.
+        # By descriptor: the watched object, and its interest.
         self._watched: list[Any] = []
         self._interests = bytearray()
         self._count = 0
-        # For each pass under way (a protocol may have the reactor iterate), what
-        # was removed in it: what it still has an event for may be another
-        # connection's by now.
+        # For each pass under way, the descriptors that were removed in it. There may be
+        # several passes, because a protocol can call reactor.iterate. An event for a removed
+        # descriptor may belong to an earlier connection with the same number.
         self._passes: list[set[int]] = []
         self._closing: deque[Any] = deque()
 
@@ -65,7 +67,7 @@ class Lane:
         return "express"
 
     def doRead(self) -> None:
-        """Serve what is ready, up to L{EVENTS_PER_PASS} descriptors."""
+        """Serve up to L{EVENTS_PER_PASS} descriptors that are ready."""
         watched = self._watched
         ready = self._poller.poll(0, EVENTS_PER_PASS)
         removed: set[int] = set()
@@ -83,7 +85,7 @@ class Lane:
                     why = selectable.doRead()
                     reading = True
                 elif event & _GONE:
-                    # As Twisted's own: a reader that is left nothing to read is done.
+                    # As in Twisted's reactors: a reader without data is done.
                     reading = bool(self._interests[descriptor] & IN)
                     why = CONNECTION_DONE if reading else CONNECTION_LOST
                 if event & OUT and not why and descriptor not in removed:
@@ -101,9 +103,9 @@ class Lane:
 
     def closeAfterwards(self, connection: Any) -> bool:
         """
-        Call the connection's C{closeNow} once the ready ones are served.
+        Call the connection's C{closeNow} at the end of the pass.
 
-        @return: C{False} if none are being served, and nothing will be called.
+        @return: C{False} if no pass is under way. C{closeNow} is then not called.
         """
         if self._passes:
             self._closing.append(connection)
@@ -118,7 +120,7 @@ class Lane:
         try:
             self.remove(selectable, IN if half else IN | OUT)
         except BaseException:
-            # Somebody has closed its descriptor: there is no more to be done with it.
+            # Other code has closed the descriptor, so that it can no longer be removed.
             _log.failure("while disconnecting {selectable!r}", selectable=selectable)
             self._dropWhole(selectable)
             half = False
@@ -126,20 +128,20 @@ class Lane:
         self._tell(selectable, lost, _USUAL.get(type(why)) or Failure(why))
 
     def _tell(self, selectable: Any, method: str, *arguments: Failure) -> None:
-        # What escaped from here would make the reactor behind drop the lane.
+        # An exception from here would make the reactor behind drop the lane.
         try:
             getattr(selectable, method)(*arguments)
         except BaseException:
             _log.failure("while disconnecting {selectable!r}", selectable=selectable)
 
     def connectionLost(self, reason: Failure) -> None:
-        """The reactor behind has stopped: every connection of the lane is lost."""
+        """The reactor behind has stopped. Every connection of the lane is lost."""
         for selectable in self.forget():
             self._tell(selectable, "connectionLost", reason)
 
     def add(self, selectable: Any, interest: int) -> None:
         """
-        Watch a descriptor, for C{interest} too.
+        Watch a descriptor for an interest, in addition to those that it has.
 
         @param interest: L{IN} or L{OUT}.
         """
@@ -154,12 +156,12 @@ class Lane:
     def _watch(self, selectable: Any, descriptor: int, interest: int) -> None:
         if self._poller is None:
             self._poller = select.epoll()
-        # Each time, for somebody may have removed all that it watches.
+        # Each time, because other code may have called removeAll of the reactor.
         self._reactor.addReader(self)
         try:
             self._poller.register(descriptor, interest)
         except (OSError, ValueError):
-            # What epoll cannot watch, a file or nothing at all.
+            # epoll cannot watch a file or a closed descriptor.
             self._restIfIdle()
             raise
         while len(self._interests) <= descriptor:
@@ -171,7 +173,7 @@ class Lane:
 
     def remove(self, selectable: Any, interest: int) -> None:
         """
-        Watch a descriptor for C{interest} no longer.
+        Stop watching a descriptor for an interest.
 
         @param interest: L{IN}, L{OUT} or both.
         """
@@ -189,7 +191,7 @@ class Lane:
                 self._interests[descriptor] = left
 
     def _dropWhole(self, selectable: Any) -> None:
-        """Drop what does not know its descriptor any more."""
+        """Remove an object that no longer knows its descriptor."""
         for descriptor, watched in enumerate(self._watched):
             if watched is selectable:
                 self._drop(descriptor)
@@ -200,7 +202,7 @@ class Lane:
         self._count -= 1
         for removed in self._passes:
             removed.add(descriptor)
-        # Closed behind the lane's back, the kernel has forgotten it already.
+        # If other code has closed the descriptor, epoll has dropped it already.
         with suppress(OSError):
             self._poller.unregister(descriptor)
         self._restIfIdle()
@@ -212,7 +214,7 @@ class Lane:
             self._poller = None
 
     def forget(self) -> list[Any]:
-        """Watch nothing any more, and return what was watched."""
+        """Stop watching all descriptors, and return the watched objects."""
         watched = self.having(IN | OUT)
         for descriptor, interest in enumerate(self._interests):
             if interest:
@@ -220,7 +222,7 @@ class Lane:
         return watched
 
     def having(self, interest: int) -> list[Any]:
-        """Return what is watched for any of C{interest}."""
+        """Return the objects that are watched for any of C{interest}."""
         return [
             selectable
             for selectable, watched in zip(self._watched, self._interests, strict=True)

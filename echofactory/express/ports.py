@@ -1,15 +1,16 @@
 """
-Listening ports of TCP and UNIX sockets. They are Twisted's, but they keep these rules
-too:
+Listening ports of TCP and UNIX sockets. They are Twisted's ports, with these rules in
+addition:
 
- - A stop serves the connections that the kernel has accepted already. If they stayed in
-   the queue, the kernel would reset them. If the socket is somebody else's, they stay:
-   whoever listens next serves them.
- - If no descriptor is left, the connection that waits longest is closed. The factory
-   counts each of them (L{ICountsRefusals}).
- - What a stranger can cause costs at most one line of the log a second.
- - The address of a UNIX peer is any name.
- - A UNIX socket that somebody else has bound stays as it is: its file, its mode, its queue.
+ - When a port stops, it serves the connections that the kernel has accepted already.
+   Otherwise the kernel would reset them. If another process made the socket, they stay in the
+   queue for the next process that listens.
+ - If no descriptor is left, the port closes the connection that has waited longest. The
+   factory counts it (L{ICountsRefusals}).
+ - Events that a stranger can cause make at most one log line a second.
+ - A UNIX peer can have any address.
+ - If another process has bound a UNIX socket, its file, its mode and its queue stay as they
+   are.
 
 The private names of Twisted that this module uses are listed in
 C{tests/test_private_names.py}, with the reasons.
@@ -43,31 +44,36 @@ _log = Logger()
 _CLOSED = Failure(CONNECTION_DONE)
 
 ACCEPTS_PER_PASS = 100
-"""Connections accepted before others have their turn."""
+"""Connections that a port accepts in a pass of the reactor."""
 
 
 class ICountsRefusals(Interface):
-    """A factory that counts the connections that are closed unserved, and logs them."""
+    """A factory that counts and logs the connections that a port closes unserved."""
 
     def refuse(why: str, addr: IAddress | None) -> object:
-        """Count a connection that is not to be served."""
+        """
+        Count a connection that the port closes.
+
+        @param why: the reason, C{"descriptors"}.
+        @param addr: the peer's address.
+        """
 
 
 def _counting(factory: Any) -> Any:
-    """Return the factory that counts refusals; TLS and haproxy: wrap it."""
+    """Return the factory that counts refusals. TLS and C{haproxy:} wrap it."""
     while factory is not None and not ICountsRefusals.providedBy(factory):
         factory = getattr(factory, "wrappedFactory", None)
     return factory
 
 
 class _AcceptingPort(tcp.Port):
-    """What both kinds of ports have in common."""
+    """The common part of TCP and UNIX ports."""
 
     reactor: Any
-    # Given up for a moment when there is no other descriptor left.
+    # Closed for a moment if no other descriptor is left.
     _spare: int | None = None
     _summary: SummaryLog
-    # Fire when the port is closed; empty: it is not being closed.
+    # Fire when the port is closed. Empty: nobody has asked to close it.
     _stops: tuple[Deferred[None], ...] = ()
 
     def startListening(self) -> None:
@@ -90,7 +96,7 @@ class _AcceptingPort(tcp.Port):
         )
 
     def _holdSpare(self) -> None:
-        # A thread may have taken it meanwhile; there will be one again.
+        # A thread may have taken the descriptor. A later call tries again.
         with suppress(OSError):
             self._spare = os.open(os.devnull, os.O_RDONLY)
 
@@ -101,10 +107,10 @@ class _AcceptingPort(tcp.Port):
 
     def _shedOne(self) -> bool:
         """
-        Close the connection that waits longest. If it stayed in the queue, it would wake
-        the reactor without end.
+        Close the connection that has waited longest. Otherwise it would wake the reactor
+        again and again.
 
-        @return: whether there was one.
+        @return: whether there was a connection.
         """
         self._giveSpare()
         try:
@@ -124,12 +130,12 @@ class _AcceptingPort(tcp.Port):
         return True
 
     def doRead(self) -> None:
-        """Accept what waits, up to L{ACCEPTS_PER_PASS} connections."""
+        """Accept up to L{ACCEPTS_PER_PASS} connections."""
         self._acceptSome()
 
     def _acceptSome(self) -> bool:
         """
-        @return: whether there may be more.
+        @return: whether more connections may wait.
         """
         for _ in range(ACCEPTS_PER_PASS):
             try:
@@ -152,9 +158,10 @@ class _AcceptingPort(tcp.Port):
 
     def loseConnection(self, connDone: Failure = _CLOSED) -> Deferred[None] | None:
         """
-        Listen no more.
+        Stop listening.
 
-        @return: fires when what the kernel has accepted is served, and the socket is closed.
+        @return: fires when the connections that the kernel has accepted are served, and the
+            socket is closed; C{None}: the port did not listen.
         """
         self.disconnecting = True
         self.stopReading()
@@ -166,7 +173,7 @@ class _AcceptingPort(tcp.Port):
             passes = 0
             if self._shouldShutdown:
                 self._letNobodyIn()
-                # If the kernel lets others in all the same, the queue may never be empty.
+                # If the kernel accepts further connections, the queue may never be empty.
                 passes = self.backlog // ACCEPTS_PER_PASS + 2
             self.reactor.callLater(0, self._takeTheRest, connDone, passes)
         return stopped
@@ -174,17 +181,17 @@ class _AcceptingPort(tcp.Port):
     stopListening = loseConnection
 
     def _letNobodyIn(self) -> None:
-        """Have the kernel accept no further connection."""
+        """Make the kernel accept no further connection."""
         raise NotImplementedError
 
     def _takeTheRest(self, connDone: Failure, passes: int) -> None:
-        """Accept what waits, in at most C{passes} passes, and close the socket."""
+        """Accept the waiting connections, in at most C{passes} passes, and close the socket."""
         if self.connected and passes and self._acceptSome():
             self.reactor.callLater(0, self._takeTheRest, connDone, passes - 1)
             return
         failure = None
         try:
-            # The reactor may have stopped meanwhile, and lost it.
+            # If the reactor has stopped meanwhile, the port is closed already.
             if self.connected:
                 self.connectionLost(connDone)
         except BaseException:
@@ -194,14 +201,14 @@ class _AcceptingPort(tcp.Port):
             stopped.callback(failure)
 
     def _mayGoOn(self, error: OSError) -> bool:
-        """Do what can be done about a connection that was not accepted."""
+        """Handle an error of C{accept}, and return whether to call it again."""
         if error.errno in (EMFILE, ENFILE):
             return self._shedOne()
         if error.errno in (ECONNABORTED, EPERM):
             # The peer has left, or a firewall took the connection away.
             return True
         if self.disconnecting and error.errno == EINVAL:
-            # A UNIX socket that is shut down, and has no connection left.
+            # The UNIX socket is shut down, and no connection is left.
             return False
         self._summary.note(os.strerror(error.errno or 0), lambda: "an unknown peer")
         return False
@@ -232,20 +239,20 @@ class TCPPort(_AcceptingPort):
 
     def _serve(self, accepted: socket.socket, address: tuple[Any, ...]) -> None:
         if len(address) == 4 and address[3]:
-            # The name of its scope belongs to an IPv6 address.
+            # A link-local address includes the name of its scope.
             flags = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
             address = (socket.getnameinfo(address, flags)[0], *address[1:])
         super()._serve(accepted, address)
 
     def _letNobodyIn(self) -> None:
-        # A client whose SYN is dropped tries again after a second. Whoever listens then
-        # serves it; if nobody does, it is refused.
+        # A client whose SYN is dropped retransmits it after a second. If another process
+        # listens by then, it serves the client. Otherwise the client is refused.
         with suppress(OSError):
             attachFilter(self.socket, NO_SYN)
 
 
 class _UNIXPort(unix.Port):
-    """Twisted removes the file of a socket that systemd has bound, and changes its mode."""
+    """A UNIX port that leaves an adopted socket's file and mode as they are."""
 
     _adopted = False
 
@@ -274,7 +281,7 @@ class _UNIXPort(unix.Port):
         try:
             super().connectionLost(reason)
         except FileNotFoundError:
-            # Somebody has removed the file. Twisted goes no further then.
+            # The file was removed. Twisted raises an error, and does not close the rest.
             if self.lockFile is not None:
                 self.lockFile.unlock()
             tcp.Port.connectionLost(self, reason)
@@ -286,13 +293,13 @@ class UNIXPort(_AcceptingPort, _UNIXPort):
     transport = UNIXServer
 
     def _letNobodyIn(self) -> None:
-        # Those that it has accepted can still be taken.
+        # accept still returns the connections that are in the queue.
         self.socket.shutdown(socket.SHUT_RD)
 
 
 class PortsReactor:
     """
-    A reactor that listens with the ports of this module. All else is done by the reactor
+    A reactor that listens with the ports of this module. All other calls go to the reactor
     behind it.
     """
 
@@ -367,6 +374,6 @@ class PortsReactor:
 def withPorts(reactor: Any) -> Any:
     """
     Return a reactor that listens with the ports of this module, if the reactor is one of
-    Twisted's own. Others, such as those for tests, make ports of their own.
+    Twisted's. Other reactors, such as those for tests, are returned unchanged.
     """
     return PortsReactor(reactor) if isinstance(reactor, PosixReactorBase) else reactor

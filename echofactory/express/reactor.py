@@ -1,18 +1,18 @@
 """
-A fast lane for stream connections, through any Twisted reactor.
+A fast lane for stream connections, with any Twisted reactor.
 
-Most of what Twisted spends on a small message is not the message: each ready
-descriptor goes through C{log.callWithLogger}, and what is written waits for a
-notification, at the price of two C{epoll_ctl} calls, that it could have been
-sent at once. The lane has an epoll of its own, which the reactor watches as one
-descriptor among its others; it calls its transports straight, and they send at
-once what the kernel takes. Otherwise they are Twisted's transports, with their
-queues, producers, half-close, TLS and order of events. UNIX sockets are called
-straight too, but queue what they send as ever: a descriptor may have to go with
-the next bytes.
+Twisted spends most of the time of a small message on two things. It calls each ready
+descriptor through C{log.callWithLogger}. And it queues each write until the reactor reports
+that the socket is writable, which costs two C{epoll_ctl} calls.
 
-One thing differs: the log context. What a protocol logs while it is called has
-not its transport's C{system} beside it.
+The lane has an epoll instance of its own, which the reactor watches as one of its
+descriptors. The lane calls its transports directly, and a transport sends immediately what
+the kernel takes. In all other respects they are Twisted's transports: queues, producers,
+half-close, TLS and the order of events are the same. The lane calls UNIX sockets directly too,
+but they queue what they send, because a descriptor may have to go with the next bytes.
+
+The log context differs: an event that a protocol logs does not have the C{system} of its
+transport.
 """
 
 import select
@@ -47,12 +47,12 @@ _log = Logger()
 )
 class ExpressReactor(PortsReactor):
     """
-    A reactor whose stream connections take the fast lane; all else is done by
-    the reactor behind it, which is the one to run.
+    A reactor whose stream connections take the fast lane. All other calls go to the reactor
+    behind it. Run that reactor, not this one.
 
-    Where there is no epoll, C{ExpressReactor(reactor)} is that reactor.
+    If the system does not have epoll, C{ExpressReactor(reactor)} returns C{reactor}.
 
-    @ivar lane: what watches the connections.
+    @ivar lane: watches the connections.
     """
 
     tcpPort = LanePort
@@ -60,13 +60,12 @@ class ExpressReactor(PortsReactor):
     def __new__(cls, reactor: Any) -> Any:
         if hasattr(select, "epoll"):
             return super().__new__(cls)
-        _log.info("no epoll here: connections take the reactor's own way")
+        _log.info("the system does not have epoll: connections do not use the fast lane")
         return reactor
 
     def __init__(self, reactor: Any) -> None:
         """
-        @param reactor: any reactor that can watch a descriptor
-            (L{IReactorFDSet}).
+        @param reactor: any reactor that can watch a descriptor (L{IReactorFDSet}).
         """
         super().__init__(reactor)
         self._watching = self
@@ -102,7 +101,7 @@ class ExpressReactor(PortsReactor):
         """See L{IReactorFDSet}."""
         return [*self.lane.having(OUT), *self._reactor.getWriters()]
 
-    # IReactorTCP, IReactorSSL, IReactorUNIX; the listening half is PortsReactor's
+    # IReactorTCP, IReactorSSL, IReactorUNIX. PortsReactor has the methods that listen.
 
     def connectTCP(
         self,
@@ -143,7 +142,7 @@ _lanes: dict[Any, Any] = {}
 
 
 def laneOf(reactor: Any) -> Any:
-    """Return the L{ExpressReactor} that all of a process's endpoints share."""
+    """Return the L{ExpressReactor} that all endpoints of the process share."""
     if isinstance(reactor, ExpressReactor):
         return reactor
     reactor = reactorBehind(reactor)
@@ -154,5 +153,5 @@ def laneOf(reactor: Any) -> Any:
 
 
 def reactorBehind(reactor: Any) -> Any:
-    """Return the reactor behind the lane, for what the lane does not carry."""
+    """Return the reactor behind the lane, which does what the lane cannot, such as UDP."""
     return reactor._reactor if isinstance(reactor, PortsReactor) else reactor

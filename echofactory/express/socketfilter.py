@@ -1,5 +1,5 @@
 """
-Linux's socket filters: which segments a TCP socket takes (socket(7), C{SO_ATTACH_FILTER}).
+Socket filters of Linux (socket(7), C{SO_ATTACH_FILTER}): which segments a TCP socket accepts.
 """
 
 import ctypes
@@ -18,24 +18,23 @@ _DROP = _code(0x06, 0, 0, 0)
 _TAKE = _code(0x06, 0, 0, 0xFFFFFFFF)
 
 NOTHING = (_DROP,)
-"""Takes no segment."""
+"""Accepts no segment."""
 
 NO_SYN = (
-    _code(0x30, 0, 0, 13),  # Load the byte of the flags,
-    _code(0x54, 0, 0, 0x12),  # of which SYN and ACK are looked at.
+    _code(0x30, 0, 0, 13),  # Load the byte of the flags.
+    _code(0x54, 0, 0, 0x12),  # Keep SYN and ACK.
     _code(0x15, 0, 1, 0x02),
     _DROP,
     _TAKE,
 )
-"""Takes no SYN without ACK: nobody can begin a handshake, but one under way can end."""
+"""Drops a SYN without ACK. No handshake can begin, but a handshake under way can complete."""
 
 
 def attachFilter(handle: socket.socket, codes: tuple[bytes, ...]) -> None:
     """
-    Have a socket take only what the filter lets through. Elsewhere than on Linux, it takes
-    all, as before.
+    Attach a filter to a socket. On other systems than Linux, do nothing.
 
-    @raise OSError: if the kernel does not have filters.
+    @raise OSError: if the kernel does not support socket filters.
     """
     if sys.platform != "linux":
         return

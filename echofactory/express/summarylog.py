@@ -1,5 +1,5 @@
 """
-One line of the log a second for what a stranger can cause at any rate.
+Logs events that a stranger can cause at any rate: one line a second at most.
 """
 
 from collections import Counter
@@ -8,20 +8,21 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 SUMMARY_INTERVAL = 1.0
-"""Seconds between two lines."""
+"""Seconds from the first event to the line that reports it, with all events in between."""
 
 
 class SummaryLog:
     """
-    Counts events by kind, and reports all events of a second together.
+    Counts events by kind, and reports the events of a second together.
     """
 
     def __init__(
         self, clock: IReactorTime, tell: Callable[[dict[str, int], str], None]
     ) -> None:
         """
-        @param tell: is called with the counts by kind, sorted, and with the first event's
-            example.
+        @param clock: times the reports.
+        @param tell: is called with the counts by kind, sorted, and with the text of the first
+            event.
         """
         self._clock = clock
         self._tell = tell
@@ -33,7 +34,9 @@ class SummaryLog:
         """
         Count an event.
 
-        @param example: says which one it is. It is called for the first event only.
+        @param kind: the event's kind.
+        @param example: returns the event's text. It is called only for the first event of a
+            second.
         """
         self._counts[kind] += 1
         if self._call is None:
@@ -41,7 +44,7 @@ class SummaryLog:
             self._call = self._clock.callLater(SUMMARY_INTERVAL, self._now)
 
     def close(self) -> None:
-        """Tell of the events that are left, now."""
+        """Report the events that are not reported yet."""
         if self._call is not None:
             self._call.cancel()
             self._now()

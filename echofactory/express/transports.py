@@ -1,6 +1,6 @@
 """
-The TCP transports of the lane (L{echofactory.express.reactor}): Twisted's own, but they
-send at once what the kernel takes, and do without what costs and is not asked for.
+The TCP transports of the lane (L{echofactory.express.reactor}). They are Twisted's, but they
+send immediately what the kernel takes, and make strings for the log only on demand.
 
 The private names of Twisted that this module uses are listed in
 C{tests/test_private_names.py}, with the reasons.
@@ -23,33 +23,32 @@ from echofactory.express.ports import TCPPort
 
 DONE = Failure(CONNECTION_DONE)
 LOST = Failure(CONNECTION_LOST)
-"""As Twisted's reactors, made once: nobody may change a reason."""
+"""Made once, as in Twisted's reactors. Code must not change them."""
 
 SMALLEST_READ = 448
 LARGEST_READ = SMALLEST_READ << 8
-"""Bytes asked for at a time. A read that comes back full asks for more the next
-time, and one that comes back nearly empty for less. The least is what Python's
-own allocator serves; the most is short of the 128 KiB for which glibc asks the
-kernel, and gives them back, each time."""
+"""The least and the most bytes of a read. If a read is full, the next one is larger. If it is
+nearly empty, the next one is smaller. Python's own allocator serves the least. The most is
+below 128 KiB, because for larger blocks glibc calls the kernel each time."""
 
 AT_ONCE = 1 << 16
-"""Bytes that a producer may send before the lane calls again."""
+"""Bytes that a producer can send directly before the lane calls the transport again."""
 
 
 class _Connection(tcp.Connection):
     """
-    A TCP transport that sends in C{write} what the kernel takes.
+    A TCP transport whose C{write} sends immediately what the kernel takes.
 
     Its reactor is an L{ExpressReactor<echofactory.express.reactor.ExpressReactor>}.
 
-    @ivar _readSize: bytes to ask for.
-    @ivar _direct: whether what is written may go to the kernel at once. Whatever
-        could make it wait takes this back, and the next to write finds out.
-    @ivar _broken: whether a send has failed. The kernel tells of an error once;
-        whoever calls next has to be told that the connection is lost, not done.
-    @ivar _atOnce: bytes sent since the lane called last, while there was a
-        producer. One that writes until it is paused has to be paused, however
-        fast the kernel is.
+    @ivar _readSize: bytes of the next read.
+    @ivar _direct: whether a write can go to the kernel immediately. Every call that could
+        make a write wait sets it to false. The next write checks again.
+    @ivar _broken: whether a send has failed. The kernel reports an error only once. The next
+        call has to end the connection as lost, not as done.
+    @ivar _atOnce: bytes sent directly since the lane last called the transport, while a
+        producer was registered. A producer that writes until it is paused must be paused,
+        even if the kernel takes all bytes.
     """
 
     _readSize = SMALLEST_READ
@@ -58,10 +57,10 @@ class _Connection(tcp.Connection):
     _broken = False
     _atOnce = 0
 
-    # The types that Twisted gives these two are those of an aborted connection's.
+    # The annotations of Twisted are those of an aborted connection.
 
     def doRead(self) -> Exception | None:  # type: ignore[override]
-        """Receive once, and hand it to the protocol."""
+        """Receive once, and hand the data to the protocol."""
         self._atOnce = 0
         size = self._readSize
         try:
@@ -82,7 +81,7 @@ class _Connection(tcp.Connection):
         return None
 
     def doWrite(self) -> Exception | None:  # type: ignore[override]
-        """Send what is queued."""
+        """Send the queue."""
         self._atOnce = 0
         if self._broken:
             return CONNECTION_LOST
@@ -90,7 +89,7 @@ class _Connection(tcp.Connection):
         return result
 
     def write(self, data: bytes) -> None:
-        """Send now what the kernel takes, if nothing is queued; queue the rest."""
+        """If the queue is empty, send immediately what the kernel takes. Queue the rest."""
         if not (self._direct or self._mayBeDirect()) or type(data) is not bytes:
             super().write(data)
             return
@@ -112,7 +111,7 @@ class _Connection(tcp.Connection):
             self.startWriting()
 
     def _mayBeDirect(self) -> bool:
-        """Find out whether what is written may go to the kernel at once."""
+        """Find out whether a write can go to the kernel immediately."""
         self._direct = not (
             self.dataBuffer
             or self._tempDataLen
@@ -122,13 +121,13 @@ class _Connection(tcp.Connection):
             or self._writeDisconnecting
             or self._writeDisconnected
             or not self.connected
-            # A pull producer is asked for more by doWrite.
+            # doWrite asks a pull producer for more.
             or (self.producer is not None and not self.streamingProducer)
             or self._atOnce > AT_ONCE
         )
         return self._direct
 
-    # What makes a write wait, or come to nothing.
+    # Calls after which a write has to wait, or sends nothing.
 
     def writeSequence(self, iovec: Iterable[bytes]) -> None:
         """See L{ITransport<twisted.internet.interfaces.ITransport>}."""
@@ -142,8 +141,8 @@ class _Connection(tcp.Connection):
 
     def loseConnection(self) -> None:
         """
-        See L{ITransport<twisted.internet.interfaces.ITransport>}. Twisted waits
-        for the socket to take the nothing that is queued; the lane does not.
+        See L{ITransport<twisted.internet.interfaces.ITransport>}. If the queue is empty,
+        Twisted still waits until the socket is writable. The lane does not wait.
         """
         direct = self._direct or self._mayBeDirect()
         self._direct = False
@@ -154,13 +153,13 @@ class _Connection(tcp.Connection):
             super().loseConnection()
 
     def closeNow(self) -> None:
-        """The lane is done with what was ready: close, if that is still what is left."""
+        """The lane's pass is over: close the connection if its queue is still empty."""
         if not self.connected or self._aborting:
             return
         if self.dataBuffer or self._tempDataLen or self.producer is not None:
             self.startWriting()
         else:
-            # The kernel may know better than that all is done: the peer reset it.
+            # If the peer has reset the connection, the kernel has an error.
             broken = self._broken or self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             self.connectionLost(LOST if broken else DONE)
 
@@ -186,15 +185,15 @@ class _Connection(tcp.Connection):
         if streaming or self.TLS or not self.connected:
             return
         if not (self._writeDisconnecting or self._writeDisconnected):
-            # Twisted asks a pull producer for more when the queue is empty; what
-            # went out at once has left no queue to become so.
+            # Twisted asks a pull producer for more after the queue becomes empty. A direct
+            # write leaves the queue empty all the time.
             self.startWriting()
 
 
 class TCPServer(_Connection, tcp.Server):
     """
-    An accepted connection. What L{tcp.Server} prepares for the log, this makes
-    when it is asked for.
+    An accepted connection. L{tcp.Server} makes strings for the log in advance. This class
+    makes them on demand.
     """
 
     def __init__(
@@ -213,7 +212,7 @@ class TCPServer(_Connection, tcp.Server):
         self.client = client
         self.sessionno = sessionno
         self._portNumber = server._realPortNumber
-        # An instance's attribute is found faster than its class's.
+        # Access to an attribute of the instance is faster than to one of the class.
         self._readSize = SMALLEST_READ
         self.startReading()
         self.connected = 1
@@ -225,8 +224,7 @@ class TCPServer(_Connection, tcp.Server):
             self._protocolType = type(protocol)
         super().connectionLost(reason)
 
-    # The three are attributes in Twisted, set for every connection; hardly any is
-    # ever asked for them.
+    # In Twisted, the next three are attributes that are set for every connection.
 
     @property
     def hostname(self) -> Any:  # type: ignore[override]
@@ -235,7 +233,7 @@ class TCPServer(_Connection, tcp.Server):
 
     @property
     def logstr(self) -> str:  # type: ignore[override]
-        """The prefix of its lines in the log."""
+        """The prefix of its log lines."""
         if hasattr(self, "protocol"):
             prefix = self._getLogPrefix(self.protocol)
         else:
@@ -244,7 +242,7 @@ class TCPServer(_Connection, tcp.Server):
 
     @property
     def repstr(self) -> str:  # type: ignore[override]
-        """What C{repr} says."""
+        """The text of C{repr}."""
         kind = type(self.protocol) if hasattr(self, "protocol") else self._protocolType
         return f"<{kind.__name__} #{self.sessionno} on {self._portNumber}>"
 
@@ -253,12 +251,13 @@ _BIND_ADDRESS_NO_PORT = getattr(socket, "IP_BIND_ADDRESS_NO_PORT", 24)
 
 
 class TCPClient(_Connection, tcp.Client):
-    """A connection that was asked for."""
+    """A connection to a server."""
 
     def createInternetSocket(self) -> socket.socket:
         """
-        See L{tcp.BaseClient}. A source address bound without a port takes one as
-        it connects: taken before, it would have to be free for every destination.
+        See L{tcp.BaseClient}. If a source address is bound without a port, the system chooses
+        the port in C{connect} (C{IP_BIND_ADDRESS_NO_PORT}). Otherwise it would choose it in
+        C{bind}, and the port would have to be free for every destination.
         """
         created: socket.socket = super().createInternetSocket()
         with suppress(OSError):
@@ -267,8 +266,8 @@ class TCPClient(_Connection, tcp.Client):
 
     def connectionLost(self, reason: Failure) -> None:
         """
-        See L{tcp.BaseClient}. An ICMP error may end an attempt in an event without data
-        to read, for which Twisted does not ask what the error was.
+        See L{tcp.BaseClient}. An ICMP error can end an attempt with an event that carries no
+        data. Twisted does not read the socket's error in this case.
         """
         if not self.connected and hasattr(self, "socket"):
             number = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
@@ -284,7 +283,7 @@ class LanePort(TCPPort):
 
 
 class TCPConnector(tcp.Connector):
-    """Asks for a connection."""
+    """Makes a connection to a server."""
 
     def _makeTransport(self) -> TCPClient:
         return TCPClient(self.host, self.port, self.bindAddress, self, self.reactor)

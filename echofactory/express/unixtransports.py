@@ -1,7 +1,7 @@
 """
-The transports of UNIX sockets. They are Twisted's, but if the protocol takes no
-descriptors (C{SCM_RIGHTS}), the kernel closes those that a peer sends. Twisted receives
-each of them, closes it, and logs a line.
+The transports of UNIX sockets. They are Twisted's, except that they do not receive
+descriptors (C{SCM_RIGHTS}) if the protocol takes none. The kernel then closes those that a peer
+sends. Twisted would receive each of them, close it, and log a line.
 
 The private names of Twisted that this module uses are listed in
 C{tests/test_private_names.py}, with the reasons.
@@ -24,7 +24,7 @@ class UNIXServer(unix.Server):
 
 
 class UNIXClient(unix.Client):
-    """A connection that was asked for."""
+    """A connection to a server."""
 
     def doRead(self) -> Any:
         """See L{IReadDescriptor<twisted.internet.interfaces.IReadDescriptor>}."""
@@ -34,7 +34,7 @@ class UNIXClient(unix.Client):
 
 
 class UNIXConnector(unix.Connector):
-    """Asks for a connection."""
+    """Makes a connection to a server."""
 
     def _makeTransport(self) -> Any:
         return UNIXClient(self.address, self, self.reactor, self.checkPID)

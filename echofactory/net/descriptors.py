@@ -50,7 +50,7 @@ class SpareDescriptors:
         return len(self._kept)
 
     def hold(self) -> None:
-        """Start to keep descriptors."""
+        """Start keeping descriptors."""
         self._wanted = self._count
         self.fill()
 

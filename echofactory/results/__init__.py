@@ -1,3 +1,3 @@
 """
-What came of a run: counts, latencies, failures, and their JSON. Pure.
+The results of a run: counts, latencies, failures, and their JSON. No transport, no clock.
 """

@@ -1,5 +1,5 @@
 """
-The books of a run: what was asked for, what came of it, and how long it took.
+The books of a run: requests, outcomes and times.
 """
 
 from collections import Counter
@@ -16,64 +16,69 @@ from echofactory.results.workloadfacts import WorkloadFacts
 from echofactory.values.quantities import percentText
 
 _PACED = 0.95
-"""The share of its schedule that a client has to keep, for its figures to be believed."""
+"""The least share of the schedule that the client has to keep. Below it, the run has a
+warning."""
 
 
 @dataclass(kw_only=True)
 class Results:
     """
-    What came of a run, kept while it goes on.
+    The results of a run. They are updated while the run goes on.
 
-    The books balance at the end: messages sent = verified + mismatched +
-    unanswered; connections requested = completed + failed + unfinished, and
-    only an interrupted run leaves connections unfinished.
+    At the end of a run, the books balance:
 
-    @ivar target: the endpoint, as it was given.
-    @ivar workload: what was sent.
-    @ivar requested: connections asked for.
-    @ivar established: connections that were made, TLS handshake included.
-    @ivar open: established and not yet closed.
-    @ivar peakOpen: the most that were open at once.
+     - messages sent = verified + mismatched + unanswered;
+     - connections requested = completed + failed + unfinished. Only an interrupted run has
+       unfinished connections.
+
+    @ivar target: the endpoint, as the user gave it.
+    @ivar workload: the messages that were sent.
+    @ivar requested: requested connections.
+    @ivar started: when the run began, in UTC.
+    @ivar established: established connections. With TLS, the handshake is complete.
+    @ivar completed: connections on which every message was verified.
+    @ivar open: established connections that are not closed yet.
+    @ivar peakOpen: the highest number of connections that were open at the same time.
     @ivar failures: failed connections by kind.
     @ivar examples: the first failure of each kind.
-    @ivar sent: messages of which at least one byte was handed to a transport.
-    @ivar verified: messages that came back whole.
-    @ivar mismatched: messages that came back wrong.
-    @ivar unanswered: messages whose connection ended before they were back.
-    @ivar bytesSent: handed to the transports.
-    @ivar bytesReceived: received, right or wrong.
-    @ivar connect: from asking for a connection to being connected.
-    @ivar response: from when a message was due to receiving its last byte back;
-        without a rate, it is due when its first byte is handed to the transport.
-    @ivar service: from handing a message's first byte to the transport to
-        receiving its last byte back; C{None} without a rate: the response time is that.
-    @ivar sendLag: from when a message was due to the client's turning to it: the
-        instrument's own error. Nothing without a rate.
-    @ivar kernel: what the kernel saw.
-    @ivar datagrams: what became of them; C{None}: it was a run of streams.
-    @ivar intervals: the run, piece by piece.
-    @ivar recent: the response times of the last of them.
-    @ivar search: what came of the search that the run belongs to; C{None}: it does not.
-    @ivar rateAsked: messages a second, the mean over the run; C{None}: as fast
-        as replies come (closed loop).
-    @ivar due: messages that the schedule had in the run, sent or not; 0 without a rate.
+    @ivar sent: messages of which the client handed at least one byte to a transport.
+    @ivar verified: messages of which every byte came back.
+    @ivar mismatched: messages that came back with wrong bytes.
+    @ivar unanswered: messages whose connection ended before all of their bytes were back.
+    @ivar bytesSent: bytes handed to the transports.
+    @ivar bytesReceived: received bytes, right or wrong.
+    @ivar connect: connect times: from asking for a connection to being connected.
+    @ivar response: response times: from when a message was due to receiving its last byte.
+        Without a rate, a message is due when the transport gets its first byte.
+    @ivar service: service times: from handing a message's first byte to the transport to
+        receiving its last byte; C{None} without a rate, because they are the response times.
+    @ivar sendLag: from when a message was due to when the client handled it. It is the
+        client's own error. Empty without a rate.
+    @ivar kernel: the kernel's view of the connections.
+    @ivar datagrams: lost, repeated and reordered datagrams; C{None}: a run over streams.
+    @ivar intervals: the intervals of the run, in order.
+    @ivar recent: the response times of the last interval.
+    @ivar search: the outcome of the search to which the run belongs; C{None}: no search.
+    @ivar rateAsked: the mean of the scheduled rate, in messages a second; C{None}: no
+        schedule (closed loop).
+    @ivar due: scheduled messages, sent or not; 0 without a rate.
     @ivar scheduledNs: from the schedule's start to when the message after the last one
         would be due, in nanoseconds; 0 without a rate.
-    @ivar paced: which share of the schedule the client kept: messages that it turned to
-        in time, whether or not the connection and the window let them be sent.
-    @ivar elapsedNs: the whole run, nanoseconds.
-    @ivar beganAt: when the run began, by the clock of the next three, in nanoseconds.
-    @ivar firstAt: when the schedule started or, without a rate, when the first message
-        could be sent; 0: never.
+    @ivar paced: the share of the scheduled messages that the client handled in time, from 0
+        to 1. It counts a message even if the connection or the window delays the send.
+    @ivar elapsedNs: the duration of the whole run, in nanoseconds.
+    @ivar beganAt: when the run began, in nanoseconds of the client's clock. The next three
+        fields have the same clock and unit.
+    @ivar firstAt: when the schedule started; without a rate, when the first message could be
+        sent; 0: never.
     @ivar lastSentAt: when the first byte of the last message was sent.
     @ivar lastAt: when the last message was verified.
-    @ivar intervalNs: how long an interval is that nothing cut off, in nanoseconds; 0:
-        not known.
-    @ivar interrupted: whether it was stopped before its end.
-    @ivar underWay: whether it goes on.
-    @ivar forgotten: messages verified whose latencies do not count (L{forgetLatencies}).
-    @ivar endedEarly: whether it was ended because its outcome was certain (a search).
-    @ivar warnings: sentences that say why a figure of the run is not to be believed.
+    @ivar intervalNs: the length of a complete interval, in nanoseconds; 0: not known.
+    @ivar interrupted: whether the run was stopped before its end.
+    @ivar underWay: whether the run goes on.
+    @ivar forgotten: verified messages whose latencies do not count (L{forgetLatencies}).
+    @ivar endedEarly: whether a search ended the run because a goal was certainly missed.
+    @ivar warnings: sentences, each with a reason not to believe a figure of the run.
     """
 
     target: str
@@ -123,9 +128,9 @@ class Results:
 
     def closeInterval(self, elapsedNs: int) -> None:
         """
-        End a piece of the run.
+        End an interval of the run.
 
-        @param elapsedNs: since the run's beginning.
+        @param elapsedNs: nanoseconds since the run's beginning.
         """
         before = self.intervals
         self.recent = self.response.rotate()
@@ -148,12 +153,12 @@ class Results:
 
     @property
     def leastNs(self) -> int:
-        """The least response time, that of settling included; 0 without any."""
+        """Nanoseconds: the lowest response time, settling time included; 0: no reading."""
         least = self.response.asJSON()["min"]
         return min((ns for ns in (least, self._leastForgotten) if ns is not None), default=0)
 
     def forgetLatencies(self) -> None:
-        """What was measured until now was only to settle."""
+        """Drop the latencies that were measured until now: the settling time is over."""
         self.forgotten = self.verified
         self._leastForgotten = self.response.asJSON()["min"]
         for latency in (self.response, self.service, self.sendLag):
@@ -162,18 +167,18 @@ class Results:
 
     @property
     def serviceTime(self) -> Latency:
-        """The service times; without a rate, the response times are those."""
+        """The service times. Without a rate, they are the response times."""
         return self.response if self.service is None else self.service
 
     @property
     def overNs(self) -> int:
         """
-        The time that the achieved rate is taken over, in nanoseconds.
+        The time over which the achieved rate is calculated, in nanoseconds.
 
-        Open loop: from the schedule's start to when the message after the last one
-        would be due, or to when the last one was sent, if that is later. A late reply
-        is latency, and no lower rate. Closed loop: from the first message sent to the
-        last reply.
+         - Open loop: from the schedule's start to when the message after the last one would
+           be due. If the last message was sent later, the time ends then. A late reply is
+           latency, not a lower rate.
+         - Closed loop: from the first message sent to the last reply.
         """
         if self.rateAsked is None:
             return max(0, self.lastAt - self.firstAt)
@@ -181,24 +186,23 @@ class Results:
 
     @property
     def achieved(self) -> float:
-        """Messages verified a second (L{overNs})."""
+        """Verified messages a second, over L{overNs}."""
         return self.verified / (self.overNs / 1e9) if self.overNs else 0.0
 
     @property
     def bytesPerSecond(self) -> float:
-        """Bytes received a second (L{overNs})."""
+        """Received bytes a second, over L{overNs}."""
         return self.bytesReceived / (self.overNs / 1e9) if self.overNs else 0.0
 
     @property
     def unsent(self) -> int:
-        """Messages that were due and that were not sent."""
+        """Messages that were due but not sent."""
         return max(0, self.due - self.sent)
 
     def wholeRates(self) -> list[float]:
         """
-        Return the messages a second of each interval that lies within the time of the
-        achieved rate, but for a twentieth of its length. An interval in which nothing
-        came back is one of them.
+        Return the rate of each interval, in messages a second. Only intervals count of which
+        at least 95 % lie within L{overNs}. Intervals without a reply count.
         """
         if not self.intervals or not self.overNs or not self.firstAt:
             return []
@@ -211,29 +215,32 @@ class Results:
         ]
         rates = [count / (ns / 1e9) for ns, count in within if 0 < ns >= 0.95 * wholeNs]
         if end - self.intervals[-1].endNs >= 0.95 * wholeNs:
-            # Its connections did not survive as long: nothing came back from then on.
+            # All connections ended before the schedule: there were no replies after that.
             rates.append(0.0)
         return rates
 
     @property
     def keptNoSchedule(self) -> bool:
-        """Whether the client turned to less than 95 % of the messages in time."""
+        """Whether the client handled less than 95 % of the scheduled messages in time."""
         return self.paced < _PACED
 
     def judge(self) -> None:
         """
-        Find the reasons not to believe the figures of a run that is over.
+        Add the warnings of a run that has ended.
 
-        The rule: the client could not keep its schedule, if it turned to less than
-        95 % of the messages in time, or if its send lag at p99 is more than half of the
-        response time there.
+         - If the client handled less than 95 % of the scheduled messages in time, it could
+           not keep its schedule.
+         - Otherwise, if the send lag at p99 is more than half of the response time at p99,
+           the client was the bottleneck.
+         - If messages were due but not sent, and the run was not interrupted, the warning
+           gives their number and the reason.
         """
         response, lag = self.response.asJSON()["p99"], self.sendLag.asJSON()["p99"]
         if self.keptNoSchedule:
             self.warnings.append(
-                "the client could not keep its schedule: it turned to"
-                f" {percentText(self.paced)} of the messages in time, and these figures show"
-                " its limit, not the peer's"
+                "the client could not keep its schedule: it handled"
+                f" {percentText(self.paced)} of the messages in time. These figures show the"
+                " limit of the client, not of the peer"
             )
         elif response and lag and 2 * lag > response:
             self.warnings.append(
@@ -249,19 +256,19 @@ class Results:
 
     def _whyUnsent(self) -> str:
         if self.keptNoSchedule:
-            return "the client did not turn to them in time"
+            return "the client did not handle them in time"
         if self.failed:
-            return "their connections had failed, or waited for replies"
+            return "their connections failed or waited for replies"
         return "their connections waited for replies"
 
     @property
     def failed(self) -> int:
-        """Failed connections, of all kinds."""
+        """Failed connections of all kinds."""
         return self.failures.total()
 
     @property
     def unfinished(self) -> int:
-        """Connections that had neither completed nor failed."""
+        """Connections that have neither completed nor failed."""
         return self.requested - self.completed - self.failed
 
     @property
@@ -275,8 +282,9 @@ class Results:
 
     def connectionEstablished(self, connectNs: int | None) -> None:
         """
-        A connection was made, C{connectNs} after it was asked for; C{None}: there is
-        nothing to wait for.
+        Count an established connection.
+
+        @param connectNs: its connect time, in nanoseconds; C{None}: over UDP there is none.
         """
         self.established += 1
         self.open += 1
@@ -285,6 +293,6 @@ class Results:
             self.connect.record(connectNs)
 
     def connectionFailed(self, failure: ConnectionFailure) -> None:
-        """A connection will not do its job."""
+        """Count a failed connection, and keep the first failure of each kind."""
         self.failures[failure.kind] += 1
         self.examples.setdefault(failure.kind, failure)

@@ -1,5 +1,5 @@
 """
-Why connections fail, and what is kept of each failure.
+The kinds of failed connections, and the record of a failure.
 """
 
 from dataclasses import dataclass
@@ -7,33 +7,33 @@ from enum import StrEnum
 
 
 class FailureKind(StrEnum):
-    """Why a connection did not do its job."""
+    """Why a connection failed."""
 
     DNS = "dns"
     """The host's name has no address."""
     REFUSED = "refused"
-    """Nobody listens there."""
+    """No process listens at the address."""
     UNREACHABLE = "unreachable"
-    """There is no way there: no route, no such socket file, no permission."""
+    """The address cannot be reached: no route, no such socket file, or no permission."""
     CONNECT_TIMEOUT = "connect-timeout"
-    """Not connected within the time given for it."""
+    """The connection was not established within the connect timeout."""
     NO_LOCAL_PORT = "no-local-port"
-    """This machine has no port left for another connection there."""
+    """This machine has no ephemeral port left for another connection to the address."""
     TOO_MANY_FILES = "too-many-files"
-    """This process has no descriptor left."""
+    """This process has reached its limit of open descriptors."""
     TLS = "tls"
-    """The handshake failed, a certificate did not verify, or TLS broke off."""
+    """The handshake failed, a certificate did not verify, or TLS reported an error."""
     RESET = "reset"
-    """The peer or the path cut an established connection."""
+    """The peer or the path reset an established connection."""
     CLOSED_EARLY = "closed-early"
-    """The peer ended its stream before every byte was back."""
+    """The peer closed its side before every byte was back."""
     REPLY_TIMEOUT = "reply-timeout"
-    """Not one byte, or not the end of the stream, within the time given; over UDP,
-    replies to some of the messages."""
+    """Within the reply timeout, no byte arrived, or the stream did not end. Over UDP, some
+    messages had no reply."""
     MISMATCH = "mismatch"
-    """The peer returned something other than what was sent."""
+    """The peer returned other bytes than those that were sent."""
     EXTRA_BYTES = "extra-bytes"
-    """The peer returned more than what was sent; over UDP, a reply again."""
+    """The peer returned more bytes than were sent. Over UDP, a reply arrived twice."""
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,10 @@ class ConnectionFailure:
     """
     One failed connection.
 
-    @ivar connection: its number, from 1.
-    @ivar peer: the address at its other end, or the target, if there was none yet.
-    @ivar detail: what happened, for a person; the peer's bytes are escaped.
+    @ivar connection: the number of the connection, from 1.
+    @ivar peer: the peer's address; the target, if the connection was not established.
+    @ivar kind: why the connection failed.
+    @ivar detail: a description for a person. Bytes of the peer are escaped.
     """
 
     connection: int

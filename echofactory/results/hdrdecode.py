@@ -1,7 +1,7 @@
 """
-An U{HdrHistogram<http://hdrhistogram.org>} in its compressed encoding (V2), read from
-untrusted text. The settings of a histogram limit its size, and no more than that is
-decompressed. The library's own decoder takes as much memory as the text asks for.
+Decodes an U{HdrHistogram<http://hdrhistogram.org>} (V2, compressed) from untrusted text. The
+settings of a histogram limit its size, and this module decompresses no more than that. The
+library's own decoder allocates as much memory as the text demands.
 """
 
 import struct
@@ -11,21 +11,23 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 _WRAPPED = struct.Struct(">II")
-"""Cookie; bytes of what follows, which is compressed."""
+"""Cookie; length of the compressed payload in bytes."""
 _HEADER = struct.Struct(">IIIIQQd")
-"""Cookie; bytes of the counts; offset; the three settings; ratio."""
+"""Cookie; length of the counts in bytes; offset; the three settings; ratio."""
 _COMPRESSED_COOKIE = 0x1C849314
 _COOKIE = 0x1C849313
 _LONGEST_NUMBER = 9
-"""Bytes."""
+"""Bytes of the longest encoded number."""
 
 
 class HistogramSettings(NamedTuple):
     """
-    What two histograms have in common that can be added.
+    The settings of a histogram. Only histograms with the same settings can be added.
 
-    @ivar digits: significant digits of a reading.
-    @ivar steps: how many counts it has at most.
+    @ivar lowest: the lowest reading that is told apart from 0.
+    @ivar highest: the highest reading.
+    @ivar digits: significant decimal digits of a reading.
+    @ivar steps: the highest number of counts.
     """
 
     lowest: int
@@ -36,9 +38,9 @@ class HistogramSettings(NamedTuple):
 
 def decodedCounts(text: str, settings: HistogramSettings) -> dict[int, int]:
     """
-    Return the counts of a histogram that are not 0, by the number of the step.
+    Return the counts of a histogram that are not 0, by step number.
 
-    @raise ValueError: if the text is no such histogram.
+    @raise ValueError: if the text is not a histogram with these settings.
     """
     try:
         numbers = _numbers(_decompressed(b64decode(text, validate=True), settings))
@@ -54,7 +56,7 @@ def _decompressed(data: bytes, settings: HistogramSettings) -> bytes:
     """
     Return the encoded counts.
 
-    @raise ValueError: if there are none of such a histogram.
+    @raise ValueError: if the data is not a histogram with these settings.
     """
     cookie, size = _WRAPPED.unpack_from(data)
     if cookie != _COMPRESSED_COOKIE or size != len(data) - _WRAPPED.size:
@@ -74,9 +76,9 @@ def _decompressed(data: bytes, settings: HistogramSettings) -> bytes:
 
 def _numbers(data: bytes) -> Iterator[int]:
     """
-    Take numbers apart: LEB128, of which a ninth byte has all its bits, and ZigZag.
+    Decode numbers in ZigZag and LEB128. All eight bits of a ninth byte are data.
 
-    @raise IndexError: if the last one has no end.
+    @raise IndexError: if the last number is not complete.
     """
     at = 0
     while at < len(data):
@@ -94,9 +96,10 @@ def _numbers(data: bytes) -> Iterator[int]:
 
 def _byStep(numbers: Iterator[int], steps: int) -> Iterator[tuple[int, int]]:
     """
-    Give each count its step. A negative number, -n, stands for n steps without readings.
+    Return the steps with readings, and the count of each. A negative number, -n, stands for n
+    steps without readings.
 
-    @raise ValueError: if there are more steps than that.
+    @raise ValueError: if there are more than C{steps} steps.
     """
     step = 0
     for number in numbers:

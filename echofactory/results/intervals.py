@@ -1,5 +1,5 @@
 """
-A run, piece by piece.
+The intervals of a run, their JSON, and the intervals of several runs taken together.
 """
 
 from collections.abc import Sequence
@@ -12,17 +12,18 @@ from typing import Any
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Interval:
     """
-    A piece of a run.
+    One interval of a run.
 
-    @ivar endNs: when it ended, in nanoseconds from the run's beginning.
-    @ivar lengthNs: how long it was.
-    @ivar open: connections, at its end.
-    @ivar messages: verified in it.
-    @ivar bytes: received in it.
-    @ivar p50Ns: of the response times in it; C{None} if there were none, or they
-        are not known.
-    @ivar p99Ns: the same.
-    @ivar failures: connections that failed in it.
+    @ivar endNs: the end of the interval, in nanoseconds from the run's beginning.
+    @ivar lengthNs: the length of the interval, in nanoseconds.
+    @ivar open: connections that were open at the end.
+    @ivar messages: messages that were verified in the interval.
+    @ivar bytes: bytes that were received in the interval.
+    @ivar p50Ns: the median of the response times, in nanoseconds; C{None}: there were none,
+        or they are not known.
+    @ivar p99Ns: the 99th percentile of the response times, in nanoseconds; C{None}: as
+        C{p50Ns}.
+    @ivar failures: connections that failed in the interval.
     """
 
     endNs: int
@@ -70,9 +71,9 @@ _FIELDS = {name for name, *_ in _LIMITS}
 
 def _refuseMalformed(item: object, number: int) -> None:
     """
-    Check an item by the rules that the package's schema has for it.
+    Check an item by the rules of the package's schema.
 
-    @raise ValueError: if it breaks one.
+    @raise ValueError: if the item breaks a rule.
     """
     if not isinstance(item, dict) or item.keys() != _FIELDS:
         raise ValueError(f"$.intervals[{number}]: not the fields {', '.join(sorted(_FIELDS))}")
@@ -90,10 +91,11 @@ def _refuseMalformed(item: object, number: int) -> None:
 
 def intervalsFromJSON(written: Sequence[Any]) -> list[Interval]:
     """
-    Return what C{asJSON} of each wrote. The items are checked here, because a run of a
-    day has 86,400 and the general check of the schema takes 200 µs for each.
+    Return the intervals that L{Interval.asJSON} wrote. They are checked here, because the
+    general check of the schema takes 200 µs for each, and a run of a day has 86,400.
 
-    @raise ValueError: if one breaks a rule of the schema, or ends before it begins.
+    @raise ValueError: if an item breaks a rule of the schema, or ends before the item before
+        it.
     """
     intervals = []
     before = 0
@@ -101,7 +103,7 @@ def intervalsFromJSON(written: Sequence[Any]) -> list[Interval]:
         _refuseMalformed(item, number)
         endNs = round(item["t_s"] * 1e9)
         if endNs < before:
-            raise ValueError(f"$.intervals[{number}]: it ends before the one before it")
+            raise ValueError(f"$.intervals[{number}]: it ends before the interval before it")
         intervals.append(
             Interval(
                 endNs=endNs,
@@ -118,31 +120,31 @@ def intervalsFromJSON(written: Sequence[Any]) -> list[Interval]:
     return intervals
 
 
-MOST_PIECES = 10_000
-"""Pieces of a merged run, if its parts do not have more."""
+MAX_MERGED_INTERVALS = 10_000
+"""The highest number of intervals of a merged run, unless its runs together have more."""
 
 _COUNTED = ("messages", "bytes", "failures")
 
 
 class _Course:
     """
-    What a run had counted at any time, as if evenly within each piece. It is asked for
-    one time after the other, so that each piece is passed once.
+    The counts of a run at any time. Within an interval, the counts grow evenly. The times of
+    the calls must not decrease, so that each interval is read once.
     """
 
     def __init__(self, begin: int, pieces: Sequence[Interval]) -> None:
         self._begin = begin
         self._pieces = pieces
-        # How many pieces have ended, and what was counted in them.
+        # The number of intervals that have ended, and their counts.
         self._ended = 0
         self._counted = dict.fromkeys(_COUNTED, 0)
 
     def at(self, ns: int) -> tuple[dict[str, int], int]:
         """
-        Return what was counted until then, and how many connections were open: at the
-        end of the piece of then, and none before the run began and after it ended.
+        Return the counts until a time, and the number of open connections. The latter is the
+        number at the end of the interval; before and after the run it is 0.
 
-        @param ns: not before that of the last call.
+        @param ns: the time in nanoseconds, not before that of the last call.
         """
         since = ns - self._begin
         pieces = self._pieces
@@ -166,14 +168,17 @@ def mergedIntervals(
     runs: Sequence[tuple[int, Sequence[Interval]]], wholeNs: int = 0
 ) -> list[Interval]:
     """
-    Return the pieces of several runs as those of one, of the length that most of
-    them have; of a greater length, if they were more than those of the runs together and
-    more than L{MOST_PIECES}. What a run counted within a piece is taken to have come
-    evenly. What the percentiles of several are together is not known.
+    Return the intervals of one run that consists of several runs.
 
-    @param runs: for each, how many nanoseconds after the first it began, and its
-        intervals.
-    @param wholeNs: the length of a piece that nothing cut off; 0: not known.
+     - Their length is C{wholeNs} or, if that is 0, the median length. It is greater if there
+       would otherwise be more intervals than the runs together have, and more than
+       L{MAX_MERGED_INTERVALS}.
+     - Within an interval of a run, the counts grow evenly.
+     - Percentiles of several runs together are not known.
+
+    @param runs: for each run, the nanoseconds from the first run's beginning to its own, and
+        its intervals.
+    @param wholeNs: the length of a complete interval, in nanoseconds; 0: not known.
     """
     if len(runs) == 1:
         return list(runs[0][1])
@@ -182,7 +187,7 @@ def mergedIntervals(
     if not last:
         return []
     lengthNs = max(
-        wholeNs or round(median(lengths)), -(-last // max(len(lengths), MOST_PIECES))
+        wholeNs or round(median(lengths)), -(-last // max(len(lengths), MAX_MERGED_INTERVALS))
     )
     courses = [_Course(begin, pieces) for begin, pieces in runs]
     whole: list[Interval] = []

@@ -1,5 +1,5 @@
 """
-The JSON of results: written, read, and checked against the schema of the package
+Writes and reads the JSON of results, and checks it against the schema of the package
 (C{results.schema.json}).
 """
 
@@ -25,12 +25,12 @@ _FIRST = "echofactory.results/1"
 
 def _mistake(written: dict[str, Any]) -> str | None:
     """
-    Say where JSON does not follow the schema in the package; C{None}: it does. Of the
-    intervals, L{intervalsFromJSON} says so.
+    Return the place and the reason if JSON breaks the schema of the package; C{None}: it does
+    not. L{intervalsFromJSON} checks the intervals.
     """
     if isinstance(written.get("intervals"), list):
         written = written | {"intervals": []}
-    # Late, for only who reads results needs it.
+    # Imported here, because only programs that read results need it.
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import best_match
 
@@ -38,19 +38,19 @@ def _mistake(written: dict[str, Any]) -> str | None:
     mistake = best_match(Draft202012Validator(json.loads(schema)).iter_errors(written))
     if mistake is None:
         return None
-    # What is wrong may be long: the whole object, say.
+    # The message may quote the whole object.
     return f"{mistake.json_path}: {mistake.message[:200]}"
 
 
 def _fromFirst(written: dict[str, Any]) -> dict[str, Any]:
     """
-    Return the results that the first version wrote as those of the present one.
+    Convert results of version 1 to the present version.
 
-    It did not keep when the last message was sent, nor what was due and not sent. The
-    last reply stands for the former, and nothing for the latter.
+    Version 1 has neither the time of the last send nor the messages that were due but not
+    sent. The time of the last reply is used for the former, and 0 for the latter.
     """
     with suppress(KeyError, TypeError, OverflowError):
-        # What is not there is told by the schema, below.
+        # The check against the schema reports missing fields.
         rate, messages = written["rate"], written["messages"]
         asked, sent = rate["asked"], messages["sent"]
         overS = max(0.0, (rate["to_s"] or 0.0) - (rate["from_s"] or 0.0))
@@ -73,14 +73,14 @@ def _fromFirst(written: dict[str, Any]) -> dict[str, Any]:
 
 def _started(text: str) -> datetime:
     """
-    Read when a run began.
+    Read the time at which a run began.
 
-    @raise ValueError: if it is no time, or one of no time zone.
+    @raise ValueError: if the text is not a time, or has no time zone.
     """
     try:
         started = datetime.fromisoformat(text)
         if started.tzinfo is None:
-            raise ValueError("of no time zone")
+            raise ValueError("the time has no time zone")
         return started.astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise ValueError(f"$.started: {error}") from error
@@ -90,25 +90,23 @@ def _latency(written: dict[str, Any], name: str) -> Latency:
     """
     Read a latency from its histogram.
 
-    @raise ValueError: if it is none, or not of the readings that are counted.
+    @raise ValueError: if the text is not a histogram, or has another number of readings than
+        the field C{count}.
     """
     try:
         latency = Latency.decoded(written["histograms"][name])
     except ValueError as error:
         raise ValueError(f"$.histograms.{name}: {error}") from error
     if latency.count != written[f"{name}_ns"]["count"]:
-        raise ValueError(
-            f"$.histograms.{name}: it does not have the readings that are counted in {name}_ns"
-        )
+        raise ValueError(f"$.histograms.{name}: the number of readings is not {name}_ns.count")
     return latency
 
 
 def toJSON(results: Results, version: str) -> dict[str, object]:
     """
-    Return the object that C{--json} writes, which the package's
-    C{results.schema.json} describes.
+    Return the object that C{--json} writes. C{results.schema.json} describes it.
 
-    @param version: of echofactory.
+    @param version: the version of echofactory.
     """
     elapsed = results.elapsedNs / 1e9
     rates = results.wholeRates()
@@ -168,9 +166,9 @@ def toJSON(results: Results, version: str) -> dict[str, object]:
 
 def fromJSON(written: Any) -> Results:
     """
-    Return what L{toJSON} wrote, of this version or an older one.
+    Return the results that L{toJSON} of this or an older version wrote.
 
-    @raise ValueError: if it is something else.
+    @raise ValueError: if the JSON is something else.
     """
     if not isinstance(written, dict) or written.get("schema") not in (_FIRST, SCHEMA):
         raise ValueError(f"not the results of a run ({SCHEMA})")
@@ -190,9 +188,9 @@ def _read(written: dict[str, Any]) -> Results:
     datagrams = written["datagrams"]
     due, asked = messages["due"] or 0, rate["asked"]
     if asked is not None and due > asked * 1e9:
-        raise ValueError("$.messages.due: more than 1e9 s at the rate that was asked")
+        raise ValueError("$.messages.due: more than 1e9 s at the scheduled rate")
     search = written["find_rate"]
-    # Without a rate it is the response time; it has to be in order all the same.
+    # Without a rate, the service time is not used, but it has to be valid.
     service = _latency(written, "service")
     firstAt = round((rate["from_s"] or 0) * 1e9)
     return Results(

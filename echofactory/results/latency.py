@@ -1,8 +1,8 @@
 """
-What is kept of a latency: a histogram, cheap to record into.
+A histogram of latencies, into which recording is cheap.
 
-U{HdrHistogram<http://hdrhistogram.org>}: three significant digits, from 1 µs to
-1 h, in nanoseconds.
+It has the steps of an U{HdrHistogram<http://hdrhistogram.org>}: three significant digits,
+from 1 µs to 1 h, in nanoseconds.
 """
 
 from bisect import bisect_left, bisect_right
@@ -28,13 +28,13 @@ PERCENTILES = {
     "p99_9": 99.9,
     "p99_99": 99.99,
 }
-"""Of the JSON, by field."""
+"""The percentiles of the JSON, by field."""
 
 Fields = dict[str, int | None]
-"""A latency in the JSON: readings, and nanoseconds."""
+"""A latency in the JSON: the number of readings, and nanoseconds; C{None}: not known."""
 
-# The histogram's steps: as wide as the greatest power of two in LOWEST_NS, up to
-# _FINE_NS; from there on as many for every doubling as _DOUBLING_BITS count.
+# The histogram's steps. Below _FINE_NS, the width is the greatest power of two in LOWEST_NS.
+# From there on, each doubling has 2 ** _DOUBLING_BITS steps.
 _STEP_BITS = LOWEST_NS.bit_length() - 1
 _DOUBLING_BITS = 10
 _FINE_BITS = _STEP_BITS + _DOUBLING_BITS + 1
@@ -42,7 +42,7 @@ _FINE_NS = 1 << _FINE_BITS
 
 
 def _stepOf(ns: int) -> int:
-    """Return the number of the step that a reading falls into."""
+    """Return the number of the step of a reading."""
     if ns < _FINE_NS:
         return ns >> _STEP_BITS
     doublings = ns.bit_length() - _FINE_BITS
@@ -50,13 +50,13 @@ def _stepOf(ns: int) -> int:
 
 
 def _beginOf(step: int) -> int:
-    """Return the least reading that falls into a step, in nanoseconds."""
+    """Return the lowest reading of a step, in nanoseconds."""
     doublings = max(0, (step >> _DOUBLING_BITS) - 1)
     return step - (doublings << _DOUBLING_BITS) << doublings + _STEP_BITS
 
 
 def _endOf(step: int) -> int:
-    """Return the greatest reading that falls into a step."""
+    """Return the highest reading of a step, in nanoseconds."""
     return _beginOf(step + 1) - 1
 
 
@@ -73,8 +73,8 @@ _NONE = [0] * 256
 
 def _filled(counts: Sequence[int]) -> list[int]:
     """Return the numbers of the steps that have readings."""
-    # To walk over all 24,000 holds up what is measured meanwhile. Most have none, next
-    # to each other: comparing them by the hundred is the fastest way past them.
+    # A loop over all 24,000 steps would delay the measurement. Most steps are empty and
+    # adjacent, so that comparing 256 at a time is the fastest way past them.
     filled: list[int] = []
     for begin in range(0, _STEPS, len(_NONE)):
         part = counts[begin : begin + len(_NONE)]
@@ -87,20 +87,20 @@ class Latency:
     """
     A series of readings.
 
-    A reading is counted under the step of the histogram that it falls into, in a
-    list: an L{HdrHistogram}'s own recording takes ten times as long.
+    Each reading is counted in a list, by its step. Recording into an L{HdrHistogram} takes ten
+    times as long.
     """
 
     __slots__ = ("_earlier", "_recent")
 
     def __init__(self) -> None:
         self._recent = [0] * _STEPS
-        # Of the steps that have readings alone: hardly one in a hundred has.
+        # Only steps with readings, because fewer than one in a hundred has any.
         self._earlier: dict[int, int] = {}
 
     def record(self, elapsedNs: int) -> None:
         """Add one reading, in nanoseconds."""
-        # As _stepOf, without the call, and what is too long is found out last.
+        # This is _stepOf, without the call. Readings over an hour are counted as an hour.
         if elapsedNs < _FINE_NS:
             self._recent[elapsedNs >> _STEP_BITS] += 1
             return
@@ -109,7 +109,7 @@ class Latency:
         self._recent[step if step < _STEPS else -1] += 1
 
     def rotate(self) -> "Latency":
-        """Return the readings since this was called last."""
+        """Return the readings since the last call."""
         rotated = Latency()
         rotated._recent = self._recent
         for step in _filled(self._recent):
@@ -118,17 +118,17 @@ class Latency:
         return rotated
 
     def clear(self) -> None:
-        """Forget all readings."""
+        """Remove all readings."""
         self._recent = [0] * _STEPS
         self._earlier.clear()
 
     def add(self, other: "Latency") -> None:
-        """Add another's readings; it keeps them too."""
+        """Add the readings of another series, which stays unchanged."""
         for step, count in other._counts():
             self._recent[step] += count
 
     def _counts(self) -> list[tuple[int, int]]:
-        """Return the steps that have readings, in order, and how many each has."""
+        """Return the steps with readings, in order, and the number of readings of each."""
         counts = dict(self._earlier)
         for step in _filled(self._recent):
             counts[step] = counts.get(step, 0) + self._recent[step]
@@ -136,24 +136,24 @@ class Latency:
 
     @property
     def count(self) -> int:
-        """Readings so far."""
+        """The number of readings."""
         return sum(self._earlier.values()) + sum(self._recent)
 
     def histogram(self) -> HdrHistogram:
-        """Return all the readings, in nanoseconds; one over an hour counts as an hour."""
+        """Return the readings, in nanoseconds. A reading over an hour counts as an hour."""
         histogram = HdrHistogram(LOWEST_NS, HIGHEST_NS, DIGITS)
         self.addTo(histogram)
         return histogram
 
     def addTo(self, histogram: HdrHistogram) -> None:
-        """Add all the readings to such a histogram."""
+        """Add the readings to a histogram with the same settings."""
         for step, count in self._counts():
             histogram.record_value(_beginOf(step), count)
 
     def encoded(self) -> str | None:
         """
-        Return all the readings as other tools of the family read them: an
-        L{HdrHistogram}, compressed (V2) and in base64; C{None} if there are none.
+        Return the readings as an L{HdrHistogram}, compressed (V2) and in base64, which other
+        tools can read; C{None}: there are no readings.
         """
         return self.histogram().encode().decode() if self.count else None
 
@@ -162,25 +162,25 @@ class Latency:
         """
         Return the readings that L{encoded} wrote.
 
-        @raise ValueError: if it is no such histogram.
+        @raise ValueError: if the text is not a histogram with the same settings.
         """
         return cls() if text is None else cls.fromCounts(decodedCounts(text, _SETTINGS))
 
     def counts(self) -> dict[int, int]:
-        """Return how many readings each step has; a step without readings is left out."""
+        """Return the number of readings of each step that has any."""
         return dict(self._counts())
 
     @classmethod
     def fromCounts(cls, counts: dict[int, int]) -> "Latency":
-        """Return the readings that L{counts} told."""
+        """Return the readings that L{counts} returned."""
         latency = cls()
         latency._earlier.update(counts)
         return latency
 
     def distribution(self) -> tuple[list[float], list[int]]:
         """
-        Return the shares of the readings, from more than 0 up to 1, and for each
-        the nanoseconds that they are within.
+        Return the cumulative distribution: shares of the readings, from more than 0 up to 1,
+        and for each share the nanoseconds that these readings do not exceed.
         """
         counts = self._counts()
         total = sum(count for _, count in counts)
@@ -194,9 +194,11 @@ class Latency:
 
     def buckets(self, *bounds: int) -> tuple[list[int], int, float]:
         """
-        Return what a cumulative histogram has of them: for each of so many nanoseconds,
-        how many readings are no longer, to the width of a step; how many there are; and
-        their sum, each taken to be in the middle of its step.
+        Return the values of a cumulative histogram: for each bound, the number of readings
+        that do not exceed it; the number of all readings; and their sum. A bound is exact to
+        the width of a step. In the sum, each reading counts as the middle of its step.
+
+        @param bounds: in nanoseconds.
         """
         counts = self._counts()
         steps = [step for step, _ in counts]
@@ -206,21 +208,21 @@ class Latency:
         return within, below[-1], sum(map(mul, map(_middleOf, steps), times))
 
     def under(self, ns: int) -> int:
-        """Return how many readings a percentile would tell as less than so many nanoseconds."""
+        """Return the number of readings whose step is below the step of C{ns} nanoseconds."""
         limit = _stepOf(ns)
         earlier = sum(count for step, count in self._earlier.items() if step < limit)
         return earlier + sum(self._recent[:limit])
 
     def percentiles(self, *percents: float) -> list[int | None]:
         """
-        Return, for each, the nanoseconds within which so many of the readings
-        are; C{None} if there are none. The rank is the nearest, rounded up: at least
-        so many percent of the readings are no longer.
+        Return percentiles in nanoseconds; C{None}: there are no readings. The rank is the
+        nearest rank, rounded up: at least C{percent} % of the readings do not exceed the
+        percentile.
 
         @param percents: from 0 to 100.
         """
-        # A histogram of the library's for each interval of a long run would be memory
-        # that only the collector of cycles gets back, and it hardly ever has to run.
+        # The library's histogram is a reference cycle of 180 kB, which only the garbage
+        # collector frees. A long run would make one for each interval.
         counts = self._counts()
         if not counts:
             return [None for _ in percents]
@@ -229,13 +231,12 @@ class Latency:
 
     def asJSON(self) -> Fields:
         """
-        Return the fields of a latency in the JSON results, in nanoseconds; those
-        that are not known are C{None}.
+        Return the fields of a latency in the JSON, in nanoseconds; C{None}: not known.
         """
         counts = self._counts()
         if not counts:
             return {"count": 0, **dict.fromkeys(("min", "mean", "stddev", *PERCENTILES, "max"))}
-        # The moments as the library has them, but without its walk over all the steps.
+        # The moments are those of the library, without its loop over all steps.
         steps, times = zip(*counts, strict=True)
         total = sum(times)
         middles = [*map(_middleOf, steps)]
@@ -255,20 +256,20 @@ class Latency:
 
 def rankOf(percent: float, count: int) -> int:
     """
-    Return which of so many readings, counted from the least as 1, a percentile is: the
-    nearest rank, rounded up.
+    Return the rank of a percentile: the nearest rank, rounded up. The lowest reading has the
+    rank 1.
 
     @param percent: from 0 to 100.
-    @param count: 1 or more.
+    @param count: the number of readings, 1 or more.
     """
-    # By the decimals that were written: 99.9 % of 1,000 is 999, and the float is more.
+    # The text of the float is exact: 99.9 % of 1,000 is 999, but the float is more.
     return max(1, ceil(Fraction(str(percent)) * count / 100))
 
 
 def _percentiles(
     steps: Sequence[int], times: Sequence[int], percents: Iterable[float]
 ) -> Iterator[int]:
-    """Do what L{Latency.percentiles} does, with steps and how many readings each has."""
+    """Calculate percentiles of steps, given the number of readings of each."""
     below = list(accumulate(times))
     for percent in percents:
         yield _endOf(steps[bisect_left(below, rankOf(percent, below[-1]))])

@@ -1,5 +1,5 @@
 """
-The results of several runs, taken as those of one.
+Merges the results of several runs into those of one.
 """
 
 from collections.abc import Sequence
@@ -27,35 +27,35 @@ _SUMMED = (
 
 
 def _difference(one: Results, other: Results) -> str:
-    """Say in what the workloads of two runs differ."""
+    """Return the first difference between the workloads of two runs."""
     first, second = one.workload.asJSON(), other.workload.asJSON()
     for name in sorted(first):
         values = first[name], second[name]
         if values[0] != values[1]:
             return f"{name} {values[0]} and {values[1]}"
-    return "one has a rate, another none"
+    return "only one of them has a rate"
 
 
 def _refuseUnfit(runs: Sequence[Results], first: Results) -> None:
     """
     @param first: the run that began first.
-    @raise ValueError: if the runs cannot be taken as one.
+    @raise ValueError: if the runs cannot be merged.
     """
     latest = max(run.started for run in runs)
     if any(latest - run.started > timedelta(microseconds=run.elapsedNs / 1000) for run in runs):
-        raise ValueError("they did not go on side by side")
+        raise ValueError("the runs did not take place at the same time")
     for run in runs:
         if run.search is not None:
-            raise ValueError("a search for a rate is no part of another run")
+            raise ValueError("one of the runs is a search for a rate")
         scheduled = [each.rateAsked is not None for each in (run, first)]
         if run.workload != first.workload or scheduled[0] != scheduled[1]:
             raise ValueError(f"the workloads differ: {_difference(run, first)}")
         if (run.datagrams is None) != (first.datagrams is None):
-            raise ValueError("one is of datagrams, another of streams")
+            raise ValueError("some of the runs are over UDP, others are not")
 
 
 def _add(whole: Results, run: Results) -> None:
-    """Add what a run counted, whenever that was."""
+    """Add the counts and latencies of a run."""
     for name in _SUMMED:
         setattr(whole, name, getattr(whole, name) + getattr(run, name))
     whole.failures += run.failures
@@ -74,16 +74,16 @@ def _add(whole: Results, run: Results) -> None:
 
 def merged(runs: Sequence[Results]) -> Results:
     """
-    Return the results of one run that consists of several runs side by side: what all of
-    them counted, from the beginning of the first to the end of the last.
+    Return the results of one run that consists of several simultaneous runs, from the
+    beginning of the first to the end of the last.
 
-     - The most connections open at once are the sum of each run's most. The true figure can
-       be lower.
-     - A schedule that began later than another counts as one that began with it: the
-       achieved rate is over the longest time of them.
+     - C{peakOpen} is the sum over the runs. The true figure can be lower.
+     - All schedules count as if they began together: the achieved rate is over the longest
+       time of them.
 
-    @raise ValueError: if the runs were not side by side, if their workloads differ, if one
-        is a search, or if some are of datagrams and others of streams.
+    @param runs: one or more.
+    @raise ValueError: if the runs did not take place at the same time, if their workloads
+        differ, if one is a search, or if some are over UDP and others are not.
     """
     first = min(runs, key=lambda run: run.started)
     _refuseUnfit(runs, first)
@@ -117,7 +117,7 @@ def merged(runs: Sequence[Results]) -> Results:
 
 
 def _askedTogether(runs: Sequence[Results], whole: Results) -> float:
-    """Return the messages a second that the schedules of several runs ask for together."""
+    """Return the scheduled rate of all runs together, in messages a second."""
     rates = [run.rateAsked or 0.0 for run in runs]
     if whole.due and any(run.scheduledNs != whole.scheduledNs for run in runs):
         return whole.due / (whole.scheduledNs / 1e9)

@@ -1,5 +1,5 @@
 """
-What became of segments and datagrams on their way, as the kernel and the replies tell.
+Retransmission, loss and reordering on the path, as the kernel and the replies show them.
 """
 
 from dataclasses import dataclass
@@ -9,8 +9,16 @@ from typing import Any
 @dataclass(kw_only=True)
 class Kernel:
     """
-    What the kernel saw, summed over the connections that it was asked about just
-    before they closed (L{echofactory.net.tcpinfo}).
+    The kernel's view of TCP connections (L{echofactory.net.tcpinfo}), summed over the
+    connections. The kernel is asked just before a connection closes.
+
+    @ivar connections: connections about which the kernel was asked.
+    @ivar retransmits: retransmitted segments.
+    @ivar lost: segments that the kernel considered lost.
+    @ivar reordering: how often segments arrived out of order; C{None}: not known.
+    @ivar rttUsLeast: the lowest estimate of the round-trip time, in microseconds.
+    @ivar rttUsTotal: the sum of the estimates, in microseconds.
+    @ivar rttUsMost: the highest estimate, in microseconds.
     """
 
     connections: int = 0
@@ -22,7 +30,7 @@ class Kernel:
     rttUsMost: int = 0
 
     def add(self, retransmits: int, lost: int, reordering: int | None, rttUs: int) -> None:
-        """Add what it saw of one connection."""
+        """Add the kernel's view of one connection."""
         self.merge(
             Kernel(
                 connections=1,
@@ -36,7 +44,7 @@ class Kernel:
         )
 
     def merge(self, other: "Kernel") -> None:
-        """Add what it saw of other connections."""
+        """Add the kernel's view of other connections."""
         if not other.connections:
             return
         if not self.connections or other.rttUsLeast < self.rttUsLeast:
@@ -50,7 +58,7 @@ class Kernel:
             self.reordering = (self.reordering or 0) + other.reordering
 
     def asJSON(self) -> dict[str, object] | None:
-        """Return the JSON's C{tcp}; C{None} if the kernel said nothing."""
+        """Return the JSON's C{tcp}; C{None}: the kernel was not asked."""
         if not self.connections:
             return None
         return {
@@ -67,7 +75,7 @@ class Kernel:
 
     @classmethod
     def fromJSON(cls, written: dict[str, Any] | None) -> "Kernel":
-        """Return what C{asJSON} wrote."""
+        """Read the JSON's C{tcp}."""
         if written is None:
             return cls()
         rtt = written["rtt_us"]
@@ -85,11 +93,11 @@ class Kernel:
 @dataclass(kw_only=True)
 class Datagrams:
     """
-    What became of datagrams on their way.
+    Loss, repetition and reordering of datagrams.
 
-    @ivar lost: messages that had no reply within the time given.
-    @ivar repeated: replies that came again (RFC 5560).
-    @ivar reordered: replies that came after that to a later message (RFC 4737).
+    @ivar lost: messages without a reply within the reply timeout.
+    @ivar repeated: replies that arrived more than once (RFC 5560).
+    @ivar reordered: replies that arrived after the reply to a later message (RFC 4737).
     """
 
     lost: int = 0
@@ -97,7 +105,7 @@ class Datagrams:
     reordered: int = 0
 
     def merge(self, other: "Datagrams") -> None:
-        """Add what became of others."""
+        """Add the counts of another run."""
         self.lost += other.lost
         self.repeated += other.repeated
         self.reordered += other.reordered

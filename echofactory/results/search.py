@@ -1,6 +1,6 @@
 """
-What came of a search for the highest rate: the rates that were tried, and the one that
-was found.
+The outcome of a search for the highest rate: the rate that was found, and the rates that were
+tried.
 """
 
 from collections.abc import Mapping
@@ -20,29 +20,28 @@ class Ending(StrEnum):
     FIRST = "first"
     """The first rate breaks a goal."""
     CLIENT = "client"
-    """As C{FOUND} or C{FIRST}, but the client itself was too slow for the rate that breaks
-    a goal."""
+    """The client was too slow for the rate that breaks a goal."""
     INTERRUPTED = "interrupted"
     """A signal ended the search."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SearchStep:
-    """One rate that was tried, and judged."""
+    """A rate that was tried, and its outcome."""
 
     asked: float
     """Messages a second."""
     achieved: float
     """Messages verified a second."""
     kept: bool
-    """Whether every goal was kept, nothing failed, and the replies kept up with the
+    """Whether every goal was met, no connection failed, and the replies kept up with the
     schedule."""
     interrupted: bool
     """Whether a signal ended the step."""
     endedEarly: bool
-    """Whether the step was ended because a goal was certainly missed."""
+    """Whether the step ended early, because a goal was certainly missed."""
     broken: tuple[str, ...]
-    """The goals that were not kept, as the user wrote them."""
+    """The goals that were missed, as the user wrote them."""
     failures: Mapping[FailureKind, int]
     """Failed connections by kind."""
     response: Fields
@@ -50,9 +49,9 @@ class SearchStep:
     sendLag: Fields
     """The send lag, in nanoseconds."""
     clientLimited: bool = False
-    """Whether the client was too slow itself: it did not keep its schedule, or at the
-    percentile of a broken goal its send lag was more than half of the response time. The
-    JSON does not have this."""
+    """Whether the client was the limit: it did not keep its schedule, or its send lag was more
+    than half of the response time at the percentile of a missed goal. The JSON does not have
+    this field."""
 
     def asJSON(self) -> dict[str, object]:
         """Return an item of the JSON's C{find_rate.steps}."""
@@ -86,12 +85,12 @@ class SearchStep:
 
 @dataclass(frozen=True, kw_only=True)
 class SearchOutcome:
-    """What came of a search that is over."""
+    """The outcome of a search."""
 
     goals: tuple[str, ...]
     """The goals, as the user wrote them."""
     found: float | None
-    """The highest rate that kept every goal, in messages a second; C{None}: there is none."""
+    """The highest rate that met every goal, in messages a second; C{None}: no rate did."""
     ending: Ending
     """Why the search ended."""
     steps: tuple[SearchStep, ...]
@@ -120,7 +119,9 @@ class SearchOutcome:
             steps=tuple(SearchStep.fromJSON(step) for step in written["steps"]),
         )
         if outcome.ending is Ending.FOUND and outcome.found is None:
-            raise ValueError("$.find_rate.found: null, though ended_by is found")
+            raise ValueError("$.find_rate.found: null, although ended_by is found")
         if outcome.ending is Ending.CLIENT and all(step.kept for step in outcome.steps):
-            raise ValueError("$.find_rate.steps: each is kept, though ended_by is client")
+            raise ValueError(
+                "$.find_rate.steps: every step is kept, although ended_by is client"
+            )
         return outcome

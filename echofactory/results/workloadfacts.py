@@ -1,5 +1,5 @@
 """
-What the results say of the workload of a run.
+The description of a workload in the results.
 """
 
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ class WorkloadFacts:
     """The C{workload} object of the JSON."""
 
     kind: str
-    """C{"messages"}: from a list; C{"generated"}."""
+    """C{"messages"}: the messages are a list; C{"generated"}: they are generated."""
     size: int | None
-    """Bytes of each generated message; C{None} with a list."""
+    """Bytes of each generated message; C{None}: the messages are a list."""
     count: int | None
     """Messages per connection; C{None}: the duration decides."""
     bytes: int | None
@@ -23,9 +23,9 @@ class WorkloadFacts:
     window: int | None
     """Messages outstanding per connection; C{None}: no limit."""
     churn: bool
-    """Whether each message has a connection of its own."""
+    """Whether the client opens a new connection for every message."""
     halfClose: bool
-    """Whether the client closes its sending side after the last message."""
+    """Whether the client closes its sending side after the last message of a connection."""
     holdS: float
     """Seconds that a connection stays open after its last message is back."""
 

@@ -1,3 +1,3 @@
 """
-What a setting or a figure is: checks of a value, and how it reads as text. It stands alone.
+Checks of settings, and the text of values. This room imports no other room.
 """

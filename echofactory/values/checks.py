@@ -1,8 +1,10 @@
 """
-Checks of a setting when it is built: its type, then its value. A mistake is one line that
-names the field, the value and what is accepted.
+Checks of a setting: first the type, then the value. An error message is one line that names
+the field, the value and what is accepted.
 
-C{True} and C{False} are no numbers here. No setting is infinite, or not a number.
+C{True} and C{False} do not count as numbers. Infinity and NaN are refused.
+
+Each check takes the name of the field, which the message shows, and the value.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,26 +17,26 @@ MAX_SECONDS = 1e9
 """Seconds: more than 31 years."""
 
 MAX_RATE = 1e7
-"""A second: more messages, connections or datagrams than any process here handles."""
+"""A second. No process handles as many messages, connections or datagrams."""
 
 MIN_RATE = 1e-6
-"""A second: one in eleven days."""
+"""A second: one event in eleven days."""
 
 MAX_SIZE = 1 << 40
 """Bytes: 1 TiB."""
 
 MAX_WHOLE = 10**18
-"""Of what is counted: the JSON has no more."""
+"""The highest number of anything that is counted, and the limit of the JSON."""
 
 _LONGEST = 60
-"""Characters of a value in a message."""
+"""Characters of a value in an error message."""
 
 
 def _shown(value: object) -> str:
     try:
         text = repr(value)
     except Exception:
-        # Of a value of a wrong type, even that can fail.
+        # A value of a wrong type can have a repr that fails.
         text = f"a {type(value).__name__}"
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."
 
@@ -43,13 +45,14 @@ def checkType(
     field: str, value: object, kind: type | tuple[type, ...], accepted: str | None = None
 ) -> None:
     """
-    @param accepted: names what is accepted; C{None}: the name of the type.
-    @raise TypeError: if the value is of another type.
+    @param kind: the accepted type or types.
+    @param accepted: the text after "is not"; C{None}: the name of the type.
+    @raise TypeError: if the value has another type.
     """
     if not isinstance(value, kind):
         if accepted is None:
             assert isinstance(kind, type)
-            accepted = f"of the type {kind.__name__}"
+            accepted = f"of type {kind.__name__}"
         raise TypeError(f"{field}: {_shown(value)} is not {accepted}")
 
 
@@ -57,11 +60,11 @@ def checkItems(
     field: str, value: object, accepted: str, check: Callable[[str, Any], None]
 ) -> None:
     """
-    @param accepted: names the items, in the plural.
-    @param check: checks one, of which the name comes first.
-    @raise TypeError: if the value is no sequence, or an item is of a wrong type. A string
-        and bytes, which are sequences of themselves, are refused.
-    @raise ValueError: if an item is wrong otherwise.
+    @param accepted: a name for the items, in the plural.
+    @param check: checks one item. Its arguments are a name for the item, and the item.
+    @raise TypeError: if the value is not a sequence, or an item has a wrong type. Strings and
+        bytes are refused.
+    @raise ValueError: if an item has a wrong value.
     """
     if isinstance(value, str | bytes | bytearray) or not isinstance(value, Sequence):
         raise TypeError(f"{field}: {_shown(value)} is not a sequence of {accepted}")
@@ -73,10 +76,10 @@ def checkNumber(
     field: str, value: object, fits: Callable[[float], bool], accepted: str
 ) -> None:
     """
-    @param fits: tells whether a number is accepted.
-    @param accepted: names the numbers, after "is not".
-    @raise TypeError: if the value is no number.
-    @raise ValueError: if it is one that is not accepted.
+    @param fits: returns whether a number is accepted.
+    @param accepted: the text after "is not".
+    @raise TypeError: if the value is not a number.
+    @raise ValueError: if the number is not accepted.
     """
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"{field}: {_shown(value)} is not a number ({accepted})")
@@ -88,9 +91,11 @@ def checkWhole(
     field: str, value: object, least: int = 1, most: int = MAX_WHOLE, unit: str = ""
 ) -> None:
     """
-    @param unit: of the bounds, in the singular.
-    @raise TypeError: if the value is no whole number.
-    @raise ValueError: if it is not within the bounds.
+    @param least: the lowest accepted number.
+    @param most: the highest accepted number.
+    @param unit: the unit of the bounds, in the singular.
+    @raise TypeError: if the value is not a whole number.
+    @raise ValueError: if the number is out of range.
     """
     lowest, highest = (counted(n, unit) if unit else f"{n:,}" for n in (least, most))
     if isinstance(value, bool) or not isinstance(value, int):
@@ -104,8 +109,8 @@ def checkWhole(
 def checkSeconds(field: str, value: object, zero: bool = False) -> None:
     """
     @param zero: whether 0 is accepted.
-    @raise TypeError: if the value is no number.
-    @raise ValueError: if it is not within 0 and L{MAX_SECONDS}.
+    @raise TypeError: if the value is not a number.
+    @raise ValueError: if the number is not between 0 and L{MAX_SECONDS}.
     """
     least = "0 s or more" if zero else "more than 0 s"
     checkNumber(
@@ -118,8 +123,9 @@ def checkSeconds(field: str, value: object, zero: bool = False) -> None:
 
 def checkRate(field: str, value: object, least: float = MIN_RATE) -> None:
     """
-    @raise TypeError: if the value is no number.
-    @raise ValueError: if it is not within C{least} and L{MAX_RATE}.
+    @param least: the lowest accepted rate.
+    @raise TypeError: if the value is not a number.
+    @raise ValueError: if the number is not from C{least} to L{MAX_RATE}.
     """
     checkNumber(
         field,
@@ -131,16 +137,16 @@ def checkRate(field: str, value: object, least: float = MIN_RATE) -> None:
 
 def checkChance(field: str, value: object) -> None:
     """
-    @raise TypeError: if the value is no number.
-    @raise ValueError: if it is not from 0 to 1.
+    @raise TypeError: if the value is not a number.
+    @raise ValueError: if the number is not from 0 to 1.
     """
-    checkNumber(field, value, lambda chance: 0 <= chance <= 1, "a chance from 0 to 1")
+    checkNumber(field, value, lambda chance: 0 <= chance <= 1, "a probability from 0 to 1")
 
 
 def checkAddress(field: str, value: object) -> None:
     """
-    @raise TypeError: if the value is no text.
-    @raise ValueError: if it is not that of an IP address.
+    @raise TypeError: if the value is not a string.
+    @raise ValueError: if the string is not an IP address.
     """
     accepted = "an IPv4 or IPv6 address"
     checkType(field, value, str, accepted)

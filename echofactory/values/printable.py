@@ -1,13 +1,13 @@
 """
-Untrusted text, as a terminal, a log and a page may show it.
+Escapes untrusted text for a terminal, a log and a page.
 """
 
 
 def printable(text: str) -> str:
     r"""
-    Return the text with an escape in place of each character that is not printable:
-    C{\x1b} for a control character, C{\u202e} for one that turns the direction of
-    writing, C{\udcff} for a byte that is no text. A text that was escaped stays as it is.
+    Return the text with an escape for each character that is not printable: C{\x1b} for a
+    control character, C{\u202e} for a character that changes the direction of writing,
+    C{\udcff} for a byte that is not text. Text that is escaped already does not change.
     """
     if text.isprintable():
         return text

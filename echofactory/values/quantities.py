@@ -1,5 +1,5 @@
 """
-Numbers as people read them: each with its unit, and no more digits than it has.
+Writes numbers for people: with a unit and few digits.
 """
 
 from math import floor, log10
@@ -36,27 +36,27 @@ def _small(number: float) -> str:
 
 
 def numberText(number: float) -> str:
-    """Write a number of things in some time: C{1,234}, and under 10 C{0.0833}."""
+    """Write a number: C{1,234}; under 10 with three significant digits, C{0.0833}."""
     return _small(number) if 0 < number < 9.995 else f"{number:,.0f}"
 
 
 def rateText(perSecond: float) -> str:
-    """Write a rate in messages: C{1,234 messages/s}."""
+    """Write a rate in messages a second: C{1,234 messages/s}."""
     return f"{numberText(perSecond)} messages/s"
 
 
 def sizeRateText(perSecond: float) -> str:
-    """Write a rate in bytes: C{1.5 KiB/s}, and under 10 C{0.5 B/s}."""
+    """Write a rate in bytes a second: C{1.5 KiB/s}; under 10, C{0.5 B/s}."""
     size = f"{_small(perSecond)} B" if 0 < perSecond < 9.995 else sizeText(perSecond)
     return f"{size}/s"
 
 
 def percentText(share: float) -> str:
-    """Write a share: C{99.5%}, and under 10 % C{0.0417%}."""
+    """Write a share from 0 to 1: C{99.5%}; under 10 % with three digits, C{0.0417%}."""
     percent = 100 * share
     return f"{_small(percent) if 0 < percent < 9.995 else f'{percent:,.1f}'}%"
 
 
 def counted(count: int, thing: str) -> str:
-    """Write a number of things, of which the plural ends in s: C{1 rate}, C{1,000 rates}."""
+    """Write a number with a noun whose plural ends in s: C{1 rate}, C{1,000 rates}."""
     return f"{count:,} {thing}{'' if count == 1 else 's'}"

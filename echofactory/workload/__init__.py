@@ -1,3 +1,3 @@
 """
-What to send and when, and whether what came back is that. Pure.
+What to send and when, and the check of what comes back. No transport, no clock.
 """

@@ -1,5 +1,5 @@
 """
-The check of datagrams that come back. Bytes go in, facts come out.
+The check of received datagrams. Bytes go in, facts come out.
 """
 
 from enum import Enum
@@ -11,19 +11,19 @@ from echofactory.workload.settings import Workload
 from echofactory.workload.verifier import EchoMismatch, ExtraBytes, StreamFault
 
 MAX_DATAGRAM_SIZE = 65_507
-"""Of a datagram over IPv4: 65,535 without the headers of IP and UDP."""
+"""Bytes of a datagram over IPv4: 65,535 without the headers of IP and UDP."""
 
 KEPT = 1024
-"""Messages that are not out any more, of which a verifier remembers what became."""
+"""Answered and lost messages that a verifier remembers, at most."""
 
 _COMPARED = 64
-"""Messages that an altered reply is compared with, at most."""
+"""Messages with which an altered reply is compared, at most."""
 
 
 def refuseUnfit(workload: Workload) -> None:
     """
-    @raise ValueError: if a workload cannot go in datagrams, naming the field and the
-        value.
+    @raise ValueError: if the workload cannot be sent in datagrams. The message names the
+        field and the value.
     """
     if workload.halfClose:
         raise ValueError("halfClose: UDP has no stream to close")
@@ -37,7 +37,10 @@ def refuseUnfit(workload: Workload) -> None:
 
 class Sent(NamedTuple):
     """
-    A message that is out: when it was sent, and when it was due; nanoseconds.
+    The times of an outstanding message, in nanoseconds of the client's clock.
+
+    @ivar sentAt: when it was sent.
+    @ivar dueAt: when it was due.
     """
 
     sentAt: int
@@ -45,24 +48,25 @@ class Sent(NamedTuple):
 
 
 class Verdict(Enum):
-    """What a datagram is that came in."""
+    """What a received datagram is."""
 
-    ANSWER = "the reply to a message that was out"
-    REPEATED = "a reply that had come before"
-    LATE = "the reply to a message that had been given up"
-    ALTERED = "like no message"
-    UNASKED = "like no message, and none was out"
+    ANSWER = "the reply to an outstanding message"
+    REPEATED = "a reply that arrived before"
+    LATE = "the reply to a lost message"
+    ALTERED = "equal to no message"
+    UNASKED = "equal to no message, and none is outstanding"
 
 
 class Reply(NamedTuple):
     """
-    A datagram that came in.
+    A received datagram.
 
-    @ivar place: the index of the message that it is taken for, from 0; C{None}: it is
-        taken for none, or for one of several that are alike.
-    @ivar sent: when that was sent, if it was out until now.
-    @ivar reordered: whether a later message was answered before (RFC 4737).
-    @ivar fault: what is wrong with it.
+    @ivar verdict: what it is.
+    @ivar place: the index of its message, from 0; C{None}: there is none, or several messages
+        have the same bytes.
+    @ivar sent: the times of its message; C{None}: the message was not outstanding.
+    @ivar reordered: whether the reply to a later message arrived before (RFC 4737).
+    @ivar fault: what is wrong with the datagram; C{None}: nothing.
     """
 
     verdict: Verdict
@@ -73,7 +77,7 @@ class Reply(NamedTuple):
 
 
 def _difference(one: bytes, other: bytes) -> int:
-    """Return in how many bits two messages differ."""
+    """Return the number of bits in which two messages differ."""
     size = min(len(one), len(other))
     differing = int.from_bytes(one[:size]) ^ int.from_bytes(other[:size])
     return differing.bit_count() + 8 * (len(one) + len(other) - 2 * size)
@@ -81,25 +85,24 @@ def _difference(one: bytes, other: bytes) -> int:
 
 class DatagramVerifier:
     """
-    Checks the datagrams that come in on one connection against its script.
+    Checks the received datagrams of one connection against its script.
 
-    A reply is told by its content. A generated message of 12 bytes or more carries its
-    number. Of others, which may be alike, a reply is that to the oldest that is out and
-    has the same bytes; so a repeated reply may be taken for that to a later message of
-    the same bytes, and which of them was lost or came out of order is not known.
+     - The content of a reply identifies its message. A generated message of 12 bytes or more
+       carries its number.
+     - Other messages may have the same bytes. A reply then belongs to the oldest outstanding
+       message with these bytes. A repeated reply may therefore count as the reply to a later
+       message, and it is not known which message was lost or reordered.
+     - A datagram that equals no message is an altered reply. It belongs to the outstanding
+       message from which it differs in the fewest bits.
+     - The verifier remembers the last L{KEPT} messages that were lost. Of messages without
+       numbers, it also remembers answered messages.
 
-    A datagram that equals no message is taken for an altered reply to the one that is
-    out and that it differs from in the fewest bits.
-
-    What became of messages is remembered for the last L{KEPT} that matter: those given
-    up, and of messages without numbers those answered too.
-
-    @ivar out: the messages that are out, by their index from 0, the oldest first.
+    @ivar out: the outstanding messages, by index from 0, the oldest first.
     """
 
     def __init__(self, script: Script, numbered: bool) -> None:
         """
-        @param script: what is sent on this connection, each block of it a message.
+        @param script: the messages of this connection. Each block is a message.
         @param numbered: whether the messages carry their numbers.
         """
         self.out: dict[int, Sent] = {}
@@ -107,15 +110,15 @@ class DatagramVerifier:
         self._numbered = numbered
         self._next = 0
         self._highest = -1
-        # Without numbers: those that are out, by what they are.
+        # Outstanding messages without numbers, by their bytes.
         self._alike: dict[bytes, dict[int, None]] = {}
-        # By index or, without numbers, by what they are: how many of those that are
-        # not out any more were given up, and not answered since.
+        # The number of lost messages without a late reply, by index; without numbers, by
+        # their bytes.
         self._past: dict[int | bytes, int] = {}
         self._forgotten = -1
 
     def sent(self, sent: Sent) -> None:
-        """Note that the script's next block went out."""
+        """Record that the next block of the script was sent."""
         if not self._numbered:
             self._alike.setdefault(self._script.block(self._next), {})[self._next] = None
         self.out[self._next] = sent
@@ -123,10 +126,10 @@ class DatagramVerifier:
 
     def giveUp(self, before: int) -> list[int]:
         """
-        Return the indices of the messages that were sent before some time and are
-        still out. They are lost, and out no more.
+        Count the outstanding messages that were sent before some time as lost, and return
+        their indices.
 
-        @param before: nanoseconds.
+        @param before: the time, in nanoseconds of the client's clock.
         """
         lost = []
         for index, sent in self.out.items():
@@ -138,13 +141,13 @@ class DatagramVerifier:
         return lost
 
     def feed(self, data: bytes) -> Reply:
-        """Tell what a datagram is."""
+        """Check a received datagram."""
         index = self._equal(data)
         if index is not None and index in self.out:
             reordered = index < self._highest
             self._highest = max(index, self._highest)
             return Reply(Verdict.ANSWER, index, self._takeBack(index, 0), reordered)
-        # Of messages that are alike, which one came again is not known.
+        # If messages have the same bytes, it is not known which reply was repeated.
         past = self._past.get(data) if not self._numbered else None
         if index is not None:
             past = self._past.get(index, 1 if index <= self._forgotten else 0)
@@ -156,22 +159,22 @@ class DatagramVerifier:
         return Reply(Verdict.LATE, index)
 
     def _equal(self, data: bytes) -> int | None:
-        """Return the index of the message that has been sent and is the same."""
+        """Return the index of the sent message that equals the data."""
         if not self._numbered:
             return next(iter(self._alike.get(data, ())), None)
         index = self._named(data)
         return index if index is not None and self._script.block(index) == data else None
 
     def _named(self, data: bytes) -> int | None:
-        """Return the index of the sent message whose number is in the data."""
+        """Return the index of the sent message whose number the data carries."""
         number = messageNumber(data) if self._numbered else None
         return number - 1 if number is not None and 0 < number <= self._next else None
 
     def _takeBack(self, index: int, givenUp: int) -> Sent:
         """
-        Have a message out no more.
+        Remove an outstanding message.
 
-        @param givenUp: 1, if its reply is not here; otherwise 0.
+        @param givenUp: 1 if the message is lost; 0 if its reply has arrived.
         """
         if self._numbered:
             if givenUp:
@@ -191,7 +194,7 @@ class DatagramVerifier:
             oldest = next(iter(self._past))
             del self._past[oldest]
             if isinstance(oldest, int):
-                # What comes of those before it may be late, or repeated.
+                # A reply to an older message may be late or repeated.
                 self._forgotten = max(oldest, self._forgotten)
 
     def _altered(self, data: bytes) -> Reply:

@@ -1,5 +1,5 @@
 """
-When messages are due: the open loop's clock, which no reply can hold up.
+The schedule of an open loop: when each message is due, independent of replies.
 """
 
 from dataclasses import dataclass
@@ -8,18 +8,21 @@ from math import ceil, sqrt
 from echofactory.values.checks import checkRate
 
 _EXACT = 1e-12
-"""Relative error of a few operations on floats, and some room. A message that is due
-this close to the end of the time is due at its end."""
+"""The relative error of a few operations on floats, with some margin. A message that is due
+this close to the end of the time is due at the end."""
 
 
 @dataclass(frozen=True)
 class Rate:
     """
-    Messages a second over all connections; from C{first} evenly to C{last} over
-    the run.
+    A rate in messages a second, over all connections. Over the run, it changes evenly from
+    C{first} to C{last}.
 
-    @raise TypeError: from the constructor, if a field is of another type.
-    @raise ValueError: from the constructor, naming the field and the value.
+    @ivar first: the rate at the beginning, from L{MIN_RATE} to L{MAX_RATE}.
+    @ivar last: the rate at the end, in the same range.
+    @raise TypeError: from the constructor, if a field has another type.
+    @raise ValueError: from the constructor, if a field is out of range. The message names the
+        field and the value.
     """
 
     first: float
@@ -31,17 +34,18 @@ class Rate:
 
     @property
     def mean(self) -> float:
-        """Over the whole run."""
+        """The mean rate over the run."""
         return (self.first + self.last) / 2
 
 
 @dataclass(frozen=True)
 class Schedule:
     """
-    When each message of a run is due, as a time after its beginning.
+    When each message of a run is due, as a time after the schedule's beginning.
 
-    @ivar total: how many messages are due in all.
-    @ivar seconds: over which the rate goes from its first to its last.
+    @ivar rate: the rate at the beginning and at the end.
+    @ivar total: the number of scheduled messages.
+    @ivar seconds: the time over which the rate changes from C{rate.first} to C{rate.last}.
     """
 
     rate: Rate
@@ -51,8 +55,8 @@ class Schedule:
     @classmethod
     def lasting(cls, rate: Rate, seconds: float) -> "Schedule":
         """
-        Return what is due within some time: the first message at its beginning, and
-        none at its end. At 0.5 a second, 5 seconds have 3 messages: at 0, 2 and 4 s.
+        Return a schedule for a duration. The first message is due at the beginning, and none
+        at the end. At a rate of 0.5, 5 seconds have 3 messages: at 0, 2 and 4 s.
         """
         return cls(
             rate, _dueWithin(rate.first, (rate.last - rate.first) / seconds, seconds), seconds
@@ -60,12 +64,12 @@ class Schedule:
 
     @classmethod
     def of(cls, rate: Rate, total: int) -> "Schedule":
-        """Return a schedule of so many messages."""
+        """Return a schedule for a number of messages."""
         return cls(rate, total, total / rate.mean)
 
     @property
     def _gain(self) -> float:
-        """How much faster the rate is after a second, in messages a second."""
+        """The change of the rate in a second, in messages a second."""
         return (self.rate.last - self.rate.first) / self.seconds
 
     @property
@@ -77,24 +81,24 @@ class Schedule:
         """
         Return when a message is due, in nanoseconds after the beginning.
 
-        @param number: the message's, from 0.
+        @param number: the number of the message, from 0.
         """
         rate = self.rate
         first = rate.first
         if rate.last == first:
             return round(number * 1e9 / first)
         gain = self._gain
-        # How many are due by t is first * t + gain * t**2 / 2; this is its inverse,
-        # in the form that loses no digits. A rate that falls to nothing before a
-        # message is due has it due then.
+        # By the time t, first * t + gain * t**2 / 2 messages are due. This is the inverse,
+        # in the form that loses no digits. If the rate falls to 0 before a message is due,
+        # the message is due at that time.
         within = max(first * first + 2 * gain * number, 0.0)
         return round(2e9 * number / (first + sqrt(within)))
 
     def dueBefore(self, ns: int) -> int:
         """
-        Return how many messages are due before some time.
+        Return the number of messages that are due before a time.
 
-        @param ns: nanoseconds after the beginning.
+        @param ns: the time, in nanoseconds after the beginning.
         """
         if ns <= 0:
             return 0
@@ -104,8 +108,8 @@ class Schedule:
 
     def rateOf(self, number: int) -> float:
         """
-        Return the mean rate of the first so many messages, in messages a second: over
-        the time until the next one would be due.
+        Return the mean rate of the first C{number} messages, in messages a second, over the
+        time until the next one would be due.
 
         @param number: 1 or more.
         """
@@ -113,7 +117,7 @@ class Schedule:
 
 
 def _dueWithin(first: float, gain: float, seconds: float) -> int:
-    """Return how many messages are due from 0 up to a time, but not at it."""
+    """Return the number of messages that are due from 0 until a time, and not at it."""
     exact = first * seconds + gain * seconds * seconds / 2
     whole = round(exact)
     if abs(exact - whole) <= _EXACT * whole:

@@ -1,7 +1,7 @@
 """
-What one connection sends: messages from a list, or generated ones, in blocks.
+The messages of one connection, in blocks: from a list, or generated.
 
-Nothing here knows a transport, a clock or Twisted.
+This module does not depend on a transport, a clock or Twisted.
 """
 
 import struct
@@ -10,35 +10,36 @@ from hashlib import shake_128
 from typing import NamedTuple, Protocol
 
 BLOCK_SIZE = 64 * 1024
-"""Bytes. A longer message is made, sent and checked in pieces of this size."""
+"""Bytes. A longer message is generated, sent and checked in blocks of this size."""
 
-# Prime, so that neighbouring connections, messages and blocks start far apart.
+# A prime number, so that neighbouring connections, messages and blocks start far apart.
 _STARTS = 65521
 _HEADER = struct.Struct(">III")
 _MASK = 0xFFFFFFFF
 
 NUMBERED_SIZE = _HEADER.size
-"""Bytes: a generated block of this size or more opens with its numbers."""
+"""Bytes. A generated block of this size or more begins with its numbers."""
 
 
-# The same random-looking bytes in every process. What a block holds is cut out of
-# them, from a place that depends on which block it is.
+# The same pseudorandom bytes in every process. The content of a block is a part of them,
+# whose position depends on the numbers of the block.
 _NOISE = shake_128(b"echofactory").digest(_STARTS + BLOCK_SIZE)
 
 
 def blockGenerator(connection: int, size: int) -> Callable[[int, int], bytes]:
     """
-    Return what makes the blocks of one connection's generated messages, of the
-    message's number and the block's number in it, from 0.
+    Return a function that generates the blocks of one connection. Its arguments are the
+    number of the message, from 1, and the number of the block in the message, from 0.
 
-    A block opens with the connection's number, the message's and its own, and
-    goes on with bytes that depend on all three and on the offset; so a block that
-    was lost, repeated, swapped or altered differs from the one expected. A block
-    too short for the numbers has just those bytes.
+    A block begins with the numbers of the connection, the message and the block. The other
+    bytes depend on these numbers and on the offset. A lost, repeated, swapped or altered block
+    therefore differs from the expected block. A block that is too short for the numbers has
+    only the other bytes.
 
-    @param size: of the blocks, from 1 byte to L{BLOCK_SIZE}.
+    @param connection: the number of the connection in the run, from 1.
+    @param size: bytes of a block, from 1 to L{BLOCK_SIZE}.
     """
-    # It is called for each message: what is the same for all is done here.
+    # The function is called for each message. The common part is calculated here.
     numbers = size >= _HEADER.size
     rest = size - _HEADER.size if numbers else size
     origin = connection * 7919
@@ -57,35 +58,36 @@ def blockGenerator(connection: int, size: int) -> Callable[[int, int], bytes]:
 
 def messageNumber(block: bytes) -> int | None:
     """
-    Return the message's number that a generated block opens with; C{None}, if it is
-    too short for one. Whether it is true only a comparison can tell.
+    Return the number of the message with which a generated block begins; C{None}: the block is
+    too short for its numbers. The block may be altered: only a comparison shows whether the
+    number is right.
     """
     return _HEADER.unpack_from(block)[1] if len(block) >= _HEADER.size else None
 
 
 class Script(Protocol):
     """
-    What one connection sends, in order, in blocks of at most L{BLOCK_SIZE} bytes;
-    any of them can be had at any time, by its number from 0. It has no end.
+    The messages of one connection, in order, as blocks of at most L{BLOCK_SIZE} bytes. Each
+    block is available at any time, by its index from 0. A script has no end.
     """
 
     whole: bool
-    """Whether each of them is a message."""
+    """Whether every block is a whole message."""
 
     def block(self, index: int) -> bytes:
         """Return the bytes of a block."""
 
     def begins(self, index: int) -> bool:
-        """Tell whether a message begins with a block."""
+        """Return whether a block is the first of its message."""
 
     def ends(self, index: int) -> bool:
-        """Tell whether a message ends with a block."""
+        """Return whether a block is the last of its message."""
 
     def place(self, index: int) -> tuple[int, int]:
-        """Return the number of a block's message, from 1, and its offset there."""
+        """Return the number of a block's message, from 1, and the block's offset in it."""
 
     def end(self, messages: int) -> int:
-        """Return how many blocks the first so many messages have."""
+        """Return the number of blocks of the first C{messages} messages."""
 
 
 class GeneratedScript:
@@ -120,7 +122,13 @@ class GeneratedScript:
 
 
 class Piece(NamedTuple):
-    """A block of a list of messages."""
+    """A block of a message in a list.
+
+    @ivar message: the whole message.
+    @ivar number: the number of the message in the list, from 1.
+    @ivar offset: the offset of the block in the message, in bytes.
+    @ivar last: whether the block is the last of the message.
+    """
 
     message: bytes
     number: int
@@ -138,7 +146,7 @@ def piecesOf(messages: Sequence[bytes]) -> list[Piece]:
 
 
 class ListScript:
-    """The L{Script} of a list of messages, over and over."""
+    """The L{Script} of a list of messages, which it repeats."""
 
     def __init__(self, pieces: list[Piece]) -> None:
         self._pieces = pieces
@@ -146,7 +154,7 @@ class ListScript:
 
     def block(self, index: int) -> bytes:
         message, _, offset, _ = self._pieces[index % len(self._pieces)]
-        # Of a message that is one block, this is the message itself.
+        # If the message is one block, the slice is the message itself, without a copy.
         return message[offset : offset + BLOCK_SIZE]
 
     def begins(self, index: int) -> bool:

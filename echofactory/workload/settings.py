@@ -1,5 +1,5 @@
 """
-What every connection of a run sends.
+The settings of a workload.
 """
 
 from dataclasses import dataclass
@@ -20,41 +20,46 @@ from echofactory.workload.script import (
 DEFAULT_MESSAGES = (b"Message 1 from client.", b"Message 2 from client.")
 
 MAX_MESSAGE_SIZE = MAX_SIZE
-"""Bytes: well within what a generated message's block numbers count."""
+"""Bytes. The block numbers of a generated message can count more."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Workload:
     """
-    What every connection sends.
+    The messages of every connection, and when they are sent.
 
-    @raise TypeError: from the constructor, if a field is of another type.
-    @raise ValueError: from the constructor, naming the field and the value.
+    @raise TypeError: from the constructor, if a field has another type.
+    @raise ValueError: from the constructor, if a field is out of range or contradicts another.
+        The message names the field and the value.
     """
 
     messages: tuple[bytes, ...] = DEFAULT_MESSAGES
-    """Sent in turn, unless C{size} is given."""
+    """The list of messages, which are sent in turn. No message is empty. C{size} replaces the
+    list."""
     size: int | None = None
-    """Bytes a message: send generated messages instead (L{blockGenerator})."""
+    """Bytes of each generated message (L{blockGenerator}), from 1 to L{MAX_MESSAGE_SIZE}.
+    C{None}: send the list."""
     count: int | None = None
-    """Messages per connection; C{None}: each of the list once, or one generated,
-    or as many as C{duration} has time for."""
+    """Messages per connection, 1 or more. C{None}: C{duration} decides. Without a duration,
+    each message of the list once, or one generated message."""
     duration: float | None = None
-    """Seconds to send for, from when every connection is up or has failed."""
+    """Seconds of sending. They begin when every connection is established or has failed.
+    C{None}: C{count} decides."""
     rate: Rate | None = None
-    """Send on schedule, over all connections in turn, whether or not replies come
-    (open loop); C{None}: send when a reply makes room in the window (closed
+    """The schedule, over all connections in turn, independent of replies (open loop). It needs
+    a count or a duration. C{None}: send when a reply makes room in the window (closed
     loop)."""
     window: int | None = None
-    """Messages outstanding per connection; C{None}: the length of the list, or no
-    limit with C{rate}."""
+    """Outstanding messages per connection, 1 or more. C{None}: no limit with C{rate}; otherwise
+    the length of the list, or 1 with C{size}. Not with C{churn}."""
     churn: bool = False
-    """A new connection for every message."""
+    """Whether to open a new connection for every message."""
     halfClose: bool = False
-    """Close the sending side after the last message, and expect the end of the
+    """Whether to close the sending side after the last message, and to expect the end of the
     stream after the last byte."""
     hold: float = 0.0
-    """Seconds to keep a connection open after its last message is back."""
+    """Seconds to keep a connection open after its last message is back. Not with
+    C{halfClose}."""
 
     def __post_init__(self) -> None:
         checkType("messages", self.messages, tuple, "a tuple of bytes")
@@ -79,17 +84,17 @@ class Workload:
             checkType(name, getattr(self, name), bool, "True or False")
         checkSeconds("hold", self.hold, zero=True)
         if self.rate is not None and self.count is None and self.duration is None:
-            raise ValueError("rate: a schedule has a duration or a count")
+            raise ValueError("rate: a schedule needs a duration or a count")
         if self.count is not None and self.duration is not None:
-            raise ValueError("duration: a run has that or a count")
+            raise ValueError("duration: a run has either a duration or a count")
         if self.hold and self.halfClose:
-            raise ValueError("hold: a half-closed connection is not kept open")
+            raise ValueError("hold: a half-closed connection cannot be kept open")
         if self.churn and self.window is not None:
             raise ValueError("window: with churn, a connection has one message")
 
     @property
     def messagesPerConnection(self) -> int | None:
-        """C{None} if time decides."""
+        """Messages per connection; C{None}: the duration decides."""
         if self.duration is not None:
             return None
         if self.count is not None:
@@ -98,7 +103,7 @@ class Workload:
 
     @property
     def bytesPerConnection(self) -> int | None:
-        """C{None} if time decides."""
+        """Bytes per connection; C{None}: the duration decides."""
         total = self.messagesPerConnection
         if total is None:
             return None
@@ -110,17 +115,17 @@ class Workload:
 
     @property
     def longest(self) -> int:
-        """Bytes of its longest message."""
+        """Bytes of the longest message."""
         return self.size if self.size is not None else max(map(len, self.messages))
 
     @property
     def numbered(self) -> bool:
-        """Whether its messages carry their numbers (L{messageNumber})."""
+        """Whether the messages carry their numbers (L{messageNumber})."""
         return self.size is not None and self.size >= NUMBERED_SIZE
 
     @property
     def outstanding(self) -> int | None:
-        """The window in force, in messages; C{None}: no limit."""
+        """The effective window, in messages; C{None}: no limit."""
         if self.window is not None:
             return self.window
         if self.churn:
@@ -130,7 +135,7 @@ class Workload:
         return len(self.messages) if self.size is None else 1
 
     def schedule(self, connections: int) -> Schedule | None:
-        """Return when messages are due; C{None} if replies decide."""
+        """Return the schedule of a run; C{None}: replies decide (closed loop)."""
         if self.rate is None:
             return None
         if self.duration is not None:
@@ -140,9 +145,9 @@ class Workload:
 
     def script(self, connection: int) -> Script:
         """
-        Return what one connection sends, for as long as it does.
+        Return the script of one connection.
 
-        @param connection: its number, from 1.
+        @param connection: the number of the connection, from 1.
         """
         if self.size is None:
             return ListScript(self._pieces)
@@ -150,11 +155,11 @@ class Workload:
 
     @cached_property
     def _pieces(self) -> list[Piece]:
-        """The list of messages, cut into blocks."""
+        """The blocks of the list of messages."""
         return piecesOf(self.messages)
 
     def facts(self) -> WorkloadFacts:
-        """Return what the results say of it."""
+        """Return the description for the results."""
         return WorkloadFacts(
             kind="messages" if self.size is None else "generated",
             size=self.size,

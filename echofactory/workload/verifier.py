@@ -1,5 +1,5 @@
 """
-The check of a stream that comes back. Bytes go in, facts come out.
+The check of a received stream. Bytes go in, facts come out.
 """
 
 from collections import deque
@@ -10,9 +10,10 @@ from echofactory.workload.script import Script
 
 class StreamFault(Exception):
     """
-    The peer's stream is not the echo of what was sent.
+    The peer's stream is not the echo of the sent bytes.
 
-    @ivar completed: how many messages the bytes before the fault completed.
+    @cvar kind: the kind of the failure.
+    @ivar completed: messages that the received data completed before the fault.
     """
 
     kind: FailureKind
@@ -24,12 +25,13 @@ class StreamFault(Exception):
 
 class EchoMismatch(StreamFault):
     """
-    The peer returned something other than what was sent.
+    The peer returned wrong bytes.
 
-    @ivar message: the message's number on its connection, from 1.
-    @ivar offset: of the first wrong byte, in the message.
-    @ivar expected: bytes from there on, at most L{SHOWN} of them.
-    @ivar received: the bytes in their place.
+    @cvar SHOWN: the highest number of bytes in C{expected} and in C{received}.
+    @ivar message: the number of the message on its connection, from 1.
+    @ivar offset: the offset of the first wrong byte in the message.
+    @ivar expected: the sent bytes from the offset on.
+    @ivar received: the received bytes from the offset on.
     """
 
     kind = FailureKind.MISMATCH
@@ -51,9 +53,9 @@ class EchoMismatch(StreamFault):
 
 class ExtraBytes(StreamFault):
     """
-    The peer sent more than it was sent.
+    The peer returned more bytes than it was sent.
 
-    @ivar received: the first bytes too many, at most L{EchoMismatch.SHOWN}.
+    @ivar received: the first of the extra bytes, at most L{EchoMismatch.SHOWN}.
     """
 
     kind = FailureKind.EXTRA_BYTES
@@ -65,39 +67,39 @@ class ExtraBytes(StreamFault):
 
 KEPT_SIZE = 16 * 1024
 KEPT_BLOCKS = 64
-"""What a verifier keeps of what went out, at most; it has the rest made again."""
+"""Bytes and blocks of sent data that a verifier keeps, at most. It generates the rest again."""
 
 
 class StreamVerifier:
     """
-    Checks one connection's incoming stream against its script.
+    Checks the received stream of one connection against its script.
 
-    Of what went out it keeps the block that is to come, and of those after it
-    L{KEPT_BLOCKS} at most, and L{KEPT_SIZE} bytes: what a peer takes and does not
-    return costs no more memory than that.
+    It keeps the expected block. Of the sent blocks after it, it keeps at most L{KEPT_BLOCKS}
+    and L{KEPT_SIZE} bytes. A peer that does not return what it was sent therefore costs no more
+    memory.
 
-    @ivar verified: messages that came back whole, so far.
+    @ivar verified: messages of which every byte has come back.
     """
 
     def __init__(self, script: Script) -> None:
         """
-        @param script: what is sent on this connection.
+        @param script: the messages of this connection.
         """
         self.verified = 0
         self._script = script
         self._whole = script.whole
-        # The block that is to come, if it went out, and how much of it has come.
+        # The expected block, if it was sent, and the number of its bytes that have arrived.
         self._block: bytes | None = None
         self._offset = 0
-        # Numbers of blocks: the one to come, and the next that goes out.
+        # Indices of the expected block, and of the next block to send.
         self._index = 0
         self._sent = 0
-        # The blocks after the one to come, as far as they are kept.
+        # The blocks after the expected block, as far as they are kept.
         self._kept: deque[bytes] = deque()
         self._keptSize = 0
 
     def sent(self, block: bytes) -> None:
-        """Note that the script's next block went out."""
+        """Record that the next block of the script was sent."""
         ahead = self._sent - self._index
         self._sent += 1
         if not ahead:
@@ -112,12 +114,12 @@ class StreamVerifier:
 
     def feed(self, data: bytes) -> int:
         """
-        Return how many messages C{data} completed.
+        Check received data, and return the number of messages that it completed.
 
-        @raise StreamFault: at the first byte that is not the next one sent.
-            The stream has lost its meaning there: nothing may be fed after it.
+        @raise StreamFault: at the first byte that is not the expected byte. The stream has no
+            meaning after it: do not call C{feed} again.
         """
-        # One comparison, for what comes back as it went out.
+        # If the data is exactly one block, one comparison is enough.
         if data == self._block and not self._offset:
             return self._advance()
         return self._feedPieces(data)
@@ -139,7 +141,7 @@ class StreamVerifier:
         return completed
 
     def _advance(self) -> int:
-        """Go on to the next block; return 1 if this one ended a message."""
+        """Go on to the next block. Return whether this block was the last of its message."""
         ended = self._whole or self._script.ends(self._index)
         self._index += 1
         self._offset = 0

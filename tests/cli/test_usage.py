@@ -79,7 +79,7 @@ def test_a_fault_without_its_value(refusal: Refusal, name: str) -> None:
 def test_what_shares_no_port(reactor: Any, description: str) -> None:
     """The prefix takes the arguments of tcp:, and says so."""
     with pytest.raises(
-        EndpointError, match=r"is no port: reuseport: takes the arguments of tcp:"
+        EndpointError, match=r"is not a port: reuseport: takes the arguments of tcp:"
     ):
         serverEndpoint(reactor, description)
 

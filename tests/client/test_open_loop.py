@@ -87,7 +87,7 @@ def test_an_outage_to_the_end_of_the_run() -> None:
     assert results["rate"]["achieved"] == pytest.approx(messages["verified"] / 60)
     assert results["rate"]["min"] == 0
     (line,) = (line for line in program.err if " were due but not sent: " in line)
-    assert line.endswith("their connections had failed, or waited for replies")
+    assert line.endswith("their connections failed or waited for replies")
 
 
 def test_the_duration_bounds_what_waits_in_a_window() -> None:
@@ -116,8 +116,8 @@ def test_the_duration_bounds_what_the_client_cannot_send() -> None:
     assert results["messages"]["unsent"] > 1_000_000
     assert results["verdict"] == "ok"
     slow, unsent = results["warnings"]
-    assert slow.startswith("the client could not keep its schedule: it turned to ")
-    assert unsent.endswith("were due but not sent: the client did not turn to them in time")
+    assert slow.startswith("the client could not keep its schedule: it handled ")
+    assert unsent.endswith("were due but not sent: the client did not handle them in time")
     assert [f"echofactory.client: warning: {each}" for each in (slow, unsent)] == told
 
 
@@ -140,7 +140,7 @@ def test_a_rate_without_an_end_is_refused(capsys: pytest.CaptureFixture[str]) ->
         "echofactory.client: --rate: give --duration or --count too,"
         " such as --rate 500 --duration 10s\n"
     )
-    with pytest.raises(ValueError, match="rate: a schedule has a duration or"):
+    with pytest.raises(ValueError, match="rate: a schedule needs a duration or"):
         Workload(size=64, rate=Rate(500, 500))
 
 

@@ -38,7 +38,7 @@ from echofactory.report.text import failureLines, report
 from echofactory.results.books import Results
 from echofactory.results.failures import ConnectionFailure, FailureKind
 from echofactory.results.intervals import (
-    MOST_PIECES,
+    MAX_MERGED_INTERVALS,
     Interval,
     intervalsFromJSON,
     mergedIntervals,
@@ -225,11 +225,11 @@ STEP = SEARCH["steps"][0]
         (changed({"intervals": 5}), f"{WRONG}$.intervals: 5 is not of type 'array'"),
         (
             changed({"find_rate": SEARCH | {"found": None}}),
-            f"{WRONG}$.find_rate.found: null, though ended_by is found",
+            f"{WRONG}$.find_rate.found: null, although ended_by is found",
         ),
         (
             changed({"find_rate": SEARCH | {"ended_by": "client", "steps": [STEP]}}),
-            f"{WRONG}$.find_rate.steps: each is kept, though ended_by is client",
+            f"{WRONG}$.find_rate.steps: every step is kept, although ended_by is client",
         ),
         (
             changed({"find_rate": SEARCH | {"steps": []}}),
@@ -334,7 +334,7 @@ def test_intervals_of_a_nanosecond_are_not_merged_for_ever() -> None:
     """The number of pieces has a bound, however long one of the runs is."""
     short, long = piecesOf(50, 1), piecesOf(3, 10**17)
     whole = mergedIntervals([(0, short), (0, long)])
-    assert len(whole) <= MOST_PIECES
+    assert len(whole) <= MAX_MERGED_INTERVALS
     assert whole[-1].endNs == 3 * 10**17
     assert sum(piece.messages for piece in whole) == 530
 

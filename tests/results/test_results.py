@@ -262,7 +262,7 @@ def test_intervals_that_a_dead_run_did_not_live_to_see() -> None:
         (240_000, 1.0, None),
         (300_000, 1.0, "at p99, its send lag is 60."),
         (1000, 0.96, None),
-        (1000, 0.28, "it turned to 28.0% of the messages in time"),
+        (1000, 0.28, "it handled 28.0% of the messages in time"),
     ],
 )
 def test_a_client_that_is_too_late_says_so(lagNs: int, paced: float, said: str | None) -> None:

@@ -1557,7 +1557,7 @@ def test_runs_merged() -> None:
     runs = [run("udp:127.0.0.1:7", Datagrams(lost=n)) for n in (1, 2)]
     assert merged(runs).datagrams == Datagrams(lost=3)
     streams = run("tcp:127.0.0.1:7", None)
-    with pytest.raises(ValueError, match="one is of datagrams, another of streams"):
+    with pytest.raises(ValueError, match="some of the runs are over UDP"):
         merged([*runs, streams])
 
 

@@ -81,7 +81,7 @@ class TestFaults:
             ("throttle", 0, "throttle: 0 is not 1 byte or more"),
             ("dribble", 0, "dribble: 0 is not"),
             ("truncate", -5, "truncate: -5 is not"),
-            ("corrupt", 1.5, "corrupt: 1.5 is not a chance from 0 to 1"),
+            ("corrupt", 1.5, "corrupt: 1.5 is not a probability from 0 to 1"),
             ("drop", -0.1, "drop: -0.1 is not"),
             ("repeat", float("nan"), "repeat: nan is not"),
             ("reset", 2, "reset: 2 is not"),

@@ -125,7 +125,7 @@ class TestWorkload:
             ({"window": 0}, "window: 0"),
             ({"duration": 0.0}, "duration: 0.0 is not more than 0 s"),
             ({"hold": -1.0}, "hold: -1.0"),
-            ({"count": 1, "duration": 1.0}, "duration: a run has that or a count"),
+            ({"count": 1, "duration": 1.0}, "duration: a run has either a duration or a count"),
             ({"churn": True, "window": 2}, "window: with churn"),
             ({"hold": 1.0, "halfClose": True}, "hold: a half-closed"),
         ],

@@ -1,6 +1,6 @@
 """
-What twistd and endpoint strings find: the C{multiecho} and C{multiecho-client}
-commands, and the prefixes C{express:} and C{reuseport:}.
+The plugins for Twisted: the commands C{multiecho} and C{multiecho-client}, and the endpoint
+prefixes C{express:} and C{reuseport:}.
 """
 
 import signal
@@ -19,16 +19,17 @@ from zope.interface import implementer
 
 
 class _Command(ServiceMaker):
-    """A command of C{twistd}, and of C{twist}."""
+    """A command of C{twistd} and C{twist}."""
 
     @property
     def options(self) -> Any:
         """
-        Begin: this is asked for when the command line names the command, and before
-        anything of the package is imported. From here until the command runs
-        (L{echofactory.net.signals}), SIGINT ends the process as SIGTERM does. Python's own
-        handler raises an exception wherever it happens to be, and not every C{except}
-        lets it through: the signal was lost, or half a start was.
+        Return the class of the command's options.
+
+        Twisted reads this if the command line names the command, before it imports any module
+        of the package. From here until the command runs (L{echofactory.net.signals}), SIGINT
+        ends the process, as SIGTERM does. Python's own handler would raise an exception at any
+        place. Some C{except} clauses would catch it, and the signal would be lost.
         """
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -45,7 +46,7 @@ multiecho = _Command(
 multiechoClient = _Command(
     "echofactory monitor",
     "echofactory.cli.monitor",
-    "Keeps connections to an echo server, and checks and shows how they fare.",
+    "A monitor that keeps connections to an echo server open and checks every reply.",
     "multiecho-client",
 )
 
@@ -53,8 +54,8 @@ multiechoClient = _Command(
 def _nested(
     reactor: Any, args: tuple[object, ...], kwargs: dict[str, object]
 ) -> tuple[Any, str]:
-    """Return the lane and the endpoint string that stood behind the prefix."""
-    # Late: whoever looks for plugins loads this module, used or not.
+    """Return the lane, and the endpoint string that follows the prefix."""
+    # Imported here, because every search for plugins loads this module.
     from echofactory.express.reactor import laneOf
     from echofactory.net.endpoints import joined
 
@@ -65,7 +66,7 @@ def _nested(
     IPlugin, IStreamServerEndpointStringParser, IStreamClientEndpointStringParserWithReactor
 )
 class _Express:
-    """C{express:tcp:8080}: the endpoint that follows, on the fast lane."""
+    """C{express:tcp:8080}: the endpoint C{tcp:8080} on the fast lane."""
 
     prefix = "express"
 
@@ -87,7 +88,7 @@ express = _Express()
 
 @implementer(IPlugin, IStreamServerEndpointStringParser)
 class _ReusePort:
-    """C{reuseport:8080}: as C{tcp:}, on a port that other processes share."""
+    """C{reuseport:8080}: C{tcp:8080} on a port that other processes share."""
 
     prefix = "reuseport"
 
@@ -100,8 +101,8 @@ class _ReusePort:
         port = str(kwargs.get("port", args[0] if args else ""))
         if not port.isdecimal():
             raise ValueError(
-                f"{port!r} is no port: reuseport: takes the arguments of tcp:, such as"
-                " reuseport:8080, and express: stands before it, express:reuseport:8080"
+                f"{port!r} is not a port: reuseport: takes the arguments of tcp:, such as"
+                " reuseport:8080; express: comes first, express:reuseport:8080"
             )
         description = joined(["tcp", *args], kwargs)
         endpoint: IStreamServerEndpoint = serverFromString(
