@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from echofactory.server.factory import EchoFactory
     from echofactory.server.faults.echo import FaultyEcho, FaultyEchoFactory
     from echofactory.server.faults.settings import Faults
-    from echofactory.server.service import EchoService
+    from echofactory.server.service import EchoService, OrderedServices
     from echofactory.server.settings import Limits
     from echofactory.workload.schedule import Rate
     from echofactory.workload.settings import Workload
@@ -43,6 +43,7 @@ _MODULES = {
     "FaultyEcho": "server.faults.echo",
     "FaultyEchoFactory": "server.faults.echo",
     "Limits": "server.settings",
+    "OrderedServices": "server.service",
     "Patience": "client.settings",
     "ProbeService": "client.monitor",
     "Rate": "workload.schedule",
@@ -66,6 +67,7 @@ __all__ = [
     "FaultyEcho",
     "FaultyEchoFactory",
     "Limits",
+    "OrderedServices",
     "Patience",
     "ProbeService",
     "Rate",

@@ -31,7 +31,7 @@ from echofactory.cli.parsers import (
 )
 from echofactory.cli.twistd import Command, prepare, statusService
 from echofactory.net.endpoints import EndpointError, ListenError
-from echofactory.server.counts import Together
+from echofactory.server.counts import CombinedCounts
 from echofactory.server.factory import EchoFactory
 from echofactory.server.faults.settings import Faults
 from echofactory.server.guard import DEFAULT_RATE_PER_SOURCE
@@ -326,7 +326,7 @@ def makeService(options: ServerOptions) -> IService:
     def makeStatus() -> Any:
         from echofactory.status import ServerStatus
 
-        return ServerStatus(Together([serving, *beside]))
+        return ServerStatus(CombinedCounts([serving, *beside]))
 
     # The status stops last: it answers while the others drain.
     status = statusService(options, reactor, makeStatus)

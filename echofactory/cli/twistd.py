@@ -23,7 +23,7 @@ from echofactory.net.signals import (
     repeatSwallowedInterrupt,
     stopReactorOnSignal,
 )
-from echofactory.server.service import InTurn
+from echofactory.server.service import OrderedServices
 
 _log = Logger()
 
@@ -37,7 +37,7 @@ class _ListenExit(SystemExit, Exception):
     code = 1
 
 
-class Command(InTurn):
+class Command(OrderedServices):
     """
     The services of a command. If one of them cannot listen, the process ends with one line
     on stderr, which names the option and the endpoint. A second signal calls C{cut()} of each

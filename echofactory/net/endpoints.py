@@ -13,8 +13,14 @@ import re
 from collections.abc import Iterable, Mapping
 
 from twisted.internet.abstract import isIPv6Address
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.endpoints import quoteStringArgument, serverFromString
-from twisted.internet.interfaces import IStreamServerEndpoint
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IProtocolFactory,
+    IStreamServerEndpoint,
+)
+from twisted.python.failure import Failure
 
 from echofactory.express.ports import withPorts
 from echofactory.express.reactor import laneOf
@@ -185,6 +191,32 @@ def serverEndpoint(
     except Exception as reason:
         # A plugin and OpenSSL can raise any exception. The user has to change the string.
         raise EndpointError(description, reason) from reason
+
+
+def startListening(
+    endpoint: IStreamServerEndpoint, factory: IProtocolFactory, given: object
+) -> Deferred[IListeningPort]:
+    """
+    Listen on an endpoint.
+
+    @param given: the endpoint as the user wrote it, for the error.
+    @return: fires with the port. If the endpoint is one of Twisted's own, it has fired
+        already. If another endpoint fails later, fails with a L{ListenError}.
+    @raise ListenError: if the endpoint fails immediately.
+    """
+    errors = []
+
+    def failed(reason: Failure) -> Failure:
+        if reason.check(CancelledError):
+            return reason
+        errors.append(ListenError(given, reason.value))
+        return Failure(errors[0])
+
+    listening = maybeDeferred(endpoint.listen, factory).addErrback(failed)
+    if errors:
+        listening.addErrback(lambda _: None)
+        raise errors[0]
+    return listening
 
 
 def _endpoint(reactor: object, description: str) -> IStreamServerEndpoint:

@@ -1,6 +1,5 @@
 """
-What a server has counted, and who tells it: one factory, or several processes
-together.
+The counts of a server, and where they come from: one service, or several processes.
 """
 
 from collections import Counter
@@ -10,22 +9,21 @@ from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
 REFUSALS: Mapping[str, str] = {
-    "connections": "too many are open",
-    "host": "too many of its host are open",
-    "descriptors": "no descriptor was left",
-    "fault": "chance had it so",
-    "header": "without a valid PROXY header",
+    "connections": "connection limit reached",
+    "host": "connection limit of the host reached",
+    "descriptors": "no file descriptor left",
+    "fault": "fault on purpose",
+    "header": "no valid PROXY header",
 }
-"""Why connections are refused: a limit, a fault that was asked for, or a header that a
-proxy should have sent."""
+"""Why connections are refused."""
 
 LOSSES: Mapping[str, str] = {
-    "done": "both sides closed in order",
-    "lost": "reset, or the network failed",
-    "aborted": "cut by this side, as it stopped or by a fault",
-    "idle": "cut by this side as idle",
-    "worker": "their worker ended",
-    "error": "anything else: TLS, an exception",
+    "done": "closed in order by both sides",
+    "lost": "reset by the peer, or network failure",
+    "aborted": "aborted by the server: at a stop, or by a fault",
+    "idle": "aborted by the server: idle timeout",
+    "worker": "the worker process ended",
+    "error": "TLS error or other exception",
 }
 """How connections end."""
 
@@ -33,28 +31,32 @@ LOSSES: Mapping[str, str] = {
 @dataclass(frozen=True, kw_only=True)
 class Counts:
     """
-    What a server has seen since it was started.
+    What a server has counted since it was started. All counts begin at 0.
 
-    Accepted = open + the sum of those lost.
+    The books balance: C{accepted} = C{open} + the sum of C{lost}.
     """
 
     accepted: int = 0
+    """Connections accepted and served."""
     open: int = 0
+    """Connections open now."""
     refused: dict[str, int] = field(default_factory=dict)
-    """Closed at once, unserved, by the limit that was reached: L{REFUSALS}."""
+    """Connections closed immediately and not served, by reason: the keys of L{REFUSALS}."""
     lost: dict[str, int] = field(default_factory=dict)
-    """Ended, by how: L{LOSSES}."""
+    """Connections closed, by how they ended: the keys of L{LOSSES}."""
     chunks: int = 0
-    """Pieces that came in, as the transports handed them over: messages, if each
-    was small and waited for its echo."""
+    """Pieces received, as the transports delivered them. If each message is small and the
+    client waits for each echo, a chunk is a message."""
     bytesIn: int = 0
+    """Bytes received."""
     bytesOut: int = 0
-    """Handed to the transports. What a connection had queued when it was lost
-    is counted, though it may never have left."""
+    """Bytes handed to the transports. Bytes that were still queued when a connection was
+    lost are included."""
     datagrams: int = 0
-    """Answered, over UDP."""
+    """Datagrams answered."""
     unanswered: dict[str, int] = field(default_factory=dict)
-    """Datagrams that were not, by why."""
+    """Datagrams not answered, by reason: the keys of
+    L{UNANSWERED<echofactory.server.guard.UNANSWERED>}."""
 
     def __add__(self, other: "Counts") -> "Counts":
         return Counts(
@@ -70,7 +72,7 @@ class Counts:
         )
 
     def asDict(self) -> dict[str, Any]:
-        """Return them by name, for another process; C{Counts(**them)} reads it."""
+        """Return the counts by name, to send to another process. C{Counts(**it)} reads it."""
         return asdict(self)
 
 
@@ -78,9 +80,9 @@ class PeerCounts(NamedTuple):
     """
     The open connections of one peer.
 
-    @ivar host: its address; of a UNIX socket, the empty string.
-    @ivar open: how many they are.
-    @ivar bytesIn: received on them.
+    @ivar host: the peer's IP address. Empty: a UNIX socket.
+    @ivar open: number of open connections.
+    @ivar bytesIn: bytes received on these connections.
     """
 
     host: str
@@ -90,13 +92,13 @@ class PeerCounts(NamedTuple):
 
 class WorkerState(NamedTuple):
     """
-    One of several processes that serve.
+    The state of one worker process.
 
-    @ivar number: from 1.
-    @ivar pid: C{None} while it is not running.
-    @ivar restarts: how often it was started again.
-    @ivar open: its connections.
-    @ivar listening: whether it serves; one that is starting does not yet.
+    @ivar number: of the worker, from 1.
+    @ivar pid: process ID. C{None}: the worker is not running.
+    @ivar restarts: number of restarts.
+    @ivar open: number of open connections.
+    @ivar listening: whether the worker serves. A worker that is starting does not.
     """
 
     number: int
@@ -108,26 +110,30 @@ class WorkerState(NamedTuple):
 
 class CountsSource(Protocol):
     """
-    What tells of a server: an L{EchoService<echofactory.server.service.EchoService>}, or
-    several processes together.
+    A source of a server's counts: an
+    L{EchoService<echofactory.server.service.EchoService>}, or several processes.
     """
 
     @property
     def draining(self) -> bool:
-        """Whether it is stopping, and waits for its connections."""
+        """Whether the server is stopping and waits for open connections."""
 
     def counts(self) -> Counts:
-        """Return the counts as they are known now."""
+        """Return the latest known counts."""
 
     async def peers(self, most: int = 10) -> Sequence[PeerCounts]:
-        """Return the busiest of those connected, by bytes received."""
+        """
+        Return the connected peers that have sent the most bytes.
+
+        @param most: maximum number of peers.
+        """
 
     def workers(self) -> Sequence[WorkerState]:
-        """Return the processes; none, if there is but this."""
+        """Return the worker processes. Empty: this process serves."""
 
 
-class Together:
-    """Several sources as one."""
+class CombinedCounts:
+    """The L{CountsSource} that adds up several sources."""
 
     def __init__(self, sources: Sequence[CountsSource]) -> None:
         self._sources = sources
@@ -143,15 +149,20 @@ class Together:
 
     async def peers(self, most: int = 10) -> Sequence[PeerCounts]:
         """See L{CountsSource}."""
-        return busiest([await source.peers(most) for source in self._sources], most)
+        return busiestPeers([await source.peers(most) for source in self._sources], most)
 
     def workers(self) -> Sequence[WorkerState]:
         """See L{CountsSource}."""
         return [worker for source in self._sources for worker in source.workers()]
 
 
-def busiest(several: Iterable[Iterable[PeerCounts]], most: int) -> list[PeerCounts]:
-    """Return the busiest of all, each host once."""
+def busiestPeers(several: Iterable[Iterable[PeerCounts]], most: int) -> list[PeerCounts]:
+    """
+    Merge lists of peers, and return the peers that have sent the most bytes. Each host
+    occurs once.
+
+    @param most: maximum number of peers.
+    """
     found: dict[str, PeerCounts] = {}
     for host, open_, size in chain.from_iterable(several):
         before = found.get(host, PeerCounts(host, 0, 0))

@@ -1,18 +1,19 @@
 """
 The echo over UDP (RFC 862).
 
-L{DatagramGuard} says which datagrams are not answered.
+L{DatagramGuard} decides which datagrams are answered.
 """
 
 from collections import Counter
 from random import getrandbits
 from typing import Any
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import DatagramProtocol
 from twisted.logger import Logger
 
 from echofactory.express.addresstext import hostPortText
+from echofactory.express.summarylog import SummaryLog
 from echofactory.net.tracing import Trace, dataText
 from echofactory.net.udp import NO_PACKET_INFO, PacketInfo
 from echofactory.server.guard import UNANSWERED, DatagramGuard, DatagramRefusal
@@ -23,61 +24,44 @@ _log = Logger()
 
 class DatagramCounts:
     """
-    What came of the datagrams of one service. It logs what is not answered, in a line
-    a second at most: who sends them has no say in how much is logged.
+    Counts of the datagrams that one service has received. Datagrams that are not answered
+    are logged in at most one line per second, because a sender must not control how much
+    is logged.
 
-    @ivar answered: datagrams.
-    @ivar refused: those not answered, by reason.
+    @ivar answered: number of datagrams that were answered.
+    @ivar refused: number of datagrams that were not answered, by reason.
     """
 
     def __init__(self, clock: IReactorTime) -> None:
+        """
+        @param clock: measures the second between two lines.
+        """
         self.answered = 0
         self.refused: Counter[DatagramRefusal] = Counter()
-        self._clock = clock
-        self._untold: Counter[DatagramRefusal] = Counter()
-        self._last = ""
-        self._pause: IDelayedCall | None = None
+        self._summary = SummaryLog(clock, self._logRefused)
 
     def note(self, refusal: DatagramRefusal, host: str, port: int) -> None:
         """Count a datagram that is not answered."""
         self.refused[refusal] += 1
-        self._untold[refusal] += 1
-        self._last = hostPortText(host, port)
-        if self._pause is None:
-            self._tell()
+        self._summary.note(refusal, lambda: hostPortText(host, port))
 
     def close(self) -> None:
-        """Tell what is not told yet; no more will come."""
-        if self._pause is not None:
-            self._pause.cancel()
-            self._tell()
-            assert self._pause is not None
-            self._pause.cancel()
-            self._pause = None
+        """Log the datagrams that are not logged yet. Call this when the ports are closed."""
+        self._summary.close()
 
-    def _tell(self) -> None:
-        self._pause = self._clock.callLater(1.0, self._resume)
-        if self._untold:
-            _log.warn(
-                "did not answer {what}: {reasons}; the last from {peer}",
-                what=counted(self._untold.total(), "datagram"),
-                reasons=", ".join(
-                    f"{count} {UNANSWERED[why]}" for why, count in sorted(self._untold.items())
-                ),
-                peer=self._last,
-            )
-            self._untold.clear()
-
-    def _resume(self) -> None:
-        self._pause = None
-        if self._untold:
-            self._tell()
+    def _logRefused(self, counts: dict[str, int], first: str) -> None:
+        _log.warn(
+            "did not answer {what}: {reasons}; the first from {peer}",
+            what=counted(sum(counts.values()), "datagram"),
+            reasons=", ".join(f"{count} {UNANSWERED[why]}" for why, count in counts.items()),
+            peer=first,
+        )
 
 
 class EchoDatagrams(DatagramProtocol):
     """
-    Sends back every datagram that the guard lets through. What the system will not
-    send is lost, as any datagram may be. Its transport is an L{DatagramPort}.
+    Sends back every datagram that the guard admits. If the system does not send an answer,
+    the answer is lost and counted. The transport is an L{DatagramPort}.
     """
 
     noisy = False
@@ -92,7 +76,9 @@ class EchoDatagrams(DatagramProtocol):
     ) -> None:
         """
         @param guard: shared by all ports of a service.
-        @param counts: shared as well.
+        @param counts: shared by all ports of a service.
+        @param clock: the clock of the guard's rate limit.
+        @param trace: what is logged of each datagram. Default: nothing.
         """
         self._guard = guard
         self._counts = counts
@@ -109,7 +95,7 @@ class EchoDatagrams(DatagramProtocol):
     def datagramReceived(
         self, datagram: bytes, addr: tuple[Any, ...], info: PacketInfo = NO_PACKET_INFO
     ) -> None:
-        # Of IPv6 there is more, which an answer needs: which link it is.
+        # An IPv6 address has more fields. An answer needs them: they name the interface.
         host, port, *_ = addr
         refusal = self._guard.refusal(host, port, self._clock.seconds(), info)
         if refusal is None:
@@ -122,7 +108,7 @@ class EchoDatagrams(DatagramProtocol):
             try:
                 self.transport.write(datagram, addr, info.replyControl[getrandbits(1)])
             except OSError:
-                # No way there, no room in the queue, or a firewall of this machine's.
+                # There is no route, the queue is full, or a local firewall drops it.
                 refusal = DatagramRefusal.UNSENT
         if refusal is None:
             self._counts.answered += 1

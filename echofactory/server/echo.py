@@ -17,32 +17,35 @@ from echofactory.net.transport import IEchoTransport, releaseClosing
 
 
 class EchoOwner(Structure):
-    """What an L{Echo} tells of itself: its factory has this."""
+    """What an L{Echo} needs of its factory."""
 
     def connectionOpened(self, echo: "Echo") -> None:
-        """An L{Echo} tells that it has its transport."""
+        """Called by each L{Echo} when it has its transport."""
 
     def connectionClosed(self, echo: "Echo", reason: Failure) -> None:
-        """An L{Echo} tells that its transport is gone."""
+        """Called by each L{Echo} when its transport is closed."""
 
 
 @implementer(IHalfCloseableProtocol, IPushProducer)
 class Echo(Protocol):
     """
-    Sends back every byte, in order, and at the end of the stream closes once
-    all of them are sent.
+    Sends back every byte, in order. If the peer ends its stream, the echo sends what is
+    queued and then closes the connection. If the peer does not read, the echo stops reading.
 
-    @ivar chunks: pieces received.
-    @ivar bytesIn: bytes received.
-    @ivar host: the peer's, for the factory to keep.
-    @ivar countedHost: the host whose limit the connection counts for, for the factory
-        to keep; only if there is such a limit.
+    @ivar factory: receives the connection's opening and closing.
+    @ivar transport: the connection.
+    @ivar chunks: number of pieces received. The transport decides how the stream is cut.
+    @ivar bytesIn: number of bytes received.
+    @ivar host: the peer's IP address; set by the factory. C{None}: not looked up yet.
+    @ivar countedHost: the host whose connection limit this connection counts toward; set
+        by the factory, and only if there is such a limit.
     @ivar ended: whether the peer has ended its stream.
-    @ivar cut: why this side has aborted the connection; empty: it has not.
+    @ivar abortReason: why this side has aborted the connection: a key of
+        L{LOSSES<echofactory.server.counts.LOSSES>}. Empty: this side has not.
     """
 
-    # Apart from the instance's dictionary, of which five attributes share the keys: a
-    # sixth would give each connection a dictionary of its own.
+    # The dictionaries of all instances share the keys of five attributes. A sixth attribute
+    # would give each connection a dictionary of its own, so these have slots.
     __slots__ = ("bytesIn", "chunks", "countedHost", "host")
 
     factory: EchoOwner
@@ -52,7 +55,7 @@ class Echo(Protocol):
     host: str | None
     countedHost: str | None
     ended = False
-    cut = ""
+    abortReason = ""
 
     def connectionMade(self) -> None:
         self.chunks = self.bytesIn = 0
@@ -65,11 +68,12 @@ class Echo(Protocol):
         self.bytesIn += len(data)
         self.transport.write(data)
 
-    # All that came in, at once. Each connection is asked every second: not in Python.
+    # Every byte that came in was written. C{attrgetter} is faster than a method in Python,
+    # and the status reads this property of each connection once a second.
     bytesOut = property(attrgetter("bytesIn"), doc="Bytes handed to the transport.")
 
     def pauseProducing(self) -> None:
-        # A peer that does not read is not read from.
+        # Backpressure: if the peer does not read, nothing more is read from it.
         self.transport.pauseProducing()
 
     def resumeProducing(self) -> None:
@@ -77,11 +81,11 @@ class Echo(Protocol):
         releaseClosing(self.transport)
 
     def stopProducing(self) -> None:
-        """The transport is gone; L{connectionLost} says so too."""
+        """Called when the transport is closed. L{connectionLost} handles that."""
 
     def readConnectionLost(self) -> None:
         self.ended = True
-        # loseConnection sends what is queued first, but waits for a producer.
+        # With a producer registered, loseConnection would wait for the producer.
         self.transport.unregisterProducer()
         self.transport.loseConnection()
 
@@ -90,11 +94,12 @@ class Echo(Protocol):
 
     def abort(self, why: str = "aborted") -> None:
         """
-        Close now; what is queued is lost.
+        Close immediately. Bytes in the queue are lost.
 
-        @param why: how the connection will be counted as lost.
+        @param why: the key of L{LOSSES<echofactory.server.counts.LOSSES>} that the
+            connection is counted under.
         """
-        self.cut = why
+        self.abortReason = why
         self.transport.abortConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:

@@ -1,6 +1,5 @@
 """
-The server's factory: which connections are open, which are refused, and the
-counts of both.
+The server's factory. It serves or refuses each connection, and counts both.
 """
 
 from collections import Counter, defaultdict
@@ -25,7 +24,7 @@ from echofactory.net.tracing import Trace, dataText, reasonText, tracedAddressTe
 from echofactory.net.transport import turnOffNagle
 from echofactory.server.counts import REFUSALS, Counts, PeerCounts
 from echofactory.server.echo import Echo
-from echofactory.server.idle import LOOKS, IdleSweep
+from echofactory.server.idle import CHECKS, IdleDetector
 from echofactory.server.settings import Limits
 from echofactory.values.checks import checkType
 from echofactory.values.quantities import counted
@@ -33,32 +32,32 @@ from echofactory.values.quantities import counted
 _log = Logger()
 
 
-def _howLost(echo: Echo, reason: Failure) -> str:
-    if echo.cut:
-        # Which TLS reports as any other loss.
-        return echo.cut
+def _howEnded(echo: Echo, reason: Failure) -> str:
+    if echo.abortReason:
+        # TLS reports such an end like any other loss.
+        return echo.abortReason
     if isinstance(reason.value, ConnectionDone):
         return "done"
     if not isinstance(reason.value, ConnectionLost):
         return "error"
-    # Before it closes a transport whose queue is empty, Twisted sends the empty
-    # rest; on a UNIX socket whose peer has closed too, that fails. If the peer
-    # ended its stream and was sent everything, nothing is lost.
+    # Twisted's last write before a close can be empty. On a UNIX socket whose peer has
+    # closed, that write fails. If the peer ended its stream and the queue is empty, nothing
+    # is lost.
     queue: bytes | None = getattr(echo.transport, "dataBuffer", None)
     return "done" if echo.ended and queue == b"" else "lost"
 
 
-def _keepHost(echo: Echo) -> str:
-    """Return the peer's host, and keep it: it is asked for once a second."""
+def _cachedHost(echo: Echo) -> str:
+    """Return the peer's IP address, and keep it: the status reads it once a second."""
     host: str = getattr(echo.transport.getPeer(), "host", "")
     echo.host = host
     return host
 
 
-class Refusal(Protocol):
+class ClosingProtocol(Protocol):
     """
-    Closes at once. A factory could answer with no protocol at all, but those
-    that wrap others, such as that of TLS, fail at it.
+    Closes the connection immediately. A factory may also build no protocol (C{None}), but
+    factories that wrap others, such as that of TLS, raise an error then.
     """
 
     transport: ITransport
@@ -70,12 +69,15 @@ class Refusal(Protocol):
 @implementer(ICountsRefusals)
 class EchoFactory(ServerFactory):
     """
-    Makes an L{Echo} of each connection, and keeps the books.
+    Serves each connection with an L{Echo}, and counts.
 
-    It belongs to one L{EchoService<echofactory.server.service.EchoService>}, which
-    waits for its connections when it stops.
+    A factory belongs to one L{EchoService<echofactory.server.service.EchoService>}. At a
+    stop, the service waits for the factory's connections.
 
-    @ivar connections: the open ones.
+    @ivar limits: the limits on connections.
+    @ivar trace: what is logged of each connection.
+    @ivar protocol: the class that serves a connection.
+    @ivar connections: the open connections.
     """
 
     noisy = False
@@ -88,17 +90,20 @@ class EchoFactory(ServerFactory):
         reactor: IReactorTime | None = None,
     ) -> None:
         """
-        @param reactor: needed for the limit of idleness, and to tell of refusals
-            in the log, once a second at most; without it they are only counted.
+        @param limits: the limits on connections. C{None}: the defaults of L{Limits}.
+        @param trace: what is logged of each connection. Default: nothing.
+        @param reactor: the clock for the idle timeout, and for the log of refused
+            connections (at most one line per second). C{None}: refused connections are
+            counted and not logged.
         @raise TypeError: if C{limits} or C{trace} is of another type.
-        @raise ValueError: if there is that limit and no reactor.
+        @raise ValueError: if C{limits} has an idle timeout and there is no reactor.
         """
         if limits is not None:
             checkType("limits", limits, Limits)
         checkType("trace", trace, Trace)
         self.limits = limits or Limits()
         if self.limits.idle is not None and reactor is None:
-            raise ValueError("reactor: the limit of idleness needs one")
+            raise ValueError("reactor: an idle timeout needs a reactor")
         self.trace = trace
         if trace >= Trace.DATA:
             self.protocol = TracedEcho
@@ -106,12 +111,12 @@ class EchoFactory(ServerFactory):
         self._accepted = 0
         self._perHost: Counter[str | None] = Counter()
         self._refused: Counter[str] = Counter()
-        self._refusals = None if reactor is None else SummaryLog(reactor, self._tellRefusals)
-        self._sweeper: LoopingCall | None = None
+        self._refusals = None if reactor is None else SummaryLog(reactor, self._logRefusals)
+        self._idleChecks: LoopingCall | None = None
         if self.limits.idle is not None:
-            self._idle = IdleSweep()
-            self._sweeper = LoopingCall(self._sweep)
-            self._sweeper.clock = cast(IReactorTime, reactor)
+            self._idle = IdleDetector()
+            self._idleChecks = LoopingCall(self._abortIdle)
+            self._idleChecks.clock = cast(IReactorTime, reactor)
         self._lost: Counter[str] = Counter()
         self._chunks = 0
         self._bytesIn = 0
@@ -120,8 +125,8 @@ class EchoFactory(ServerFactory):
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         """
-        Answer a new connection; with a protocol that closes it at once, if the
-        limit is reached.
+        Return the protocol for a new connection. If a limit is reached, that is a
+        L{ClosingProtocol}.
         """
         limits = self.limits
         if limits.connections is not None and len(self.connections) >= limits.connections:
@@ -137,28 +142,29 @@ class EchoFactory(ServerFactory):
         return echo
 
     def newEcho(self) -> Echo | None:
-        """Return what is to serve another connection; C{None} refuses it."""
+        """Return the protocol for a connection within the limits. C{None}: refuse it."""
         return self.protocol()
 
     def refuse(self, why: str, addr: IAddress | None, detail: str = "") -> Protocol:
         """
-        Answer a connection that is not to be served.
+        Count a refused connection, and return the protocol that closes it.
 
-        @param why: what it is counted under.
-        @param detail: what the log says of it besides, if it is the first of a second.
+        @param why: the reason: a key of L{REFUSALS}.
+        @param detail: is logged beside the address, if the connection is the first of its
+            second.
         """
         self._refused[why] += 1
         if self._refusals is not None:
             self._refusals.note(
                 why, lambda: f"{addressText(addr)} ({detail})" if detail else addressText(addr)
             )
-        return Refusal()
+        return ClosingProtocol()
 
     def refuseHeader(self, addr: IAddress, why: str) -> None:
-        """Learn of a connection through a proxy that had no valid header."""
+        """Count a connection through a proxy that sent no valid header."""
         self.refuse("header", addr, why)
 
-    def _tellRefusals(self, counts: dict[str, int], first: str) -> None:
+    def _logRefusals(self, counts: dict[str, int], first: str) -> None:
         _log.warn(
             "refused {what} ({why}), the first from {peer}; {open} open",
             what=counted(sum(counts.values()), "connection"),
@@ -167,32 +173,32 @@ class EchoFactory(ServerFactory):
             open=counted(len(self.connections), "connection"),
         )
 
-    def _sweep(self) -> None:
-        for echo in self._idle.sweep(self.connections):
+    def _abortIdle(self) -> None:
+        for echo in self._idle.check(self.connections):
             echo.abort("idle")
 
     def doStop(self) -> None:
-        """Listened on no more: see L{Factory<twisted.internet.protocol.Factory>}."""
+        """See L{Factory<twisted.internet.protocol.Factory>}: a port has been closed."""
         super().doStop()
         if not self.numPorts:
-            self.tellRefusals()
+            self.flushRefusals()
 
-    def tellRefusals(self) -> None:
-        """Log the refusals that are not logged yet."""
+    def flushRefusals(self) -> None:
+        """Log the refused connections that are not logged yet."""
         if self._refusals is not None:
             self._refusals.close()
 
     def connectionOpened(self, echo: Echo) -> None:
-        """An L{Echo} tells that it has its transport."""
+        """See L{EchoOwner<echofactory.server.echo.EchoOwner>}."""
         self._accepted += 1
         self.connections.add(echo)
         if self.limits.perHost is not None:
-            # Kept: what stands between may name another peer when the connection closes.
+            # Stored, because the transport can name another peer when the connection closes.
             echo.countedHost = limitKey(echo.transport.getPeer())
             self._perHost[echo.countedHost] += 1
-        if self._sweeper is not None and not self._sweeper.running:
+        if self._idleChecks is not None and not self._idleChecks.running:
             assert self.limits.idle is not None
-            self._sweeper.start(self.limits.idle / LOOKS, now=False)
+            self._idleChecks.start(self.limits.idle / CHECKS, now=False)
         turnOffNagle(echo.transport)
         keepAlive(echo.transport, self.limits.keepAlive)
         if self.trace >= Trace.CONNECTIONS:
@@ -200,16 +206,16 @@ class EchoFactory(ServerFactory):
             _log.info("accepted connection from {peer}", peer=peer)
 
     def connectionClosed(self, echo: Echo, reason: Failure) -> None:
-        """An L{Echo} tells that its transport is gone."""
+        """See L{EchoOwner<echofactory.server.echo.EchoOwner>}."""
         self.connections.discard(echo)
         if self.limits.perHost is not None:
             self._perHost[echo.countedHost] -= 1
             if not self._perHost[echo.countedHost]:
                 del self._perHost[echo.countedHost]
-        if self._sweeper is not None and self._sweeper.running and not self.connections:
-            self._sweeper.stop()
-            self._idle.forget()
-        how = _howLost(echo, reason)
+        if self._idleChecks is not None and self._idleChecks.running and not self.connections:
+            self._idleChecks.stop()
+            self._idle.clear()
+        how = _howEnded(echo, reason)
         self._lost[how] += 1
         self._chunks += echo.chunks
         self._bytesIn += echo.bytesIn
@@ -218,8 +224,8 @@ class EchoFactory(ServerFactory):
             peer = tracedAddressText(echo.transport.getPeer(), self.trace)
             if how == "done":
                 _log.info("closing connection to {peer}", peer=peer)
-            elif echo.cut:
-                _log.info("cut connection to {peer}: {why}", peer=peer, why=how)
+            elif echo.abortReason:
+                _log.info("aborted connection to {peer}: {why}", peer=peer, why=how)
             else:
                 why = reasonText(reason.value)
                 _log.info("lost connection to {peer}: {why}", peer=peer, why=why)
@@ -231,8 +237,8 @@ class EchoFactory(ServerFactory):
                 waiting.callback(None)
 
     def counts(self) -> Counts:
-        """Return the counts as they are now."""
-        # Once over all of them: there may be many, and none is served meanwhile.
+        """Return the current counts."""
+        # One pass over all connections: there can be many, and none is served meanwhile.
         chunks, bytesIn, bytesOut = self._chunks, self._bytesIn, self._bytesOut
         for echo in self.connections:
             chunks += echo.chunks
@@ -249,17 +255,21 @@ class EchoFactory(ServerFactory):
         )
 
     def peers(self, most: int) -> list[PeerCounts]:
-        """Return the busiest of the hosts that are connected, by bytes received."""
+        """
+        Return the connected peers that have sent the most bytes.
+
+        @param most: maximum number of peers.
+        """
         found: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0])
         for echo in self.connections:
-            counted = found[echo.host if echo.host is not None else _keepHost(echo)]
+            counted = found[echo.host if echo.host is not None else _cachedHost(echo)]
             counted[0] += 1
             counted[1] += echo.bytesIn
         busiest = nlargest(most, found.items(), key=lambda item: item[1][1])
         return [PeerCounts(host, open_, size) for host, (open_, size) in busiest]
 
     def whenClosed(self, connections: set[Echo]) -> Deferred[None]:
-        """Return a L{Deferred} that fires when all of these are closed."""
+        """Return a L{Deferred} that fires when all these connections are closed."""
         awaited = connections & self.connections
         waiting: Deferred[None] = Deferred()
         if awaited:
@@ -270,13 +280,16 @@ class EchoFactory(ServerFactory):
 
 
 def traceEchoing(echo: Echo, data: bytes) -> None:
-    """Tell of what is sent back."""
+    """Log the bytes that are sent back."""
     peer = tracedAddressText(echo.transport.getPeer(), Trace.DATA)
     _log.info("echoing {data} to {peer}", data=dataText(data), peer=peer)
 
 
 class TracedEcho(Echo):
-    """An L{Echo} that tells of every byte; apart, so that the others need not ask."""
+    """
+    An L{Echo} that logs every byte. It is a class of its own, so that an L{Echo} does not
+    test for tracing with every chunk.
+    """
 
     def dataReceived(self, data: bytes) -> None:
         traceEchoing(self, data)

@@ -1,5 +1,5 @@
 """
-Which connections are idle: no byte has moved either way for some time.
+Which connections are idle: no byte has moved in either direction for some time.
 """
 
 import struct
@@ -11,17 +11,18 @@ from termios import TIOCOUTQ
 from echofactory.net.transport import lowestTransport
 from echofactory.server.echo import Echo
 
-LOOKS = 20
-"""Times that a connection is looked at within the time after which it is idle."""
+CHECKS = 20
+"""Checks of a connection in one idle timeout. A connection is idle if nothing has changed
+at this many checks in a row."""
 
 _INT = struct.Struct("i")
 
 
 def unsent(echo: Echo) -> tuple[int, int]:
     """
-    Return how many bytes wait for the kernel, and how many wait in it for the peer.
-    Only a peer that reads makes either less, and while nothing is sent, neither
-    grows but by what the other loses.
+    Return how many bytes wait in the transport, and how many wait in the kernel for the
+    peer (C{TIOCOUTQ}, see tcp(7)). If nothing is sent, the sum only shrinks, and only if
+    the peer reads.
     """
     transport = lowestTransport(echo.transport)
     queued = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
@@ -33,42 +34,44 @@ def unsent(echo: Echo) -> tuple[int, int]:
 
 def _traffic(echo: Echo) -> tuple[int, ...]:
     """
-    Return what changes with every byte that moves: those that came, those that were
-    sent, and of them those that are still here.
+    Return numbers that change with every byte that moves: bytes received, bytes sent, and
+    the L{unsent} bytes.
     """
     return echo.bytesIn, echo.bytesOut, *unsent(echo)
 
 
-class IdleSweep:
+class IdleDetector:
     """
-    Looks at the connections now and then, and finds those that are idle: a timer
-    for each, set anew with every message, would cost more than the message. It counts
-    its looks, and does not ask what time it is: while this process, or its machine,
-    stands still, nothing becomes idle.
+    Finds idle connections by checking all of them at intervals. A timer per connection
+    costs more: each message would have to reset it.
+
+    The detector counts checks and reads no clock. If the process or the machine is
+    suspended, no connection becomes idle.
     """
 
     def __init__(self) -> None:
-        # What was seen of each, and at how many looks it has been the same.
+        # Of each connection: the numbers at the last check, and how many checks in a row
+        # have found the same numbers.
         self._seen: dict[Echo, tuple[tuple[int, ...], int]] = {}
 
-    def sweep(self, connections: Iterable[Echo]) -> list[Echo]:
+    def check(self, connections: Iterable[Echo]) -> list[Echo]:
         """
-        Return those of which nothing has moved for L{LOOKS} looks.
+        Return the connections on which nothing has moved at L{CHECKS} checks in a row.
 
-        @param connections: all that are open.
+        @param connections: all open connections.
         """
         seen = {}
         idle = []
         for echo in connections:
             traffic = _traffic(echo)
-            before, looks = self._seen.get(echo, (None, 0))
-            looks = looks + 1 if before == traffic else 0
-            if looks >= LOOKS:
+            before, unchanged = self._seen.get(echo, (None, 0))
+            unchanged = unchanged + 1 if before == traffic else 0
+            if unchanged >= CHECKS:
                 idle.append(echo)
-            seen[echo] = traffic, looks
+            seen[echo] = traffic, unchanged
         self._seen = seen
         return idle
 
-    def forget(self) -> None:
-        """None is open any more."""
+    def clear(self) -> None:
+        """Forget all connections. Call this when no connection is open."""
         self._seen = {}

@@ -1,11 +1,11 @@
 """
-The server as a Twisted service, and services that stop one after the other.
+The server as a Twisted service, and a service that stops its services in order.
 """
 
 import socket
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from twisted.application.service import MultiService, Service
 from twisted.internet.defer import (
@@ -28,7 +28,12 @@ from twisted.python.failure import Failure
 
 from echofactory.express.addresstext import addressText, hostPortText
 from echofactory.express.reactor import reactorBehind
-from echofactory.net.endpoints import ListenError, checkServerEndpoint, serverEndpoint
+from echofactory.net.endpoints import (
+    ListenError,
+    checkServerEndpoint,
+    serverEndpoint,
+    startListening,
+)
 from echofactory.net.proxyprotocol import HEADER_TIMEOUT, HeaderFactory, headerFactories
 from echofactory.net.tracing import tracedAddressText
 from echofactory.net.udp import DatagramPort
@@ -45,7 +50,7 @@ _log = Logger()
 
 
 class IServiceReactor(IReactorTime, IReactorFDSet):
-    """What an L{EchoService} asks of a reactor, besides what its endpoints do."""
+    """What an L{EchoService} needs of a reactor. Its endpoints can need more."""
 
 
 def _checkHostAndPort(field: str, value: Any) -> None:
@@ -59,18 +64,30 @@ def _checkHostAndPort(field: str, value: Any) -> None:
 
 class EchoService(Service):
     """
-    Serves one L{EchoFactory} on any number of endpoints, and the echo over UDP.
+    Serves one L{EchoFactory} on any number of endpoints, and echoes over UDP.
 
-    Starting binds them all or none. Stopping closes the ports, leaves the open
-    connections up to C{drain} seconds to finish, then cuts the rest and logs
-    how many those were. It can be started again. Of these seconds, connections through a
-    proxy have at most L{HEADER_TIMEOUT} to send their header.
+    A start binds all ports or none. A stop closes the ports and waits up to C{drain}
+    seconds for open connections. Then it aborts the connections that are still open, and
+    logs their number. Connections through a proxy have at most L{HEADER_TIMEOUT} of these
+    seconds to send their header. The service can be started again.
 
-    Its times are those of the reactor, and the reactor's follow the wall clock, unless
-    L{useMonotonicTime} was called.
+    The reactor measures the times. Unless L{useMonotonicTime} was called, the reactor's
+    time follows the wall clock.
 
-    @ivar factory: what is served.
-    @ivar datagramCounts: what came of the datagrams.
+    The states of the service:
+
+     - stopped: there is no port. C{startService} leads to serving.
+     - serving: the ports are open. C{stopService} leads to reading.
+     - reading (C{_reading} is set): the ports are closed. The service waits for the headers
+       of connections through a proxy. The last header, the timeout or L{cut} leads to
+       draining.
+     - draining (C{_waiting} is set): the service waits for open connections. The last
+       close leads to stopped. The timeout or L{cut} aborts the connections first.
+
+    L{draining} is true in the last two states.
+
+    @ivar factory: serves the connections.
+    @ivar datagramCounts: the counts of the datagrams.
     """
 
     def __init__(
@@ -83,16 +100,20 @@ class EchoService(Service):
         datagramRate: float = DEFAULT_RATE_PER_SOURCE,
     ) -> None:
         """
+        @param reactor: the clock of the service. It also listens on UDP, and on endpoints
+            that are given as strings.
         @param endpoints: server endpoint strings, or endpoints.
-        @param drain: seconds, 0 or more.
-        @param datagrams: hosts and ports to echo on over UDP; port 0 has the system
-            choose.
-        @param datagramRate: how many a second are answered to one source, 1 or more;
-            L{DatagramGuard} says what that is.
+        @param factory: serves the connections.
+        @param drain: seconds that a stop waits for open connections, 0 or more.
+            Default: 5.
+        @param datagrams: hosts and ports to echo on over UDP. Port 0: the system chooses a
+            port. Default: none.
+        @param datagramRate: maximum number of answers per second to one source, 1 or more.
+            Default: 1,000. L{DatagramGuard} defines a source.
         @raise EndpointError: if a string describes no endpoint.
         @raise TypeError: if an argument is of another type.
-        @raise ValueError: if C{drain} is less than 0, C{datagramRate} than 1, or a port
-            is not from 0 to 65535.
+        @raise ValueError: if C{drain} is less than 0, C{datagramRate} is less than 1, or a
+            port is not from 0 to 65535.
         """
         accepted = "endpoint strings or endpoints, such as ['tcp:7007']"
         checkItems("endpoints", endpoints, accepted, checkServerEndpoint)
@@ -121,11 +142,11 @@ class EchoService(Service):
         self._draining = False
         self._waiting: Deferred[None] | None = None
         self._reading: Deferred[None] | None = None
-        self._hurried = False
+        self._cutRequested = False
 
     @property
     def addresses(self) -> list[IAddress]:
-        """Where it listens now; the ports that the system chose are filled in."""
+        """The addresses that the service listens on, with the ports that the system chose."""
         return [port.getHost() for port in self._ports]
 
     @property
@@ -155,7 +176,7 @@ class EchoService(Service):
         """
         Bind the endpoints.
 
-        @raise ListenError: if one of them cannot be bound; none is, then.
+        @raise ListenError: if an endpoint cannot be bound. Then none is bound.
         """
         super().privilegedStartService()
         self._listen()
@@ -164,65 +185,55 @@ class EchoService(Service):
         """
         Bind the endpoints, unless C{privilegedStartService} did.
 
-        @raise ListenError: as that does.
+        @raise ListenError: as L{privilegedStartService}.
         """
-        # twist does not make the privileged start.
+        # twist does not call privilegedStartService.
         if not self._pending and not self._ports:
             self._listen()
         super().startService()
 
     def listenFailed(self, error: ListenError) -> None:
         """
-        Learn that an endpoint which took longer than C{startService} to bind,
-        as none of Twisted's own does, has failed. This logs it.
+        Called if an endpoint fails after C{startService} has returned. None of Twisted's own
+        endpoints does. This method logs the error.
+
+        @param error: names the endpoint and the reason.
         """
         _log.critical("{error}", error=error)
 
     def _listen(self) -> None:
-        self._hurried = False
+        self._cutRequested = False
         if self._reading is not None:
-            # The stop is to cut the connections of its time, not those of this start.
+            # An earlier stop must abort its own connections, not those of this start.
             self._reading.cancel()
-        errors: list[ListenError] = []
-        starting = True
-
-        def failed(reason: Failure, given: object) -> None:
-            if reason.check(CancelledError):
-                return
-            error = ListenError(given, reason.value)
-            if starting:
-                errors.append(error)
-            else:
-                self.listenFailed(error)
-
-        for given, endpoint in self._endpoints:
-            listening = maybeDeferred(endpoint.listen, self.factory)
-            self._pending.append(
-                listening.addCallbacks(self._bound, failed, errbackArgs=(given,))
-            )
-            if errors:
-                self._close()
-                raise errors[0]
-        starting = False
-        for host, number in self._datagrams:
-            try:
+        try:
+            for given, endpoint in self._endpoints:
+                listening = startListening(endpoint, self.factory, given)
+                self._pending.append(listening.addCallbacks(self._bound, self._failedLate))
+            for host, number in self._datagrams:
                 self._listenUDP(host, number)
-            except (OSError, UnicodeError, CannotListenError) as error:
-                self._close()
-                raise ListenError(f"udp {hostPortText(host, number)}", error) from error
+        except ListenError:
+            self._close()
+            raise
+
+    def _failedLate(self, reason: Failure) -> None:
+        if reason.check(CancelledError) is None:
+            reason.trap(ListenError)
+            self.listenFailed(cast(ListenError, reason.value))
 
     def _listenUDP(self, host: str, number: int) -> None:
         """
-        @raise OSError: if the host's name has no address.
-        @raise UnicodeError: if it is no name.
-        @raise CannotListenError: if the port cannot be bound.
+        @raise ListenError: if the host has no address, or the port cannot be bound.
         """
-        found = socket.getaddrinfo(host, number, type=socket.SOCK_DGRAM)
         protocol = EchoDatagrams(
             self._guard, self.datagramCounts, self._reactor, self.factory.trace
         )
-        port = DatagramPort(reactorBehind(self._reactor), found[0][-1], protocol)
-        port.startListening()
+        try:
+            found = socket.getaddrinfo(host, number, type=socket.SOCK_DGRAM)
+            port = DatagramPort(reactorBehind(self._reactor), found[0][-1], protocol)
+            port.startListening()
+        except (OSError, UnicodeError, CannotListenError) as error:
+            raise ListenError(f"udp {hostPortText(host, number)}", error) from error
         self._ports.append(port)
         _log.info("listening on udp {address}", address=addressText(port.getHost()))
 
@@ -233,7 +244,7 @@ class EchoService(Service):
 
     def _close(self) -> Deferred[list[object]]:
         """
-        Listen no more. If a port fails to close, this is logged.
+        Stop listening. If a port fails to close, the failure is logged.
 
         @return: fires when every port is closed.
         """
@@ -251,7 +262,7 @@ class EchoService(Service):
 
     def stopService(self) -> Deferred[None]:
         """
-        Stop as the class says.
+        Stop as the class describes.
 
         @return: fires when every port and connection is closed.
         """
@@ -268,22 +279,22 @@ class EchoService(Service):
 
     def cut(self) -> None:
         """
-        Wait no longer for the connections that are still open; nor at all, if it comes
-        before the waiting has begun.
+        Abort the connections that a stop waits for. If the stop does not wait yet, it will
+        not wait at all.
         """
-        self._hurried = True
+        self._cutRequested = True
         for waiting in (self._reading, self._waiting):
             if waiting is not None:
                 waiting.cancel()
 
     async def _readHeaders(self, factories: Sequence[HeaderFactory]) -> None:
-        """Wait for the headers of the connections that the ports have accepted."""
+        """Wait for the proxy headers of the connections that the ports have accepted."""
 
         async def read() -> None:
             for factory in factories:
                 await factory.whenRead()
 
-        within = 0.0 if self._hurried else min(self._drain, HEADER_TIMEOUT)
+        within = 0.0 if self._cutRequested else min(self._drain, HEADER_TIMEOUT)
         self._reading = Deferred.fromCoroutine(read())
         try:
             await self._reading.addTimeout(within, self._reactor)
@@ -291,7 +302,7 @@ class EchoService(Service):
             for factory in factories:
                 factory.abort()
         self._reading = None
-        self.factory.tellRefusals()
+        self.factory.flushRefusals()
 
     async def _drainAndCut(self) -> None:
         proxied = [each for port in self._ports for each in headerFactories(port)]
@@ -299,10 +310,10 @@ class EchoService(Service):
         self.datagramCounts.close()
         began = self._reactor.seconds()
         await self._readHeaders(proxied)
-        # Those of now: the service may be started again before they are closed.
+        # If the service is started again meanwhile, the new connections are not aborted.
         old = set(self.factory.connections)
         spent = self._reactor.seconds() - began
-        drain = 0.0 if self._hurried else max(0.0, self._drain - spent)
+        drain = 0.0 if self._cutRequested else max(0.0, self._drain - spent)
         if old and drain:
             _log.info(
                 "waiting up to {drain:g} s for {open}",
@@ -317,7 +328,7 @@ class EchoService(Service):
             for echo in old:
                 echo.abort()
             _log.warn(
-                "cut {cut} still open after {seconds:.2g} s",
+                "aborted {cut} still open after {seconds:.2g} s",
                 cut=counted(len(old), "connection"),
                 seconds=self._reactor.seconds() - began,
             )
@@ -325,7 +336,7 @@ class EchoService(Service):
 
 
 def echoFactory(settings: ServerSettings, reactor: IReactorTime) -> EchoFactory:
-    """Return the factory that serves connections by these settings."""
+    """Return the factory that these settings describe."""
     if settings.faults is None:
         return EchoFactory(settings.limits, settings.trace, reactor)
     return FaultyEchoFactory(
@@ -333,17 +344,17 @@ def echoFactory(settings: ServerSettings, reactor: IReactorTime) -> EchoFactory:
     )
 
 
-class InTurn(MultiService):
+class OrderedServices(MultiService):
     """
-    Starts its services in order, and stops them in the opposite order, each when the
-    one before it has stopped. A L{MultiService} stops them all at once.
+    Starts its services in order, and stops them in reverse order: each after the previous
+    one has stopped. A L{MultiService} stops all its services at the same time.
     """
 
     def stopService(self) -> Deferred[None]:
         """
         Stop the services.
 
-        @return: fires when all of them have stopped.
+        @return: fires when all services have stopped.
         """
         Service.stopService(self)
         return Deferred.fromCoroutine(self._stop())

@@ -1,5 +1,5 @@
 """
-What a server is told: its limits, and all else that its processes have in common.
+The settings of a server: its limits, and what else all its processes share.
 """
 
 from dataclasses import asdict, dataclass, field, replace
@@ -14,24 +14,25 @@ from echofactory.values.checks import checkSeconds, checkType, checkWhole
 @dataclass(frozen=True, kw_only=True)
 class Limits:
     """
-    What a server takes on.
+    The limits of a server.
 
     @raise TypeError: from the constructor, if a field is of another type.
     @raise ValueError: from the constructor, naming the field and the value.
     """
 
     connections: int | None = None
-    """Open at once; what comes on top is refused. C{None}: no limit."""
+    """Maximum number of open connections, 1 or more. Further connections are refused.
+    C{None} (default): no limit."""
     perHost: int | None = None
-    """The same, of one host (L{limitKey}). A UNIX socket's peers have none, and no
-    limit."""
+    """Maximum number of open connections of one host (L{limitKey}), 1 or more. Peers of a
+    UNIX socket have no host and no limit. C{None} (default): no limit."""
     idle: float | None = None
-    """Seconds without a byte either way, after which a connection is cut; it may
-    take a tenth longer. A peer that only refuses to read is idle too. C{None}: no
-    limit."""
+    """Idle timeout: seconds without a byte in either direction, more than 0, after which a
+    connection is aborted. It is aborted up to 10 % later. A peer that does not read is idle,
+    too. C{None} (default): no timeout."""
     keepAlive: float = DEFAULT_KEEP_ALIVE
-    """Seconds without a byte, after which the kernel asks whether a TCP peer is still there
-    (L{keepAlive}), from 1 to 32,767. 0: it does not ask."""
+    """Seconds without a byte after which the kernel sends a keepalive probe to a TCP peer
+    (L{keepAlive}), from 1 to 32,767. 0: no probes. Default: 60."""
 
     def __post_init__(self) -> None:
         for name in ("connections", "perHost"):
@@ -45,25 +46,28 @@ class Limits:
 @dataclass(frozen=True, kw_only=True)
 class ServerSettings:
     """
-    How connections are served, whichever process serves them: the command line makes one of
-    it, and it travels to the workers as JSON.
+    The settings that all processes of a server share. The command line makes them, and the
+    workers receive them as JSON.
 
     @raise TypeError: from the constructor, if a field is of another type.
     @raise ValueError: from the constructor, naming the field and the value.
     """
 
     limits: Limits = field(default_factory=Limits)
-    """What the server takes on. With workers, each has its share of the connections."""
+    """The limits on connections. With workers, each has its share of
+    L{Limits.connections}. Default: those of L{Limits}."""
     trace: Trace = Trace.NONE
-    """What the log tells of each connection."""
+    """What is logged of each connection. Default: nothing."""
     drain: float = 5.0
-    """Seconds that a stop waits for open connections, before it cuts them; 0: none."""
+    """Seconds that a stop waits for open connections before it aborts them, 0 or more.
+    Default: 5."""
     faults: Faults | None = None
-    """How the server misbehaves on purpose; C{None}: it does not."""
+    """Faults on purpose. C{None} (default): none."""
     faultSeed: int | None = None
-    """The seed of the faults, from 0 to 10**18; C{None}: a random one."""
+    """Seed of the faults, from 0 to 10**18. C{None} (default): a random seed."""
     express: bool = True
-    """Whether connections are served on the fast lane."""
+    """Whether connections are served on the fast lane (L{echofactory.express}).
+    Default: yes."""
 
     def __post_init__(self) -> None:
         checkType("limits", self.limits, Limits)
@@ -74,16 +78,16 @@ class ServerSettings:
         if self.faultSeed is not None:
             checkWhole("faultSeed", self.faultSeed, 0)
             if self.faults is None:
-                raise ValueError("faultSeed: there are no faults that it could be of")
+                raise ValueError("faultSeed: a seed needs faults")
         checkType("express", self.express, bool, "True or False")
 
     def asJSON(self) -> dict[str, Any]:
-        """Return what L{fromJSON} reads."""
+        """Return the settings as a JSON object, which L{fromJSON} reads."""
         return asdict(self)
 
     @classmethod
     def fromJSON(cls, written: dict[str, Any]) -> "ServerSettings":
-        """Return the settings that L{asJSON} wrote."""
+        """Return the settings from the JSON object that L{asJSON} returned."""
         faults = written["faults"]
         if faults is not None:
             stall = faults["stall"]
@@ -99,10 +103,10 @@ class ServerSettings:
 
     def shareOf(self, number: int, count: int) -> "ServerSettings":
         """
-        Return the settings of one worker: its share of the connections.
+        Return the settings of one worker, with its share of the connection limit.
 
-        @param number: of the worker, from 1.
-        @param count: of the workers.
+        @param number: number of the worker, from 1.
+        @param count: number of workers.
         """
         total = self.limits.connections
         if total is None:

@@ -1,9 +1,8 @@
 """
-What runs, shown: metrics for Prometheus, health for a load balancer, facts as JSON,
-and a live page for people, over HTTP.
+The status of a running service over HTTP: metrics, health, JSON and a live page.
 
-A L{StatusService} serves a L{Status}: an adapter for one kind of thing that runs,
-such as L{ServerStatus}. The page draws whatever L{View} that gives.
+A L{StatusService} serves a L{Status}: L{ServerStatus} of a server, or L{ProbeStatus} of a
+monitor. The page draws the L{View} that the L{Status} returns.
 """
 
 from echofactory.status.history import History

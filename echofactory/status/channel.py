@@ -1,27 +1,28 @@
 """
-HTTP connections that strangers may open: one request each, all of it bounded.
+HTTP connections with bounds, for untrusted peers. A connection carries one request.
 
-A connection goes through these stages:
+The stages of a connection:
 
- - C{ASKING}: the peer is to send the head of a request. Then C{ANSWERING}; C{LEAVING} if the
-   head is too long.
- - C{ANSWERING}: the request waits for its turn, and then for its answer. Then C{LEAVING}.
- - C{LEAVING}: the peer is to take the answer and to close. Then C{GONE}.
- - C{GONE}: the connection is closed. From any stage, a reset by the peer and the deadline
-   lead here. From C{ASKING} and C{LEAVING}, the peer's end leads here, and another connection
-   that needs the place (L{Places}).
+ - C{READING}: the server reads the head of a request. The head's end leads to C{ANSWERING}. A
+   head that is too long leads to C{CLOSING}.
+ - C{ANSWERING}: the request waits for its turn, and then for its response. The response leads
+   to C{CLOSING}.
+ - C{CLOSING}: the server waits for the peer to read the response and to close. The peer's end
+   leads to C{CLOSED}.
+ - C{CLOSED}: the connection is closed. From any stage, a reset by the peer or the deadline
+   leads to C{CLOSED}. From C{READING} and C{CLOSING}, so does the peer's end, or a new
+   connection that needs the slot (L{ConnectionSlots}).
 
 The bounds:
 
- - A head is at most L{LONGEST_HEAD} bytes. What a peer sends after its head is dropped: no
-   request that is answered has a body.
- - Requests are parsed and answered one after the other (L{Turns}). If that takes too long in
-   a pass of the reactor, the others wait for the next pass.
- - A connection has one deadline for all stages, which no byte puts off.
+ - A head is at most L{MAX_HEAD_SIZE} bytes. Bytes after the head are dropped, because no
+   method that is served has a body.
+ - Requests are parsed and answered one after the other (L{TaskQueue}). If the time slice of a
+   reactor pass is used up, the other requests wait for the next pass.
+ - A connection has one deadline for all its stages. Traffic does not extend it.
 
-Twisted's channel parses the head and writes the answer. Alone, it would not keep the bounds:
-it answers all requests that have come, even if the peer does not read, and parses them in
-one pass.
+Twisted's channel parses the head and writes the response. It does not keep these bounds: it
+answers all requests that have arrived in one pass, even if the peer does not read.
 
 The undocumented names of Twisted that this module uses are listed in
 C{tests/test_undocumented_names.py}, with the reasons.
@@ -49,17 +50,17 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, HTTPFactory, Request, datetimeToString
 from zope.interface import implementer
 
-from echofactory.server.factory import Refusal
-from echofactory.status.admission import GRACE_S, Places
-from echofactory.status.turns import Turns
+from echofactory.server.factory import ClosingProtocol
+from echofactory.status.admission import GRACE_S, ConnectionSlots
+from echofactory.status.taskqueue import TaskQueue
 
 _log = Logger()
 
-LONGEST_HEAD = 8192
-"""Bytes."""
+MAX_HEAD_SIZE = 8192
+"""Maximum bytes of a request's head."""
 
 _CLOSING_S = 1.0
-"""Seconds that a stop leaves to requests to come to their end, and to answers to be taken."""
+"""Seconds that a stop waits for responses to be sent and read."""
 
 _END = b"\r\n\r\n"
 
@@ -67,7 +68,7 @@ TEXT = "text/plain; charset=utf-8"
 
 _HEADERS = {
     "Cache-Control": "no-store",
-    # The page fetches nothing but its own files and figures, and nobody frames it.
+    # The page loads only its own files and data, and no other page may frame it.
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self';"
         " connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -75,16 +76,18 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
-"""What every answer has."""
+"""The headers of every response."""
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """
-    What a request is answered with.
+    A response.
 
-    @ivar kind: of the body: a media type.
-    @ivar headers: besides those that every answer has.
+    @ivar code: the status code.
+    @ivar body: the body.
+    @ivar kind: the media type of the body. Default: plain text.
+    @ivar headers: headers besides those of every response. Default: none.
     """
 
     code: HTTPStatus
@@ -93,26 +96,26 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-Respond = Callable[[str, str, Iterable[str]], Awaitable[Answer]]
-"""Answers a request: its method, its path and the C{Host} headers."""
+Handler = Callable[[str, str, Iterable[str]], Awaitable[Response]]
+"""Returns the response to a request: its method, its path and its C{Host} headers."""
 
 
 class _Stage(Enum):
-    """See the module."""
+    """The stage of a connection: see the module."""
 
-    ASKING = auto()
+    READING = auto()
     ANSWERING = auto()
-    LEAVING = auto()
-    GONE = auto()
+    CLOSING = auto()
+    CLOSED = auto()
 
 
 class _Request(Request):
-    """A request, answered by the factory's L{Respond}."""
+    """A request. The factory's L{Handler} answers it."""
 
     channel: "_Channel"
 
     def gotLength(self, length: int | None) -> None:
-        """Twisted would open a file for a body whose length is not told."""
+        """Keep Twisted from opening a temporary file for a body of unknown length."""
         self.content = BytesIO()
 
     def process(self) -> None:
@@ -122,14 +125,16 @@ class _Request(Request):
         over = self.notifyFinish()
         over.addErrback(lambda _: None)
         try:
-            answer = await self.channel.factory.respond(
+            answer = await self.channel.factory.handle(
                 self.method.decode("latin-1"),
                 self.path.decode("latin-1"),
                 [host.decode("latin-1") for host in self._headers("Host")],
             )
         except Exception:
-            _log.failure("while the status was asked for")
-            answer = Answer(HTTPStatus.INTERNAL_SERVER_ERROR, b"the log says why\n")
+            _log.failure("cannot answer a status request")
+            answer = Response(
+                HTTPStatus.INTERNAL_SERVER_ERROR, b"internal error, see the server's log\n"
+            )
         if over.called:
             return
         self.setResponseCode(answer.code.value, answer.code.phrase.encode())
@@ -159,78 +164,77 @@ class _Channel(HTTPChannel):
 
     def __init__(self) -> None:
         super().__init__()
-        self._stage = _Stage.ASKING
+        self._stage = _Stage.READING
         self._head = b""
         self._peerEnded = False
         self._deadline: IDelayedCall | None = None
 
-    def cut(self) -> None:
-        """See L{Guest<echofactory.status.admission.Guest>}."""
+    def abort(self) -> None:
+        """See L{SlotHolder<echofactory.status.admission.SlotHolder>}."""
         self.transport.abortConnection()
 
     def connectionMade(self) -> None:
         super().connectionMade()
         self._deadline = self.callLater(self.factory.deadlineS, self._late)
-        self.factory.places.wait(self)
+        self.factory.slots.wait(self)
 
     def _late(self) -> None:
         self._deadline = None
-        self.cut()
+        self.abort()
 
     def dataReceived(self, data: bytes) -> None:
-        if self._stage is not _Stage.ASKING:
+        if self._stage is not _Stage.READING:
             return
         self._head += data
         end = self._head.find(_END)
         size = len(self._head) if end < 0 else end
-        if size > LONGEST_HEAD:
+        if size > MAX_HEAD_SIZE:
             self.transport.write(
                 b"HTTP/1.1 431 Request Header Fields Too Large\r\nConnection: close\r\n\r\n"
             )
             self.loseConnection()
         elif end >= 0:
-            # Other requests, or a body, may follow. They are not looked at.
+            # A body or further requests can follow. They are dropped.
             self._head = self._head[: end + len(_END)]
             self._stage = _Stage.ANSWERING
-            self.factory.places.serve(self)
-            Deferred.fromCoroutine(self._inTurn()).addErrback(self._failed)
+            self.factory.slots.serve(self)
+            Deferred.fromCoroutine(self._parse()).addErrback(self._failed)
 
-    async def _inTurn(self) -> None:
-        await self.factory.turns.next()
+    async def _parse(self) -> None:
+        await self.factory.tasks.turn()
         head, self._head = self._head, b""
         if self._stage is _Stage.ANSWERING:
             super().dataReceived(head)
 
     def _failed(self, reason: Failure) -> None:
-        _log.failure("while a request was read", reason)
-        self.cut()
+        _log.failure("cannot read a status request", reason)
+        self.abort()
 
     def lineReceived(self, line: bytes) -> bool:
-        """Parse a line of the head, unless the lines before it have been refused."""
+        """Parse a line of the head, unless an earlier line was refused."""
         if self._stage is _Stage.ANSWERING:
             super().lineReceived(line)
         return self._stage is not _Stage.ANSWERING
 
     def allHeadersReceived(self) -> None:
-        """Answer without waiting for a body."""
+        """Response without waiting for a body."""
         super().allHeadersReceived()
         self.length = 0
 
     def checkPersistence(self, request: Request, version: bytes) -> bool:
-        """Have no connection stay for a second request."""
+        """Close the connection after the response."""
         request.responseHeaders.setRawHeaders(b"Connection", [b"close"])
         return False
 
     def loseConnection(self) -> None:
         """
-        End the answer, and wait for the peer's end. If the connection were closed at once,
-        with bytes of the peer unread, the kernel would reset it, and the peer might lose the
-        answer.
+        End the response, and wait for the peer's end. If bytes of the peer were unread at a
+        close, the kernel would reset the connection, and the peer could lose the response.
         """
-        self._stage = _Stage.LEAVING
-        self.factory.places.wait(self)
+        self._stage = _Stage.CLOSING
+        self.factory.slots.wait(self)
         self.transport.unregisterProducer()
-        # TLS waits for the peer's end by itself.
+        # TLS itself waits for the peer's end.
         if self._peerEnded or self.isSecure():
             self.transport.loseConnection()
         else:
@@ -245,19 +249,19 @@ class _Channel(HTTPChannel):
     def writeConnectionLost(self) -> None:
         """See L{IHalfCloseableProtocol}."""
 
-    def closeUnlessAsked(self) -> None:
-        """Close the connection, unless a request of it is to be answered."""
-        if self._stage is _Stage.LEAVING or (self._stage is _Stage.ASKING and not self._head):
+    def closeIfIdle(self) -> None:
+        """Close the connection, unless it has a request that is not answered yet."""
+        if self._stage is _Stage.CLOSING or (self._stage is _Stage.READING and not self._head):
             self._close()
 
     def _close(self) -> None:
-        """Close the connection when the peer has taken what was written."""
+        """Close the connection when the written bytes are sent."""
         self.transport.unregisterProducer()
         self.transport.loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._stage = _Stage.GONE
-        self.factory.left(self)
+        self._stage = _Stage.CLOSED
+        self.factory.connectionClosed(self)
         if self._deadline is not None:
             self._deadline.cancel()
         super().connectionLost(reason)
@@ -266,12 +270,12 @@ class _Channel(HTTPChannel):
 @implementer(IProtocolNegotiationFactory)
 class BoundedHTTPFactory(HTTPFactory):
     """
-    Makes HTTP connections, within the bounds that the module describes.
+    Makes HTTP connections with the bounds that the module describes.
 
-    @ivar respond: what answers the requests.
-    @ivar turns: in which requests are parsed and answered.
-    @ivar places: the places for connections.
-    @ivar deadlineS: seconds from when a connection is accepted until it is cut.
+    @ivar handle: answers the requests.
+    @ivar tasks: the queue in which requests are parsed and answered.
+    @ivar slots: the slots of the connections.
+    @ivar deadlineS: seconds after which a connection is aborted, from when it is accepted.
     """
 
     noisy = False
@@ -280,64 +284,70 @@ class BoundedHTTPFactory(HTTPFactory):
     def __init__(
         self,
         reactor: IReactorTime,
-        respond: Respond,
-        turns: Turns,
+        handle: Handler,
+        tasks: TaskQueue,
         connections: int,
         deadlineS: float,
     ) -> None:
         """
-        @param connections: most that are open at once.
+        @param reactor: the clock of the deadlines.
+        @param handle: answers the requests.
+        @param tasks: the queue in which requests are parsed and answered.
+        @param connections: maximum number of open connections.
+        @param deadlineS: seconds after which a connection is aborted, from when it is
+            accepted.
         """
         super().__init__(reactor=reactor)
-        # Every byte would put Twisted's own deadline off.
+        # Every byte would extend Twisted's own timeout.
         self.timeOut = None
-        self.respond = respond
-        self.places: Places[_Channel] = Places(connections)
+        self.handle = handle
+        self.slots: ConnectionSlots[_Channel] = ConnectionSlots(connections)
         self.deadlineS = deadlineS
-        self.turns = turns
+        self.tasks = tasks
         self._empty: Deferred[None] = succeed(None)
 
     def acceptableProtocols(self) -> list[bytes]:
-        """Without this, a TLS client that asks for a protocol, as browsers do, fails."""
+        """Accept HTTP/1.1. Without this, TLS clients that offer protocols, as browsers do,
+        fail."""
         return [b"http/1.1"]
 
     def startFactory(self) -> None:
-        """Not even an empty access log, nor its clock."""
+        """Start no access log, and not its clock."""
 
     def stopFactory(self) -> None:
         """See L{startFactory}."""
 
     def log(self, request: Request) -> None:
-        """Nothing, for each request."""
+        """Log nothing per request."""
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol:  # type: ignore[override]
-        if not self.places.makeRoom():
-            return Refusal()
+        if not self.slots.makeRoom():
+            return ClosingProtocol()
         return cast(Protocol, super().buildProtocol(addr))
 
-    def left(self, channel: _Channel) -> None:
-        """A connection is closed."""
-        self.places.leave(channel)
-        if not self.places and not self._empty.called:
+    def connectionClosed(self, channel: _Channel) -> None:
+        """Called when a connection is closed."""
+        self.slots.release(channel)
+        if not self.slots and not self._empty.called:
             self._empty.callback(None)
 
     async def close(self) -> None:
         """
-        Close the connections, those with a request after its answer. Connections that take
-        too long are cut.
+        Close the connections. A connection with a request is closed after its response.
+        Connections that take too long are aborted.
         """
-        # A request may be on its way.
+        # A request can be on its way.
         await self._untilEmpty(GRACE_S)
-        for channel in self.places:
-            channel.closeUnlessAsked()
+        for channel in self.slots:
+            channel.closeIfIdle()
         await self._untilEmpty(_CLOSING_S)
-        for channel in self.places:
-            channel.cut()
+        for channel in self.slots:
+            channel.abort()
         await self._untilEmpty(None)
 
     async def _untilEmpty(self, seconds: float | None) -> None:
         """Wait until no connection is open, for at most C{seconds}."""
-        if not self.places:
+        if not self.slots:
             return
         self._empty = Deferred()
         if seconds is not None:

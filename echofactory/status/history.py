@@ -1,5 +1,5 @@
 """
-The last minutes of something that runs, sampled; pure.
+Samples of the last minutes. This module is pure.
 """
 
 from collections import Counter, deque
@@ -7,10 +7,10 @@ from collections.abc import Hashable, Mapping
 from typing import Generic, NamedTuple, TypeVar
 
 Levels = Mapping[str, float | None]
-"""Figures of one moment; C{None}: nothing was measured."""
+"""Values of one moment, by name. C{None}: nothing was measured."""
 
 Totals = Mapping[str, float]
-"""Figures that only grow."""
+"""Totals, which only grow, by name."""
 
 K = TypeVar("K", bound=Hashable)
 
@@ -24,15 +24,14 @@ class _Sample(NamedTuple):
 
 class History:
     """
-    Keeps levels as they were at each sample, and of totals, which only grow, by how
-    much they grew in a second.
+    Keeps the levels of each sample, and the growth per second of totals.
     """
 
     def __init__(self, most: int = 300, longestS: float = 300.0) -> None:
         """
-        @param most: samples that are kept.
-        @param longestS: how much older than the last one of them may be, in seconds:
-            samples may be missing, of a process that was stopped for some time.
+        @param most: maximum number of samples. Default: 300.
+        @param longestS: maximum age of a sample in seconds, compared with the last one.
+            Default: 300. Samples are missing if the process was stopped for some time.
         """
         self._samples: deque[_Sample] = deque(maxlen=most)
         self._longestS = longestS
@@ -40,25 +39,27 @@ class History:
 
     def begin(self, atS: float, totals: Totals) -> None:
         """
-        Begin, or go on after a pause, in which nothing was sampled and of which no
-        rate is told.
+        Begin, or continue after a pause. The growth during the pause is not recorded.
+
+        @param atS: monotonic time in seconds.
+        @param totals: the current totals.
         """
         self._before = (atS, totals)
 
     def record(self, atS: float, levels: Levels, totals: Totals) -> None:
         """
-        Take a sample. Without one before it there is nothing to tell a rate from, and
-        nothing is kept.
+        Take a sample. The first sample is not kept, because a rate needs two.
 
-        @param atS: by a clock that does not jump.
-        @param totals: under other names than the levels.
+        @param atS: monotonic time in seconds.
+        @param levels: the current levels.
+        @param totals: the current totals. Their names differ from those of the levels.
         """
         before = self._before
         self.begin(atS, totals)
         if before is None or atS <= before[0]:
             return
         passedS = atS - before[0]
-        # A total that shrank has lost one of those it is summed over.
+        # A total is a sum over processes. It shrinks if one of them is gone.
         rates = {
             name: max(0.0, total - before[1].get(name, 0.0)) / passedS
             for name, total in totals.items()
@@ -68,7 +69,12 @@ class History:
             self._samples.popleft()
 
     def points(self, name: str) -> list[tuple[float, float | None]]:
-        """Return a figure over time: seconds since the last sample, 0 or less, and it."""
+        """
+        Return a value over time.
+
+        @return: of each sample, its time in seconds (0 or less, 0 is the last sample), and
+            the value.
+        """
         if not self._samples:
             return []
         lastS = self._samples[-1].atS
@@ -82,8 +88,8 @@ class History:
 
 class LastMinute(Generic[K]):
     """
-    By how much counts, which only grow, grew in the last minute. They are sampled once a
-    second. Only counts that grew are kept, because of thousands few do.
+    The growth of counts in the last minute, sampled once a second. Only counts that grew are
+    kept, because of thousands of counts few grow.
     """
 
     def __init__(self) -> None:
@@ -91,16 +97,16 @@ class LastMinute(Generic[K]):
         self._growths: deque[tuple[float, dict[K, int]]] = deque(maxlen=_MINUTE_S)
 
     def begin(self, counts: Mapping[K, int]) -> None:
-        """Begin, or go on after a pause; growth during the pause does not count."""
+        """Begin, or continue after a pause. Growth during the pause is not counted."""
         self._before = counts
 
     def record(self, atS: float, counts: Mapping[K, int]) -> dict[K, int]:
         """
         Take a sample.
 
-        @param atS: by a clock that does not jump.
-        @param counts: counts that are 0 may be missing.
-        @return: by how much the counts grew since the sample before, if they did.
+        @param atS: monotonic time in seconds.
+        @param counts: the current counts. Counts of 0 can be missing.
+        @return: the growth since the last sample, of the counts that grew.
         """
         before, self._before = self._before, counts
         growth = {
@@ -114,7 +120,7 @@ class LastMinute(Generic[K]):
         return growth
 
     def total(self) -> Counter[K]:
-        """Return by how much the counts grew in the last minute; 0 for those that did not."""
+        """Return the growth of the counts in the last minute. Of other names, it is 0."""
         total: Counter[K] = Counter()
         for _, growth in self._growths:
             total.update(growth)

@@ -1,6 +1,5 @@
 """
-A monitor's status: how the connections that it keeps fare, in metrics, as JSON and on
-the page.
+The status of a monitor: the results of its connections as metrics, as JSON, and on the page.
 """
 
 import os
@@ -29,7 +28,7 @@ BUCKETS_S = (
     *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
     *(0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
 )
-"""Of the histograms, in seconds."""
+"""Upper bounds of the histograms' buckets, in seconds."""
 
 _MS_NS = 1e6
 
@@ -44,20 +43,21 @@ def _histogram(name: str, text: str, latency: Latency) -> HistogramMetricFamily:
 class ProbeStatus:
     """
     The L{Status<echofactory.status.Status>} of a
-    L{ProbeService<echofactory.client.monitor.ProbeService>}. Its health is C{ok} as long as one
-    connection is up.
+    L{ProbeService<echofactory.client.monitor.ProbeService>}. Its health is C{ok} while at
+    least one connection is up.
 
-    What it calls response time is counted from when a message was due, everywhere: a
-    stall of this process is not hidden either, up to a second. What would have been
-    later is left out, and counted as that.
+    Response time is measured from when a message was due, so that stalls of this process
+    of up to one second are included. A message that is more than one second late is not
+    sent, and is counted as left out.
     """
 
     def __init__(
         self, probing: ProbeService, target: str, clock: Callable[[], float] = perf_counter
     ) -> None:
         """
-        @param target: what it keeps connections to, for a person.
-        @param clock: in seconds, and does not jump.
+        @param probing: the monitor.
+        @param target: the target of the connections, for the title of the page.
+        @param clock: returns monotonic seconds.
         """
         self._probing = probing
         self._target = target
@@ -67,9 +67,9 @@ class ProbeStatus:
         self._history = History()
         self._results = probing.results
         self._counted = LastMinute[str]()
-        # Over all starts of the service, each of which counts anew.
+        # Totals over all starts of the service. Its own results begin at 0 at each start.
         self._totals = Counter(messages=0, failures=0)
-        # Counts by step of the histogram, because sixty Latency objects take 11 MB.
+        # Counts by histogram step, because sixty L{Latency} objects take 11 MB.
         self._responses = LastMinute[int]()
 
     @property
@@ -87,13 +87,13 @@ class ProbeStatus:
     def sample(self) -> None:
         """See L{Status<echofactory.status.Status>}."""
         if self._results is not self._probing.results:
-            # The service was started again, and its results begin anew.
+            # The service was started again, and its results began at 0.
             self._results = self._probing.results
             self._counted.begin({})
             self._responses.begin({})
         atS = self._clock()
         self._totals.update(self._counted.record(atS, self._counts()))
-        # The results' own last interval ends at another time than this sample does.
+        # The last interval of the results ends at another time than this sample.
         came = self._responses.record(atS, self._results.response.counts())
         p50, p99 = Latency.fromCounts(came).percentiles(50.0, 99.0)
         levels = {"up": self._results.open, "p50": _ms(p50), "p99": _ms(p99)}
@@ -107,14 +107,14 @@ class ProbeStatus:
         results = self._probing.results
         yield GaugeMetricFamily(
             "echofactory_probe_connections_wanted",
-            "Connections to keep up.",
+            "Number of connections that the monitor keeps up.",
             self._probing.connections,
         )
         yield GaugeMetricFamily(
-            "echofactory_probe_connections_up", "Connections up now.", results.open
+            "echofactory_probe_connections_up", "Connections that are up.", results.open
         )
         yield CounterMetricFamily(
-            "echofactory_probe_attempts", "Connections asked for.", results.requested
+            "echofactory_probe_attempts", "Connection attempts.", results.requested
         )
         yield byLabel(
             "echofactory_probe_failures",
@@ -132,25 +132,26 @@ class ProbeStatus:
         )
         yield byLabel(
             "echofactory_probe_messages",
-            "Messages whose outcome is known: verified (back whole), mismatched (back"
-            " wrong), unanswered (their connection ended before).",
+            "Messages by outcome: verified (echoed correctly), mismatched (echoed with wrong"
+            " bytes), unanswered (the connection ended before the echo).",
             "outcome",
             outcomes,
         )
         yield CounterMetricFamily(
             "echofactory_probe_messages_left_out",
-            "Messages not sent, for this process did not run within a second of when they"
-            " were due.",
+            "Messages not sent, because this process did not run within one second of when"
+            " they were due.",
             self._probing.skipped,
         )
         yield _histogram(
             "echofactory_probe_response_seconds",
-            "From when a message was due to having it back.",
+            "Response time: from when a message was due until its last byte came back.",
             results.response,
         )
         yield _histogram(
             "echofactory_probe_connect_seconds",
-            "From asking for a connection to having it, TLS handshake included.",
+            "Connect time: from the request for a connection until it is up, including the"
+            " TLS handshake.",
             results.connect,
         )
 
@@ -211,17 +212,17 @@ class ProbeStatus:
         failures: Table = {
             "caption": "Failures",
             "since": since,
-            "columns": columns(("kind", ""), ("count", ""), ("the latest", "")),
+            "columns": columns(("kind", ""), ("count", ""), ("latest", "")),
             "rows": [
                 (kind, count, _latest(facts["latest"].get(kind)))
                 for kind, count in facts["failures"].items()
             ],
-            "empty": "No connection has failed.",
+            "empty": "No failures.",
         }
         ladder: Table = {
             "caption": "Response times",
             "since": since,
-            "columns": columns(("share", ""), ("within", "ms")),
+            "columns": columns(("percentile", ""), ("response time", "ms")),
             "rows": [
                 (field.replace("_", "."), _ms(response[field]))
                 for field in ("min", *PERCENTILES, "max")
@@ -254,7 +255,7 @@ class ProbeStatus:
                     "value": _ms(recent["p99"]),
                     "unit": "ms",
                 },
-                {"name": "Up for", "value": facts["uptime_s"], "unit": "s"},
+                {"name": "Uptime", "value": facts["uptime_s"], "unit": "s"},
             ],
             "charts": [
                 chart("Connections up", "", history, "up"),

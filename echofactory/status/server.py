@@ -1,5 +1,5 @@
 """
-An echo server's status: what its counts are called in metrics, JSON and on the page.
+The status of an echo server: its counts as metrics, as JSON, and on the page.
 """
 
 import os
@@ -19,11 +19,11 @@ from echofactory.status.history import History, LastMinute
 from echofactory.status.view import Chart, Column, Condition, Table, View
 
 _CONDITIONS: Mapping[str, Condition] = {"ok": "well", "draining": "impaired"}
-"""Of the page, by health; any other health is C{down}."""
+"""The page's condition, by health. For any other health, it is C{down}."""
 
 
 def withAll(kinds: Iterable[str], counted: Mapping[str, int]) -> dict[str, int]:
-    """Return what was counted by kind, and 0 for the kinds that have not occurred."""
+    """Return the counts by kind, and 0 for the kinds that are not counted yet."""
     return dict.fromkeys(kinds, 0) | dict(counted)
 
 
@@ -37,12 +37,12 @@ def byLabel(
 
 
 def _explained(text: str, kinds: Mapping[str, str]) -> str:
-    """Return the help of a metric, with what its label may be."""
+    """Return the help text of a metric, with the values of its label."""
     return f"{text}: " + "; ".join(f"{kind} ({meaning})" for kind, meaning in kinds.items())
 
 
 def countsMetrics(counts: Counts) -> Iterable[Metric]:
-    """Return the metrics of the connections and what went over them."""
+    """Return the metrics of the connections and their traffic."""
     yield CounterMetricFamily(
         "echofactory_connections_accepted", "Connections accepted and served.", counts.accepted
     )
@@ -51,51 +51,49 @@ def countsMetrics(counts: Counts) -> Iterable[Metric]:
     )
     yield byLabel(
         "echofactory_connections_refused",
-        _explained("Connections closed at once, unserved, by why", REFUSALS),
+        _explained("Connections closed immediately and not served, by reason", REFUSALS),
         "limit",
         withAll(REFUSALS, counts.refused),
     )
     yield byLabel(
         "echofactory_connections_lost",
-        _explained("Connections ended, by how", LOSSES),
+        _explained("Connections closed, by how they ended", LOSSES),
         "how",
         withAll(LOSSES, counts.lost),
     )
     yield CounterMetricFamily(
         "echofactory_chunks",
-        "Pieces that came in, as the transports handed them over.",
+        "Pieces received, as the transports delivered them.",
         counts.chunks,
     )
-    yield CounterMetricFamily(
-        "echofactory_received_bytes", "Bytes that came in.", counts.bytesIn
-    )
+    yield CounterMetricFamily("echofactory_received_bytes", "Bytes received.", counts.bytesIn)
     yield CounterMetricFamily(
         "echofactory_sent_bytes", "Bytes handed to the transports.", counts.bytesOut
     )
     yield CounterMetricFamily(
-        "echofactory_datagrams_answered", "Datagrams answered, over UDP.", counts.datagrams
+        "echofactory_datagrams_answered", "Datagrams answered.", counts.datagrams
     )
     yield byLabel(
         "echofactory_datagrams_unanswered",
-        _explained("Datagrams not answered, by why", UNANSWERED),
+        _explained("Datagrams not answered, by reason", UNANSWERED),
         "why",
         withAll(UNANSWERED, counts.unanswered),
     )
 
 
 def workersMetrics(workers: Sequence[WorkerState]) -> Iterable[Metric]:
-    """Return the metrics of several processes."""
+    """Return the metrics of the worker processes."""
     up = GaugeMetricFamily(
-        "echofactory_worker_up", "Whether the worker process serves.", labels=["worker"]
+        "echofactory_worker_up", "1 if the worker process serves, else 0.", labels=["worker"]
     )
     restarts = CounterMetricFamily(
         "echofactory_worker_restarts",
-        "How often the worker process was started again.",
+        "Restarts of the worker process.",
         labels=["worker"],
     )
     open_ = GaugeMetricFamily(
         "echofactory_worker_connections_open",
-        "Connections of the worker process open now.",
+        "Open connections of the worker process.",
         labels=["worker"],
     )
     for worker in workers:
@@ -118,7 +116,9 @@ class ServerStatus:
         clock: Callable[[], float] = perf_counter,
     ) -> None:
         """
-        @param clock: in seconds, and does not jump.
+        @param source: the source of the counts.
+        @param title: the title of the page. Default: C{multiecho}.
+        @param clock: returns monotonic seconds.
         """
         self._source = source
         self._title = title
@@ -167,18 +167,18 @@ class ServerStatus:
     def collect(self) -> Iterable[Metric]:
         """See L{Status<echofactory.status.Status>}."""
         build = GaugeMetricFamily(
-            "echofactory_build_info", "Always 1; the label tells.", labels=["version"]
+            "echofactory_build_info", "Always 1. The label is the version.", labels=["version"]
         )
         build.add_metric([__version__], 1)
         yield build
         yield GaugeMetricFamily(
             "echofactory_start_time_seconds",
-            "When the server was started, in seconds since 1970.",
+            "Start time of the server, in seconds since 1970-01-01 UTC.",
             self._started.timestamp(),
         )
         yield GaugeMetricFamily(
             "echofactory_draining",
-            "Whether the server is stopping, and waits for its connections.",
+            "1 if the server is stopping and waits for open connections, else 0.",
             self._source.draining,
         )
         yield from countsMetrics(self._source.counts())
@@ -187,8 +187,8 @@ class ServerStatus:
 
     async def facts(self) -> dict[str, Any]:
         """See L{Status<echofactory.status.Status>}."""
-        # First: a sample may be taken while they are waited for, and all the rest is
-        # to be of one moment.
+        # The peers come first. A sample can be taken while this waits for them, and all other
+        # values must be of the same moment.
         peers = await self._source.peers()
         counts = asdict(self._counts)
         counts["bytes_in"] = counts.pop("bytesIn")
@@ -224,17 +224,17 @@ class ServerStatus:
         counts, lastMinute = facts["counts"], facts["last_minute"]
         since = timeText(facts["started"])
         tables: list[Table] = [
-            _byKind("Connections refused", since, "limit", REFUSALS, counts["refused"]),
-            _byKind("Connections ended", since, "how", LOSSES, counts["lost"]),
+            _byKind("Connections refused", since, "reason", REFUSALS, counts["refused"]),
+            _byKind("Connections closed", since, "how", LOSSES, counts["lost"]),
             {
-                "caption": "Busiest peers",
+                "caption": "Peers by bytes received",
                 "since": "",
                 "columns": columns(("host", ""), ("open", ""), ("received", "B")),
                 "rows": [
                     (peer["host"] or "UNIX socket", peer["open"], peer["bytes_in"])
                     for peer in facts["peers"]
                 ],
-                "empty": "No connection is open.",
+                "empty": "No open connections.",
             },
             {
                 "caption": "Totals",
@@ -259,15 +259,15 @@ class ServerStatus:
             "state": "serving" if facts["health"] == "ok" else facts["health"],
             "condition": _CONDITIONS.get(facts["health"], "down"),
             "tiles": [
-                {"name": "Open now", "value": counts["open"], "unit": ""},
+                {"name": "Open connections", "value": counts["open"], "unit": ""},
                 {"name": "Accepted, last minute", "value": lastMinute["accepted"], "unit": ""},
                 {"name": "Refused, last minute", "value": lastMinute["refused"], "unit": ""},
                 {"name": "Received, last minute", "value": lastMinute["bytes_in"], "unit": "B"},
                 {"name": "Sent, last minute", "value": lastMinute["bytes_out"], "unit": "B"},
-                {"name": "Up for", "value": facts["uptime_s"], "unit": "s"},
+                {"name": "Uptime", "value": facts["uptime_s"], "unit": "s"},
             ],
             "charts": [
-                chart("Connections open", "", facts["history"], "open"),
+                chart("Open connections", "", facts["history"], "open"),
                 chart("Chunks received", "/s", facts["history"], "chunks_per_s"),
                 chart("Bytes received", "B/s", facts["history"], "bytes_per_s"),
             ],
@@ -277,7 +277,7 @@ class ServerStatus:
 
 
 def timeText(iso: str) -> str:
-    """Return a time, which is given in ISO 8601, as the page writes it."""
+    """Return a time, given in ISO 8601, as the page writes it."""
     return f"{datetime.fromisoformat(iso):%Y-%m-%d %H:%M:%S} UTC"
 
 
@@ -296,7 +296,7 @@ def _byKind(
     return {
         "caption": caption,
         "since": since,
-        "columns": columns((label, ""), ("which is", ""), ("count", "")),
+        "columns": columns((label, ""), ("meaning", ""), ("count", "")),
         "rows": [(kind, kinds.get(kind, ""), count) for kind, count in counted.items()],
         "empty": "",
     }
@@ -306,7 +306,7 @@ def _datagramsTable(since: str, counts: Mapping[str, Any]) -> Table:
     return {
         "caption": "Datagrams",
         "since": since,
-        "columns": columns(("over UDP", ""), ("count", "")),
+        "columns": columns(("result", ""), ("count", "")),
         "rows": [
             ("answered", counts["datagrams"]),
             *(

@@ -1,16 +1,16 @@
-// Asks for the view once a second, and draws it.
+// Fetches the view once a second, and draws it.
 "use strict";
 
-// With both, what no longer answers is shown as gone within two seconds.
+// With these two, a server that no longer answers is shown as gone within 2 s.
 const PERIOD_MS = 1000;
 const PATIENCE_MS = 700;
-// What has begun to answer is there, however slow the line: its system sends the rest.
+// Once a response has begun, the server is there, and only the network is slow.
 const LINE_PATIENCE_MS = 5000;
 
 const HISTORY_S = 300;
-// The least width of the labels beside a chart: charts in one column have one time axis.
+// The minimum width of a chart's labels, so that charts in one column have the same time axis.
 const LABELS_WIDTH = 64;
-// Samples come once a second: between two that are further apart, some are missing.
+// Samples are one second apart. If two are further apart than this, samples are missing.
 const GAP_S = 2.5;
 const CHART_HEIGHT = 150;
 const SVG = "http://www.w3.org/2000/svg";
@@ -26,7 +26,7 @@ let drawn = null;
 let drawnAt = null;
 
 const clockTime = (date) => date.toLocaleTimeString("en-GB");
-// Whether the figures stand still: they are not those of now.
+// Whether the values on the page are old, and do not change.
 const still = () => (paused || gone) && drawnAt !== null;
 
 // Numbers, with units.
@@ -78,7 +78,7 @@ function text(value, unit) {
   return joined(...parts(value, unit));
 }
 
-// Elements, kept from one second to the next: what is selected stays selected.
+// Elements are kept from one second to the next, so that a selection stays.
 
 function make(name, ...children) {
   const element = document.createElement(name);
@@ -92,7 +92,7 @@ function makeSVG(name, attributes) {
   return element;
 }
 
-// Only ever as text: a peer chooses what it is called.
+// Never as HTML, because a peer can choose its name.
 function say(element, words) {
   if (element.textContent !== words) element.textContent = words;
 }
@@ -118,8 +118,8 @@ function drawTiles(tiles) {
   });
 }
 
-// Returns where the lines of a chart lie: at most five, from 0 to at least the highest,
-// a round distance apart.
+// Returns the values of a chart's grid lines: at most five, from 0 to at least the highest
+// value, at a round distance.
 function scale(highest, unit, whole) {
   const base = unit.startsWith("B") ? 1024 : 10;
   const steps = base === 10 ? [1, 2, 5, 10] : [1, 2, 5, 10, 20, 50, 100, 200, 500, 1024];
@@ -135,8 +135,7 @@ function scale(highest, unit, whole) {
   return lines;
 }
 
-// Returns what stands at the lines of a chart: numbers with as many decimals as tell
-// them apart.
+// Returns the labels of a chart's grid lines. They have enough decimals to differ.
 function labelled(lines, unit) {
   if (unit.startsWith("B")) return lines.map((value) => text(value, unit));
   const digits = Math.max(0, -Math.floor(Math.log10(lines[1]) + 1e-9));
@@ -152,7 +151,7 @@ function makeChart() {
   return figure;
 }
 
-// Returns the points in pieces without a gap: nothing is drawn where nothing was measured.
+// Splits the points at gaps. Nothing is drawn where nothing was measured.
 function pieces(points) {
   const found = [];
   let before = -Infinity;
@@ -177,9 +176,9 @@ function drawChart(figure, {title, unit, points}) {
   say(figure.querySelector("h3"), title);
   say(figure.querySelector(".level"), now);
   svg.setAttribute("aria-label", values.length
-    ? `${title}: ${still() ? "then" : "now"} ${now === NOTHING ? "nothing" : now};`
-      + ` in the last five minutes from ${text(lowest, unit)} to ${text(highest, unit)}`
-    : `${title}: nothing in the last five minutes`);
+    ? `${title}: ${still() ? "then" : "now"} ${now === NOTHING ? "no value" : now};`
+      + ` in the last 5 minutes from ${text(lowest, unit)} to ${text(highest, unit)}`
+    : `${title}: no value in the last 5 minutes`);
 
   const lines = scale(highest, unit, values.every(Number.isInteger));
   const labels = labelled(lines, unit);
@@ -225,7 +224,7 @@ function drawChart(figure, {title, unit, points}) {
 function drawTable(table, {caption, since, columns, rows, empty}) {
   say(table.querySelector("caption b"), caption);
   say(table.querySelector("caption span"), since && `since ${since}`);
-  // Numbers stand right, and so do the names of their columns.
+  // Numbers and their headings are aligned right.
   const numeric = columns.map((_, index) =>
     index > 0 && rows.some((row) => typeof row[index] === "number"));
   const heads = fit(table.querySelector("thead tr"), columns.length, () => {
@@ -237,7 +236,7 @@ function drawTable(table, {caption, since, columns, rows, empty}) {
     say(head, columns[index].name);
     head.classList.toggle("number", numeric[index]);
   });
-  // Sentences would be narrow in a third of the page.
+  // A sentence needs more than a third of the page's width.
   table.classList.toggle("wide", rows.some((row) => row.some((cell) => cell?.length > 80)));
   const body = table.querySelector("tbody");
   if (body.classList.toggle("empty", !rows.length)) {
@@ -257,7 +256,7 @@ function drawTable(table, {caption, since, columns, rows, empty}) {
     cells.forEach((cell, column) => {
       const words = text(rows[index][column], columns[column].unit);
       say(cell, words);
-      // What is too long for a phone has no place to break it: an IPv6 address.
+      // A long word, such as an IPv6 address, is wider than a phone's screen.
       cell.classList.toggle("long", words.split(" ").some((word) => word.length > 20));
       cell.classList.toggle("number", numeric[column]);
     });
@@ -267,9 +266,9 @@ function drawTable(table, {caption, since, columns, rows, empty}) {
 function draw(view) {
   say(byId("title"), view.title);
   say(byId("now"), still() ? `At ${clockTime(drawnAt)}` : "Now");
-  say(byId("lately"), still() ? "The five minutes before" : "The last five minutes");
+  say(byId("lately"), still() ? `5 minutes before ${clockTime(drawnAt)}` : "Last 5 minutes");
   drawTiles(view.tiles);
-  // Four charts are two rows of two, not a row of three and one left over.
+  // Four charts are two rows of two, not a row of three and a row of one.
   byId("charts").classList.toggle("even", view.charts.length === 4);
   fit(byId("charts"), view.charts.length, makeChart)
     .forEach((figure, index) => drawChart(figure, view.charts[index]));
@@ -279,12 +278,12 @@ function draw(view) {
   say(byId("footer"), view.footer);
 }
 
-// Draws what was drawn last again: the page has another width, or the figures stand still.
+// Draws the last view again: the page has another width, or the values are old now.
 function drawAgain() {
   if (drawn) draw(drawn);
 }
 
-// Whether it is there.
+// Whether the server answers.
 
 function tell(state, words) {
   byId("state").dataset.state = state;
@@ -311,8 +310,8 @@ function missed() {
   gone = true;
   drawAgain();
   say(byId("banner"), heardAt
-    ? `No answer since ${clockTime(heardAt)}. This page goes on asking.`
-    : "No answer. This page goes on asking.");
+    ? `No answer since ${clockTime(heardAt)}. Trying again every second.`
+    : "No answer. Trying again every second.");
   tell("gone", "no answer");
 }
 
@@ -325,7 +324,7 @@ async function ask() {
     clearTimeout(timer);
     timer = setTimeout(() => control.abort(), LINE_PATIENCE_MS);
     const view = await answer.json();
-    if (!Array.isArray(view?.tiles)) throw new TypeError("something else has the port");
+    if (!Array.isArray(view?.tiles)) throw new TypeError("not a view of echofactory");
     return view;
   } finally {
     clearTimeout(timer);

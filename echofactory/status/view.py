@@ -1,5 +1,5 @@
 """
-What the page draws, and who tells it: the shape of C{/view.json}.
+What the live page draws: the types of C{/view.json}, and of the status that returns them.
 """
 
 from collections.abc import Iterable, Sequence
@@ -8,18 +8,20 @@ from typing import Any, Literal, Protocol, TypedDict
 from prometheus_client import Metric
 
 Cell = str | float | None
-"""A number is written with its unit, C{None} as a dash, and text as it is."""
+"""The page writes a number with its unit, C{None} as a dash, and text as it is."""
 
 Condition = Literal["well", "impaired", "down"]
-"""How the page colours the state: green, amber or red."""
+"""The colour of the state on the page: green, amber or red."""
 
 
 class Tile(TypedDict):
     """
-    One figure.
+    One value.
 
-    @ivar unit: C{B} and C{B/s} are written as KiB and so on, C{s} as days, hours and
-        minutes; any other follows the number, and may be empty.
+    @ivar name: the name above the value.
+    @ivar value: the value.
+    @ivar unit: C{B} and C{B/s} are written as KiB, MiB and so on; C{s} is written as days,
+        hours, minutes and seconds. Any other unit follows the number. It can be empty.
     """
 
     name: str
@@ -29,9 +31,11 @@ class Tile(TypedDict):
 
 class Chart(TypedDict):
     """
-    One figure over time.
+    One value over time.
 
-    @ivar points: seconds before now, from -300 to 0, and the figure. C{None}: nothing was
+    @ivar title: the title of the chart.
+    @ivar unit: see L{Tile}.
+    @ivar points: time in seconds, from -300 to 0 (now), and the value. C{None}: nothing was
         measured. The line has a gap there, and where samples are missing.
     """
 
@@ -44,7 +48,8 @@ class Column(TypedDict):
     """
     A column of a table.
 
-    @ivar unit: of its numbers: see L{Tile}.
+    @ivar name: the heading.
+    @ivar unit: the unit of the column's numbers: see L{Tile}.
     """
 
     name: str
@@ -53,8 +58,14 @@ class Column(TypedDict):
 
 class Table(TypedDict):
     """
-    @ivar since: when its totals began to count; empty if its figures are those of now.
-    @ivar empty: what stands there when there are no rows.
+    A table.
+
+    @ivar caption: the title of the table.
+    @ivar since: when the counting of the table's totals began. Empty: the values are
+        current values.
+    @ivar columns: the columns.
+    @ivar rows: the rows. Each has a cell per column.
+    @ivar empty: the text to show if there are no rows.
     """
 
     caption: str
@@ -66,11 +77,16 @@ class Table(TypedDict):
 
 class View(TypedDict):
     """
-    A page, as far as the script needs to know what it is about.
+    The contents of the page.
 
-    @ivar state: a few words: C{serving}, C{draining}.
-    @ivar condition: C{well} if all works, C{down} if nothing does, C{impaired} between.
-    @ivar footer: a line below it all.
+    @ivar title: the title.
+    @ivar state: the state in a few words, such as C{serving} or C{draining}.
+    @ivar condition: C{well}: everything works. C{impaired}: some of it works. C{down}:
+        nothing works.
+    @ivar tiles: the current values.
+    @ivar charts: the values over time.
+    @ivar tables: the tables.
+    @ivar footer: the last line of the page.
     """
 
     title: str
@@ -83,23 +99,23 @@ class View(TypedDict):
 
 
 class Status(Protocol):
-    """What a L{StatusService<echofactory.status.StatusService>} shows."""
+    """What a L{StatusService<echofactory.status.StatusService>} serves."""
 
     @property
     def health(self) -> str:
-        """C{ok}; or in a few words why not to send traffic here, such as C{draining}."""
+        """C{ok}, or in a few words why not to send traffic here, such as C{draining}."""
 
     def begin(self) -> None:
-        """The service starts: L{sample} is called once a second from now on."""
+        """Called when the service starts. Then L{sample} is called once a second."""
 
     def sample(self) -> None:
         """Take a sample for the history."""
 
     def collect(self) -> Iterable[Metric]:
-        """Return the metrics as they are now: see L{prometheus_client.registry.Collector}."""
+        """Return the current metrics: see L{prometheus_client.registry.Collector}."""
 
     async def facts(self) -> dict[str, Any]:
-        """Return what there is to know, as of the last sample, for C{json.dumps}."""
+        """Return the status at the last sample, as C{json.dumps} takes it."""
 
     def view(self, facts: dict[str, Any]) -> View:
-        """Return what the page shows of the facts."""
+        """Return what the page shows of these facts."""

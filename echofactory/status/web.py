@@ -1,5 +1,5 @@
 """
-The status over HTTP: read-only, and bounded.
+The HTTP service of a status. It is read-only, and its cost is bounded.
 """
 
 import json
@@ -29,14 +29,14 @@ from echofactory.express.addresstext import addressText
 from echofactory.net.addresses import isLoopback, namesLoopback
 from echofactory.net.endpoints import (
     EndpointError,
-    ListenError,
     checkServerEndpoint,
     serverEndpoint,
+    startListening,
     unwrapped,
 )
-from echofactory.status.admission import Entrance
-from echofactory.status.channel import Answer, BoundedHTTPFactory
-from echofactory.status.turns import Turns
+from echofactory.status.admission import AdmittingSocket
+from echofactory.status.channel import BoundedHTTPFactory, Response
+from echofactory.status.taskqueue import TaskQueue
 from echofactory.status.view import Status
 from echofactory.values.checks import checkSeconds, checkWhole
 
@@ -45,9 +45,9 @@ _log = Logger()
 _EVERY_S = 1.0
 """Seconds between two samples."""
 
-_METRICS_PAUSE = 9
-"""Times as long as writing the metrics took, they are not written anew: with thousands of
-connections to count, that takes milliseconds, which the echo waits for."""
+_METRICS_PAUSE_FACTOR = 9
+"""If writing the metrics took some time, the same text is served for this many times as long.
+With thousands of connections, writing takes milliseconds, and the echo waits meanwhile."""
 
 _FILES = {
     "/": ("index.html", "text/html; charset=utf-8"),
@@ -65,33 +65,35 @@ class _StatusCollector(Collector):
         return self._status.collect()
 
 
-class _Answers:
+class _RequestHandler:
     """
-    Answers requests; of HTTP it knows but paths and codes.
+    Answers requests. Of HTTP, it knows only methods, paths and status codes.
 
-    @ivar loopbackOnly: whether requests for any other host are refused.
+    @ivar loopbackOnly: whether requests with another host than the loopback interface are
+        refused.
     """
 
-    def __init__(self, status: Status, turns: Turns) -> None:
+    def __init__(self, status: Status, tasks: TaskQueue) -> None:
         self._status = status
-        self._turns = turns
+        self._tasks = tasks
         self._registry = CollectorRegistry()
         self._registry.register(_StatusCollector(status))
-        self._toldAt: object = None
-        # Those who wait for what somebody else has asked for; C{None}: nobody has.
+        self._currentAt: object = None
+        # Requests that wait for the status, which another request reads. C{None}: no request
+        # reads it.
         self._waiting: list[Deferred[None]] | None = None
-        self._told: dict[str, Any] = {}
-        self._written: dict[str, bytes] = {}
+        self._current: dict[str, Any] = {}
+        self._encoded: dict[str, bytes] = {}
         self._samples = 0
         self._metricsText = b""
         self._metricsUntil = 0.0
         self.loopbackOnly = False
         folder = files("echofactory.status")
         self._files = {
-            path: Answer(HTTPStatus.OK, folder.joinpath(name).read_bytes(), kind)
+            path: Response(HTTPStatus.OK, folder.joinpath(name).read_bytes(), kind)
             for path, (name, kind) in _FILES.items()
         }
-        self._made: dict[str, Callable[[], Awaitable[Answer]]] = {
+        self._routes: dict[str, Callable[[], Awaitable[Response]]] = {
             "/metrics": self._metrics,
             "/healthz": self._health,
             "/status.json": self._factsAndView,
@@ -99,83 +101,89 @@ class _Answers:
         }
 
     def sample(self) -> None:
-        # Even if the sample fails, the answer before it is a second old.
+        # Even if the sample fails, the last response is too old.
         self._samples += 1
         try:
             self._status.sample()
         except Exception:
-            # An error that leaves here ends sampling: the page would show old figures.
-            _log.failure("while a sample was taken")
+            # An error that leaves this method would end the sampling.
+            _log.failure("cannot take a status sample")
 
-    async def to(self, method: str, path: str, hosts: Iterable[str]) -> Answer:
+    async def handle(self, method: str, path: str, hosts: Iterable[str]) -> Response:
         """
-        @param hosts: the C{Host} header; a program that leaves it out is not a browser.
+        Answer a request.
+
+        @param method: the method.
+        @param path: the path of the URL.
+        @param hosts: the C{Host} headers. Browsers send one. Other programs can omit it.
         """
-        # A page from elsewhere whose name was made to mean this machine (DNS
-        # rebinding) would read what it liked.
+        # DNS rebinding: a foreign web page whose name resolves to this machine could read
+        # the status.
         if self.loopbackOnly and not all(namesLoopback(host) for host in hosts):
-            return Answer(HTTPStatus.MISDIRECTED_REQUEST, b"ask for localhost\n")
+            return Response(
+                HTTPStatus.MISDIRECTED_REQUEST, b"use localhost or a loopback address\n"
+            )
         if method not in ("GET", "HEAD"):
-            return Answer(
+            return Response(
                 HTTPStatus.METHOD_NOT_ALLOWED,
-                b"read-only: GET or HEAD\n",
+                b"only GET and HEAD are supported\n",
                 headers={"Allow": "GET, HEAD"},
             )
         if path in self._files:
             return self._files[path]
-        if path in self._made:
-            return await self._made[path]()
-        return Answer(HTTPStatus.NOT_FOUND, b"not here\n")
+        if path in self._routes:
+            return await self._routes[path]()
+        return Response(HTTPStatus.NOT_FOUND, b"not found\n")
 
-    async def _metrics(self) -> Answer:
+    async def _metrics(self) -> Response:
         began = perf_counter()
         if began >= self._metricsUntil:
             self._metricsText = generate_latest(self._registry)
             ended = perf_counter()
-            self._metricsUntil = ended + _METRICS_PAUSE * (ended - began)
-        return Answer(HTTPStatus.OK, self._metricsText, CONTENT_TYPE_PLAIN_0_0_4)
+            self._metricsUntil = ended + _METRICS_PAUSE_FACTOR * (ended - began)
+        return Response(HTTPStatus.OK, self._metricsText, CONTENT_TYPE_PLAIN_0_0_4)
 
-    async def _health(self) -> Answer:
+    async def _health(self) -> Response:
         health = self._status.health
         code = HTTPStatus.OK if health == "ok" else HTTPStatus.SERVICE_UNAVAILABLE
-        return Answer(code, f"{health}\n".encode())
+        return Response(code, f"{health}\n".encode())
 
-    async def _factsAndView(self) -> Answer:
-        await self._tell()
-        return self._asJSON("/status.json", self._told)
+    async def _factsAndView(self) -> Response:
+        await self._refresh()
+        return self._asJSON("/status.json", self._current)
 
-    async def _view(self) -> Answer:
-        """The page is spared the facts, which are as long again."""
-        await self._tell()
-        return self._asJSON("/view.json", self._told["view"])
+    async def _view(self) -> Response:
+        """The view without the facts: the page needs only half of C{/status.json}."""
+        await self._refresh()
+        return self._asJSON("/view.json", self._current["view"])
 
-    async def _tell(self) -> None:
-        # Told and written but once for all who look within a second.
-        while self._toldAt != (current := (self._samples, self._status.health)):
+    async def _refresh(self) -> None:
+        # The status is read and encoded once for all requests within a second.
+        while self._currentAt != (current := (self._samples, self._status.health)):
             if self._waiting is None:
-                await self._tellOf(current)
+                await self._readStatus(current)
             else:
-                told: Deferred[None] = Deferred()
-                self._waiting.append(told)
-                await told
-                await self._turns.next()
+                ready: Deferred[None] = Deferred()
+                self._waiting.append(ready)
+                await ready
+                await self._tasks.turn()
 
-    async def _tellOf(self, current: object) -> None:
+    async def _readStatus(self, current: object) -> None:
         self._waiting = []
         try:
             facts = await self._status.facts()
-            self._told = {"facts": facts, "view": self._status.view(facts)}
-            self._toldAt = current
-            self._written.clear()
+            self._current = {"facts": facts, "view": self._status.view(facts)}
+            self._currentAt = current
+            self._encoded.clear()
         finally:
             waiting, self._waiting = self._waiting, None
-            for told in waiting:
-                told.callback(None)
+            for ready in waiting:
+                ready.callback(None)
 
-    def _asJSON(self, path: str, what: object) -> Answer:
-        if path not in self._written:
-            self._written[path] = json.dumps(what, separators=(",", ":")).encode()
-        return Answer(HTTPStatus.OK, self._written[path], "application/json")
+    def _asJSON(self, path: str, what: object) -> Response:
+        if path not in self._encoded:
+            self._encoded[path] = json.dumps(what, separators=(",", ":")).encode()
+        return Response(HTTPStatus.OK, self._encoded[path], "application/json")
 
 
 class StatusService(Service):
@@ -183,7 +191,7 @@ class StatusService(Service):
     Serves C{/metrics}, C{/healthz}, C{/status.json}, C{/view.json} and the live page on
     an endpoint.
 
-    It samples once a second, and only while it runs. It can be started again.
+    While the service runs, it takes a sample once a second. It can be started again.
     """
 
     def __init__(
@@ -195,14 +203,19 @@ class StatusService(Service):
         deadlineS: float = 10.0,
     ) -> None:
         """
-        @param endpoint: a server endpoint string, or an endpoint. Bound to the loopback
-            interface, only requests for C{localhost} and loopback addresses are answered.
-        @param connections: most that are open at once. If there are as many, a new one
-            displaces the one that has waited longest for its peer.
-        @param deadlineS: seconds from when a connection is accepted until it is cut,
-            whatever comes.
+        @param reactor: the clock of the samples and deadlines. It also listens, if
+            C{endpoint} is a string.
+        @param endpoint: a server endpoint string, or an endpoint. If it is bound to the
+            loopback interface, only requests for C{localhost} and loopback addresses are
+            answered.
+        @param status: the status to serve.
+        @param connections: maximum number of open connections, 1 or more. If all are taken,
+            a new connection displaces the one that has waited longest for its peer.
+            Default: 100.
+        @param deadlineS: seconds after which a connection is aborted, from when it is
+            accepted, more than 0. Default: 10.
         @raise EndpointError: if the string describes no endpoint, or begins with
-            C{haproxy:}: connections that wait for their header would not have the bounds.
+            C{haproxy:}. Connections that wait for a proxy header would not be bounded.
         @raise TypeError: if an argument is of another type.
         @raise ValueError: if a number is out of its range.
         """
@@ -210,25 +223,26 @@ class StatusService(Service):
         checkWhole("connections", connections)
         checkSeconds("deadlineS", deadlineS)
         self._status = status
-        turns = Turns(reactor)
-        self._answers = _Answers(status, turns)
+        tasks = TaskQueue(reactor)
+        self._handler = _RequestHandler(status, tasks)
         self._factory = BoundedHTTPFactory(
-            reactor, self._answers.to, turns, connections, deadlineS
+            reactor, self._handler.handle, tasks, connections, deadlineS
         )
         self._given = endpoint
         if isinstance(endpoint, str):
             if "haproxy" in unwrapped(endpoint)[0]:
-                raise EndpointError(endpoint, ValueError("the status port takes no haproxy:"))
+                reason = ValueError("haproxy: is not supported on the status port")
+                raise EndpointError(endpoint, reason)
             endpoint = serverEndpoint(reactor, endpoint)
         self._endpoint = endpoint
         self._port: IListeningPort | None = None
         self._pending: Deferred[None] | None = None
-        self._sampling = LoopingCall(self._answers.sample)
+        self._sampling = LoopingCall(self._handler.sample)
         self._sampling.clock = reactor
 
     @property
     def address(self) -> IAddress | None:
-        """Where it listens now; C{None}: it does not."""
+        """The address that the service listens on. C{None}: it does not listen."""
         return None if self._port is None else self._port.getHost()
 
     def privilegedStartService(self) -> None:
@@ -242,9 +256,9 @@ class StatusService(Service):
 
     def startService(self) -> None:
         """
-        Bind the endpoint, unless C{privilegedStartService} did, and start to sample.
+        Bind the endpoint, unless C{privilegedStartService} did, and start to take samples.
 
-        @raise ListenError: as that does.
+        @raise ListenError: as L{privilegedStartService}.
         """
         if self._pending is None:
             self._listen()
@@ -253,37 +267,25 @@ class StatusService(Service):
         self._sampling.start(_EVERY_S, now=False)
 
     def _listen(self) -> None:
-        errors: list[ListenError] = []
-        starting = True
+        listening = startListening(self._endpoint, self._factory, self._given)
+        self._pending = listening.addCallbacks(self._bound, self._failedLate)
 
-        def failed(reason: Failure) -> None:
-            if reason.check(CancelledError):
-                return
-            error = ListenError(self._given, reason.value)
-            if starting:
-                errors.append(error)
-            else:
-                _log.critical("{error}", error=error)
-
-        self._pending = maybeDeferred(self._endpoint.listen, self._factory).addCallbacks(
-            self._bound, failed
-        )
-        if errors:
-            self._pending = None
-            raise errors[0]
-        starting = False
+    def _failedLate(self, reason: Failure) -> None:
+        """None of Twisted's own endpoints fails after C{startService} has returned."""
+        if reason.check(CancelledError) is None:
+            _log.critical("{error}", error=reason.value)
 
     def _bound(self, port: IListeningPort) -> None:
         self._port = port
         if isinstance(port, Port):
-            Entrance(port, self._factory.places)
+            AdmittingSocket(port, self._factory.slots)
         address = port.getHost()
-        self._answers.loopbackOnly = isLoopback(address)
+        self._handler.loopbackOnly = isLoopback(address)
         _log.info("status page on {address}", address=addressText(address))
 
     def stopService(self) -> Deferred[None]:
         """
-        Stop sampling and serving.
+        Stop.
 
         @return: fires when the port and every connection is closed.
         """

@@ -101,7 +101,7 @@ async def test_out_of_descriptors_one_line_tells_of_all(
                 await eventually(reactor, lambda: lines(events, "refused"))
             await service.stopService()
     (line,) = lines(events, "")[:1]
-    assert line.startswith("refused 63 connections (no descriptor was left: 63), the first ")
+    assert line.startswith("refused 63 connections (no file descriptor left: 63), the first ")
     assert lines(events, "EMFILE") == []
 
 

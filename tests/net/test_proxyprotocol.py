@@ -128,7 +128,7 @@ async def test_the_limit_per_host_is_the_clients(reactor: Any, connect: Connect)
                 await eventually(reactor, lambda: not factory.connections)
     assert factory.counts().refused == {"host": 3}
     (told,) = [formatEvent(event) for event in events if "why" in event]
-    assert "too many of its host are open: 3), the first from 192.0.2.1:4711" in told
+    assert "connection limit of the host reached: 3), the first from 192.0.2.1:4711" in told
 
 
 @ensureDeferred
@@ -193,7 +193,7 @@ async def test_a_refused_header(reactor: Any, connect: Connect, data: bytes, why
     told = [formatEvent(event) for event in events if event["log_level"].name != "info"]
     assert sum(int(re.findall(r"refused (\d+)", line)[0]) for line in told) == 5
     assert all(f"({why}); 0 connections open" in line for line in told)
-    assert "without a valid PROXY header" in told[0]
+    assert "no valid PROXY header" in told[0]
 
 
 @ensureDeferred
@@ -342,7 +342,7 @@ def test_reserved_and_shared_ports() -> None:
         with connected(port, b"no header") as connection:
             assert closed(connection)
         program.waitFor(
-            r"worker \d: refused 1 connection \(without a valid PROXY header: 1\), the first"
+            r"worker \d: refused 1 connection \(no valid PROXY header: 1\), the first"
             r" from 127\.0\.0\.1:\d+ \(the first bytes are not a PROXY header\)"
         )
 

@@ -20,7 +20,7 @@ from echofactory import EchoClientFactory, Faults, Workload
 from echofactory.cli.clientoptions import ClientOptions
 from echofactory.cli.server import ServerOptions
 from echofactory.results.json import toJSON
-from echofactory.server.faults.settings import CATCH_UP, TICK, Fate
+from echofactory.server.faults.settings import MAX_CATCH_UP, TICK, ConnectionFaults
 from echofactory.server.service import echoFactory
 
 MS = 1_000_000
@@ -69,7 +69,7 @@ def stream(workload: Workload, connection: int = 1) -> bytes:
 
 def firstDifference(faults: Faults, sent: bytes) -> tuple[int, bytes]:
     """Return where the damaged stream first differs, and what is there instead."""
-    returned = Fate(faults, SEED, 1).damage.feed(sent)
+    returned = ConnectionFaults(faults, SEED, 1).damage.feed(sent)
     pairs = enumerate(zip(sent, returned, strict=False))
     at = next(at for at, (one, other) in pairs if one != other)
     return at, returned[at:]
@@ -91,7 +91,7 @@ async def test_throttle(reactor: Any) -> None:
     """No more bytes a second come back, on two connections, than twice the throttle."""
     load = ["2", "--size", "16k", "--window", "4", "--count", "6"]
     results = await probed(reactor, "throttle=200k", *load, verdict="ok")
-    allowed = 2 * 200 * 1024 * (results["elapsed_s"] + CATCH_UP + 2 * TICK)
+    allowed = 2 * 200 * 1024 * (results["elapsed_s"] + MAX_CATCH_UP + 2 * TICK)
     assert results["bytes"]["received"] == 2 * 6 * 16 * 1024 <= allowed
 
 
@@ -162,7 +162,8 @@ async def test_truncate(reactor: Any) -> None:
 @ensureDeferred
 async def test_reset(reactor: Any) -> None:
     """As many connections as the chances have it are reset, when they have sent."""
-    expected = sum(Fate(Faults(reset=0.3), SEED, number).reset for number in range(1, 51))
+    faults = Faults(reset=0.3)
+    expected = sum(ConnectionFaults(faults, SEED, number).reset for number in range(1, 51))
     assert 5 < expected < 30
     results = await probed(reactor, "reset=0.3", "50", "--size", "1k")
     assert results["failures"] == {"reset": expected}
@@ -185,10 +186,10 @@ def test_refuse() -> None:
     failed = results["connections"]["failed"]
     # Four standard deviations.
     assert failed == pytest.approx(40, abs=23)
-    counts = re.findall(r"refused (\d+) connections \(chance had it so: \d+\)", "\n".join(told))
+    counts = re.findall(r"refused (\d+) connections \(fault on purpose: \d+\)", "\n".join(told))
     assert failed == sum(map(int, counts))
     assert failed == sum(
-        Fate(Faults(refuse=0.2), SEED, number).refused for number in range(1, 201)
+        ConnectionFaults(Faults(refuse=0.2), SEED, number).refused for number in range(1, 201)
     )
 
 
@@ -217,8 +218,9 @@ def test_several_and_again() -> None:
     first = failed("--fault", faults, "--fault-seed", "3")
     one, two = faults.split(",", 1)
     assert failed("--fault", one, "--fault", two, "--fault-seed", "3") == first
-    fates = [Fate(Faults(refuse=0.1, reset=0.1), 3, number) for number in range(1, 41)]
-    cut = [number for number, fate in enumerate(fates, 1) if fate.refused or fate.reset]
+    both = Faults(refuse=0.1, reset=0.1)
+    drawn = [ConnectionFaults(both, 3, number) for number in range(1, 41)]
+    cut = [number for number, each in enumerate(drawn, 1) if each.refused or each.reset]
     assert sorted(number for number, how in first.items() if how == "cut") == cut
     assert sum(how.startswith("mismatch: message ") for how in first.values()) > 5
     assert failed("--fault", faults, "--fault-seed", "4") != first

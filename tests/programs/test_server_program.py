@@ -225,7 +225,7 @@ def test_drain_and_cut() -> None:
                 assert echoes(idle)
                 assert server.end() == -signal.SIGTERM
             assert loading.finish() == 1
-    assert any("cut 4 connections still open after 0.1 s" in each for each in server.out)
+    assert any("aborted 4 connections still open after 0.1 s" in each for each in server.out)
     assert any("3 failed" in line for line in loading.out)
 
 
@@ -252,7 +252,7 @@ def test_max_connections() -> None:
         with connected(port) as second:
             assert second.recv(1) == b""
         server.waitFor(
-            r"refused 1 connection \(too many are open: 1\), the first from .*;"
+            r"refused 1 connection \(connection limit reached: 1\), the first from .*;"
             r" 1 connection open"
         )
         assert echoes(first)

@@ -5,19 +5,21 @@ A stream as lines of bounded length.
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from echofactory.server.workers.channel import LONGEST_LINE, Lines
+from echofactory.server.workers.channel import MAX_LINE_SIZE, Lines
 
 
 def test_a_line_that_is_too_long() -> None:
     """It is left out, in whatever pieces it comes, and the next line is not."""
-    for step in (1000, LONGEST_LINE, 1 << 20):
-        stream = b"one\n" + b"x" * (LONGEST_LINE + 1) + b"\n" + b"y" * LONGEST_LINE + b"\nlast"
+    for step in (1000, MAX_LINE_SIZE, 1 << 20):
+        stream = (
+            b"one\n" + b"x" * (MAX_LINE_SIZE + 1) + b"\n" + b"y" * MAX_LINE_SIZE + b"\nlast"
+        )
         lines = Lines()
         found = []
         for begin in range(0, len(stream), step):
             found += lines.feed(stream[begin : begin + step])
-        assert found == [b"one", b"y" * LONGEST_LINE]
-        assert lines.leftOut == 1
+        assert found == [b"one", b"y" * MAX_LINE_SIZE]
+        assert lines.skipped == 1
         assert lines.feed(b"\n") == [b"last"]
 
 

@@ -35,15 +35,15 @@ import echofactory.server.faults.echo
 from echofactory import EchoService, Faults, FaultyEchoFactory, Limits, Trace
 from echofactory.cli.parsers import parseFault
 from echofactory.net.transport import lowestTransport
-from echofactory.server.faults.echo import LINGER
+from echofactory.server.faults.echo import LINGER_TIMEOUT
 from echofactory.server.faults.settings import (
-    CATCH_UP,
-    CHUNK_COST,
-    DAMAGED_AT_ONCE,
+    CHUNK_OVERHEAD,
+    DAMAGED_PER_STEP,
+    MAX_CATCH_UP,
     TICK,
+    ConnectionFaults,
     Damage,
-    Fate,
-    Held,
+    DelayQueue,
     Stall,
 )
 from echofactory.server.idle import unsent
@@ -154,7 +154,7 @@ class TestDamage:
         whole = damaged(Faults(repeat=0.3, drop=0.2), seed, data)
         damage = Damage(Faults(repeat=0.3, drop=0.2, truncate=size), Random(seed))
         assert damage.feed(data) == whole[:size]
-        assert damage.over == (len(whole) >= size)
+        assert damage.truncated == (len(whole) >= size)
 
     @pytest.mark.parametrize("chance", [0.5, 1e-3, 1e-5])
     def test_as_often_as_asked(self, chance: float) -> None:
@@ -189,25 +189,27 @@ class TestDamage:
         assert counting.drawn < 50
 
 
-def holding(faults: Faults) -> Held:
-    return Held(faults, Random(1), Damage(faults, Random(1)))
+def holding(faults: Faults) -> DelayQueue:
+    return DelayQueue(faults, Random(1), Damage(faults, Random(1)))
 
 
-class TestHeld:
+class TestDelayQueue:
     @staticmethod
-    def sent(held: Held, arrivals: list[tuple[float, bytes]]) -> list[tuple[float, bytes]]:
+    def sent(
+        queue: DelayQueue, arrivals: list[tuple[float, bytes]]
+    ) -> list[tuple[float, bytes]]:
         """Return what goes when, by a clock that stops only where something happens."""
         gone = []
         now = 0.0
         waiting = list(arrivals)
-        while waiting or held.cost:
-            at = held.nextAt(now) if held.cost else float("inf")
+        while waiting or queue.size:
+            at = queue.nextAt(now) if queue.size else float("inf")
             if waiting and waiting[0][0] <= max(at, now):
                 now, data = waiting.pop(0)
-                held.put(data, now)
+                queue.put(data, now)
                 continue
             now = max(at, now)
-            piece = held.take(now)
+            piece = queue.take(now)
             assert piece
             gone.append((now, piece))
         return gone
@@ -237,10 +239,10 @@ class TestHeld:
         for gap, data in gaps:
             now += gap
             arrivals.append((now, data))
-        held = holding(faults)
-        gone = self.sent(held, arrivals)
+        queue = holding(faults)
+        gone = self.sent(queue, arrivals)
         assert b"".join(piece for _, piece in gone) == b"".join(data for _, data in arrivals)
-        assert held.cost == 0
+        assert queue.size == 0
         first, data = gone[0]
         assert first >= arrivals[0][0] + faults.delay - faults.jitter
         for (earlier, _), (later, _) in pairwise(gone):
@@ -249,17 +251,17 @@ class TestHeld:
             assert max(len(piece) for _, piece in gone) <= faults.dribble
         if faults.throttle:
             size = sum(len(piece) for _, piece in gone)
-            allowed = faults.throttle * (gone[-1][0] - first + CATCH_UP + TICK) + 1
+            allowed = faults.throttle * (gone[-1][0] - first + MAX_CATCH_UP + TICK) + 1
             assert size <= allowed
         if faults.stall:
             for time, _ in gone:
                 assert time % 1.0 <= 0.7 or time % 1.0 > 1 - 1e-9
 
     def test_jitter(self) -> None:
-        """Chunks that come one at a time are held for delay plus or minus jitter, evenly."""
-        held = holding(Faults(delay=0.02, jitter=0.005))
+        """Chunks that come one at a time are delayed for delay plus or minus jitter, evenly."""
+        queue = holding(Faults(delay=0.02, jitter=0.005))
         arrivals = [(float(number), b"x") for number in range(1000)]
-        gone = self.sent(held, arrivals)
+        gone = self.sent(queue, arrivals)
         waits = [at - now for (now, _), (at, _) in zip(arrivals, gone, strict=True)]
         assert 0.015 <= min(waits) < 0.0155
         assert 0.0245 < max(waits) <= 0.025
@@ -267,18 +269,18 @@ class TestHeld:
 
     def test_throttled_to_the_byte(self) -> None:
         """A megabyte at 100,000 bytes a second takes ten seconds less the last piece."""
-        held = holding(Faults(throttle=100_000))
-        gone = self.sent(held, [(0.0, bytes(1_000_000))])
+        queue = holding(Faults(throttle=100_000))
+        gone = self.sent(queue, [(0.0, bytes(1_000_000))])
         assert gone[-1][0] == pytest.approx(10.0 - TICK)
 
     def test_no_burst_after_a_wait(self) -> None:
         """Who could not send for long has lost that time."""
-        held = holding(Faults(throttle=1000))
-        held.put(bytes(10_000), 0.0)
+        queue = holding(Faults(throttle=1000))
+        queue.put(bytes(10_000), 0.0)
         burst = 0
-        while piece := held.take(5.0):
+        while piece := queue.take(5.0):
             burst += len(piece)
-        assert burst <= 1000 * (CATCH_UP + 2 * TICK)
+        assert burst <= 1000 * (MAX_CATCH_UP + 2 * TICK)
 
     @pytest.mark.parametrize(
         "faults",
@@ -293,25 +295,25 @@ class TestHeld:
     )
     def test_damaged_a_little_at_a_time(self, faults: Faults) -> None:
         """What costs much is done in many small parts, and comes to the same."""
-        held = holding(faults)
+        queue = holding(faults)
         data = urandom(50_000)
-        held.put(data[:1], 0.0)
-        held.put(data[1:], 0.0)
+        queue.put(data[:1], 0.0)
+        queue.put(data[1:], 0.0)
         now = 0.0
         pieces = []
-        while held.cost:
-            now = max(now, held.nextAt(now))
-            pieces.append(held.take(now))
+        while queue.size:
+            now = max(now, queue.nextAt(now))
+            pieces.append(queue.take(now))
         assert b"".join(pieces) == damaged(faults, 1, data)
-        assert len(pieces) >= 50_000 / 2 / DAMAGED_AT_ONCE
-        assert max(map(len, pieces)) <= 2 * DAMAGED_AT_ONCE
+        assert len(pieces) >= 50_000 / 2 / DAMAGED_PER_STEP
+        assert max(map(len, pieces)) <= 2 * DAMAGED_PER_STEP
 
     def test_chunks_have_a_cost(self) -> None:
-        """Many small ones are not held for nothing."""
-        held = holding(Faults(delay=1.0))
+        """Many small ones take memory in the queue, too."""
+        queue = holding(Faults(delay=1.0))
         for _ in range(10):
-            held.put(b"x", 0.0)
-        assert held.cost == 10 * (1 + CHUNK_COST)
+            queue.put(b"x", 0.0)
+        assert queue.size == 10 * (1 + CHUNK_OVERHEAD)
 
     def test_stall(self) -> None:
         """It is the end of each period, and the same for all."""
@@ -322,7 +324,7 @@ class TestHeld:
         assert stall.after(19.5) == 20.0
 
 
-class TestFate:
+class TestConnectionFaults:
     def test_the_same_again(self) -> None:
         """It comes from the seed and the number, and from nothing else."""
         faults = Faults(refuse=0.3, reset=0.3, corrupt=0.1)
@@ -330,7 +332,7 @@ class TestFate:
         def fates(seed: int) -> list[tuple[bool, bool, bytes]]:
             return [
                 (fate.refused, fate.reset, fate.damage.feed(bytes(100)))
-                for fate in (Fate(faults, seed, number) for number in range(1, 200))
+                for fate in (ConnectionFaults(faults, seed, number) for number in range(1, 200))
             ]
 
         assert fates(1) == fates(1) != fates(2)
@@ -362,7 +364,7 @@ async def turns(reactor: Any, count: int) -> None:
 
 @ensureDeferred
 async def test_bytes_out(reactor: Any, connect: Connect) -> None:
-    """What is held has not gone out; a lost connection leaves no call behind."""
+    """What is in the queue is not sent; a lost connection leaves no call behind."""
     factory = FaultyEchoFactory(reactor, Faults(delay=3600))
     async with serving(reactor, factory=factory) as service:
         peer = await connect(targetOf(service))
@@ -478,7 +480,7 @@ async def test_much_damage_holds_up_nobody(reactor: Any, connect: Connect, lane:
             before = factory.counts().bytesOut
             other.transport.write(b"x")
             await other.untilReceived(reactor, asked)
-            assert factory.counts().bytesOut - before < 20 * DAMAGED_AT_ONCE
+            assert factory.counts().bytesOut - before < 20 * DAMAGED_PER_STEP
         assert len(one.received) < 1 << 19
 
 
@@ -501,7 +503,7 @@ async def test_bounded(reactor: Any, connect: Connect, faults: Faults) -> None:
 
 @ensureDeferred
 async def test_a_peer_that_does_not_read(reactor: Any, connect: Connect) -> None:
-    """What the transport does not take is held, not handed to it; later it all comes."""
+    """What the transport does not take stays in the queue. It is all sent later."""
     factory = FaultyEchoFactory(reactor, Faults())
     async with serving(reactor, factory=factory) as service:
         peer = await connect(targetOf(service))
@@ -509,13 +511,13 @@ async def test_a_peer_that_does_not_read(reactor: Any, connect: Connect) -> None
         data = urandom(32 << 20)
         peer.transport.write(data)
 
-        def held() -> int:
+        def queue() -> int:
             counts = factory.counts()
             return counts.bytesIn - counts.bytesOut
 
-        await eventually(reactor, lambda: held() > 700_000)
+        await eventually(reactor, lambda: queue() > 700_000)
         await turns(reactor, 50)
-        assert held() < 5 << 18
+        assert queue() < 5 << 18
         peer.transport.resumeProducing()
         await peer.untilReceived(reactor, len(data))
         assert peer.received == data
@@ -558,7 +560,7 @@ async def test_truncated_in_order(
     So many bytes and then the end of the stream; no reset, though the peer was still
     sending, which could overtake them.
     """
-    monkeypatch.setattr(echofactory.server.faults.echo, "LINGER", LIMIT)
+    monkeypatch.setattr(echofactory.server.faults.echo, "LINGER_TIMEOUT", LIMIT)
     factory = FaultyEchoFactory(reactor, Faults(truncate=100_000, delay=0.01))
     async with serving(
         reactor, transport.listen(certificates, folder), factory=factory
@@ -613,13 +615,13 @@ async def test_truncated_for_a_slow_reader(
                 peer.transport.pauseProducing()
             if not peer.ended:
                 # It has read some of it, in the last moment.
-                fake.advance(LINGER)
+                fake.advance(LINGER_TIMEOUT)
         if stops:
-            fake.advance(LINGER)
-            fake.advance(LINGER)
+            fake.advance(LINGER_TIMEOUT)
+            fake.advance(LINGER_TIMEOUT)
             await eventually(reactor, lambda: factory.counts().lost == {"aborted": 1})
         else:
-            assert fake.seconds() > LINGER
+            assert fake.seconds() > LINGER_TIMEOUT
             assert len(peer.received) == size
             peer.transport.loseConnection()
             await eventually(reactor, lambda: factory.counts().lost == {"done": 1})
@@ -642,7 +644,7 @@ async def test_a_peer_that_lingers(reactor: Any, connect: Connect) -> None:
 
         def isCut() -> bool:
             # An acknowledgement may be late, by the real clock.
-            fake.advance(LINGER)
+            fake.advance(LINGER_TIMEOUT)
             return not factory.connections
 
         await eventually(reactor, isCut)
@@ -692,7 +694,7 @@ async def test_refused(reactor: Any, connect: Connect) -> None:
     factory = FaultyEchoFactory(reactor, Faults(refuse=0.5), 1, Limits(connections=3))
     refused: list[bool] = []
     while refused.count(False) < 3:
-        refused.append(Fate(factory.faults, 1, len(refused) + 1).refused)
+        refused.append(ConnectionFaults(factory.faults, 1, len(refused) + 1).refused)
     assert True in refused
     async with serving(reactor, factory=factory) as service:
         peers = []

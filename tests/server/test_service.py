@@ -6,6 +6,7 @@ import re
 import socket
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from zope.interface import implementer
 from echofactory import (
     EchoFactory,
     EchoService,
+    OrderedServices,
     Patience,
     Trace,
     Workload,
@@ -200,7 +202,7 @@ async def test_a_stop_says_how_many_it_cut(reactor: Any, connect: Connect) -> No
         with capturedLogs() as events:
             await service.stopService()
         assert re.fullmatch(
-            r"cut 3 connections still open after 0\.\d+ s", formatEvent(events[-1])
+            r"aborted 3 connections still open after 0\.\d+ s", formatEvent(events[-1])
         )
         assert events[-1]["log_level"].name == "warn"
         assert service.factory.counts().lost == {"aborted": 3}
@@ -330,3 +332,12 @@ async def test_the_backlog_holds_a_crowd(reactor: Any) -> None:
         assert [sentAgain(one) for one in crowd] == [0] * 200
         for one in crowd:
             one.close()
+
+
+def test_the_former_name_of_ordered_services() -> None:
+    """C{echofactory.service.InTurn} still works, with a warning; no other name is there."""
+    module = import_module("echofactory.service")
+    with pytest.warns(DeprecationWarning, match=r"use echofactory\.OrderedServices"):
+        assert module.InTurn is OrderedServices
+    with pytest.raises(AttributeError, match="OutOfTurn"):
+        module.OutOfTurn  # noqa: B018

@@ -47,7 +47,8 @@ from echofactory.server.faults.settings import Faults, Stall
 from echofactory.server.settings import Limits, ServerSettings
 from echofactory.server.workers.channel import Lines
 from echofactory.server.workers.child import Channel
-from echofactory.server.workers.supervisor import IWorkersReactor, Workers
+from echofactory.server.workers.supervisor import Workers
+from echofactory.server.workers.worker import IWorkersReactor
 
 
 @contextmanager
@@ -125,8 +126,8 @@ def test_one_that_dies() -> None:
         before = children(server)
         os.kill(before[0], signal.SIGKILL)
         match = server.waitFor(
-            r"worker 1 is gone \(process \d+: ended by signal 9\), and its (\d+) connections?;"
-            r" it starts again"
+            r"worker 1: process \d+ ended by signal 9; (\d+) connections? lost;"
+            r" restart in"
         )
         assert int(match[1]) == lost
         assert sum(echoes(each) for each in held) == kept
@@ -198,7 +199,7 @@ def test_a_second_signal(count: int) -> None:
         server.waitFor(r"waiting up to 3600 s for 1 open connection")
         server.process.send_signal(signal.SIGINT)
         assert server.finish() == -signal.SIGTERM
-        assert any("cut 1 connection still open" in line for line in server.out)
+        assert any("aborted 1 connection still open" in line for line in server.out)
         assert not any("Traceback" in line for line in server.out)
 
 
@@ -215,7 +216,7 @@ def test_a_signal_to_all_at_once(number: signal.Signals) -> None:
             server.waitFor(r"waiting up to 3600 s for 1 open connection")
             assert echoes(held)
         assert server.finish() == -number
-    assert not any("is gone" in line for line in server.out)
+    assert not any("restart in" in line for line in server.out)
 
 
 def test_places_are_shared_out() -> None:
@@ -226,7 +227,9 @@ def test_places_are_shared_out() -> None:
             connection = stack.enter_context(connected(port))
             held.append(echoes(connection))
         assert sum(held) == 5
-        server.waitFor(r"worker [12]: refused \d+ connections \(too many are open: \d+\)")
+        server.waitFor(
+            r"worker [12]: refused \d+ connections \(connection limit reached: \d+\)"
+        )
 
 
 @pytest.mark.parametrize("of", [1, 2, 3, 5])
@@ -616,7 +619,7 @@ def test_no_line_of_the_log_is_too_long_for_the_parent() -> None:
     transport = StringTransport()
     channel: Any = Channel(None, cast(Any, None))
     channel.makeConnection(transport)
-    channel.sayLog("info", "\U0001f600" * 100_000)
+    channel.sendLog("info", "\U0001f600" * 100_000)
     (line,) = Lines().feed(transport.value())
     assert len(json.loads(line)["log"][1]) == 5000
 

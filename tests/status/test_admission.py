@@ -15,97 +15,102 @@ from twisted.internet.task import Clock
 
 from echofactory.net.descriptors import SpareDescriptors
 from echofactory.status import admission
-from echofactory.status.admission import ACCEPTS_PER_PASS, GRACE_S, Entrance, Places
+from echofactory.status.admission import (
+    ACCEPTS_PER_PASS,
+    GRACE_S,
+    AdmittingSocket,
+    ConnectionSlots,
+)
 
 
-class Guest:
-    """See L{admission.Guest}."""
+class SlotHolder:
+    """See L{admission.SlotHolder}."""
 
-    def __init__(self, places: "Places[Guest]") -> None:
-        self.cuts = 0
-        places.wait(self)
+    def __init__(self, slots: "ConnectionSlots[SlotHolder]") -> None:
+        self.aborts = 0
+        slots.wait(self)
 
-    def cut(self) -> None:
-        self.cuts += 1
+    def abort(self) -> None:
+        self.aborts += 1
 
 
-def placesFor(most: int) -> tuple["Places[Guest]", Clock]:
+def slotsFor(limit: int) -> tuple["ConnectionSlots[SlotHolder]", Clock]:
     clock = Clock()
-    return Places[Guest](most, clock.seconds), clock
+    return ConnectionSlots[SlotHolder](limit, clock.seconds), clock
 
 
 def test_while_there_is_a_free_place_nobody_is_displaced() -> None:
     """However long somebody waits."""
-    places, clock = placesFor(2)
-    first = Guest(places)
+    slots, clock = slotsFor(2)
+    first = SlotHolder(slots)
     clock.advance(1000)
-    assert places.makeRoom()
-    assert first.cuts == 0
+    assert slots.makeRoom()
+    assert first.aborts == 0
 
 
 def test_the_one_that_waits_longest_is_displaced() -> None:
     """One for each that comes."""
-    places, clock = placesFor(3)
-    guests = [Guest(places) for _ in range(3)]
+    slots, clock = slotsFor(3)
+    holders = [SlotHolder(slots) for _ in range(3)]
     clock.advance(1)
     for displaced in (1, 2):
-        assert places.makeRoom()
-        guests.append(Guest(places))
-        assert [guest.cuts for guest in guests[:3]] == [1] * displaced + [0] * (3 - displaced)
-    assert len(places) == 3
+        assert slots.makeRoom()
+        holders.append(SlotHolder(slots))
+        assert [each.aborts for each in holders[:3]] == [1] * displaced + [0] * (3 - displaced)
+    assert len(slots) == 3
 
 
 def test_nobody_is_displaced_at_once() -> None:
     """A request may be on its way."""
-    places, clock = placesFor(1)
-    guest = Guest(places)
+    slots, clock = slotsFor(1)
+    holder = SlotHolder(slots)
     clock.advance(GRACE_S / 2)
-    assert not places.makeRoom()
+    assert not slots.makeRoom()
     clock.advance(GRACE_S / 2)
-    assert places.makeRoom()
-    assert guest.cuts == 1
+    assert slots.makeRoom()
+    assert holder.aborts == 1
 
 
 def test_who_is_served_is_not_displaced() -> None:
     """From when the answer is written, it waits anew: the answer may be on its way."""
-    places, clock = placesFor(1)
-    guest = Guest(places)
-    places.serve(guest)
+    slots, clock = slotsFor(1)
+    holder = SlotHolder(slots)
+    slots.serve(holder)
     clock.advance(1000)
-    assert not places.makeRoom()
-    places.wait(guest)
-    assert not places.makeRoom()
+    assert not slots.makeRoom()
+    slots.wait(holder)
+    assert not slots.makeRoom()
     clock.advance(GRACE_S)
-    assert places.makeRoom()
+    assert slots.makeRoom()
 
 
 def test_a_place_is_free_when_its_connection_is_closed() -> None:
     """Served or not."""
-    places, _ = placesFor(2)
-    waiting, served = Guest(places), Guest(places)
-    places.serve(served)
-    assert not places.makeRoom()
-    for guest in (waiting, served):
-        places.leave(guest)
-    assert len(places) == 0
+    slots, _ = slotsFor(2)
+    waiting, served = SlotHolder(slots), SlotHolder(slots)
+    slots.serve(served)
+    assert not slots.makeRoom()
+    for holder in (waiting, served):
+        slots.release(holder)
+    assert len(slots) == 0
 
 
 def test_without_a_descriptor_connections_are_displaced(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """They leave theirs for others."""
-    monkeypatch.setattr(admission, "RESERVED", 0)
-    places, clock = placesFor(100)
-    guest = Guest(places)
-    assert not places.admits()
-    assert guest.cuts == 0
+    monkeypatch.setattr(admission, "RESERVED_DESCRIPTORS", 0)
+    slots, clock = slotsFor(100)
+    holder = SlotHolder(slots)
+    assert not slots.canAccept()
+    assert holder.aborts == 0
     clock.advance(GRACE_S)
-    assert not places.admits()
-    assert guest.cuts == 1
+    assert not slots.canAccept()
+    assert holder.aborts == 1
 
 
 class FakePort:
-    """What an L{Entrance} needs of a port."""
+    """What an L{AdmittingSocket} needs of a port."""
 
     def __init__(self) -> None:
         self.reactor = Clock()
@@ -126,7 +131,7 @@ class FakePort:
 def port() -> Iterator[FakePort]:
     """A port whose entrance rests, because it has let in as many as it may in a pass."""
     port: Any = FakePort()
-    Entrance(port, Places[Guest](100))
+    AdmittingSocket(port, ConnectionSlots[SlotHolder](100))
     with ExitStack() as held:
         for _ in range(ACCEPTS_PER_PASS + 2):
             held.enter_context(socket.create_connection(port.address))

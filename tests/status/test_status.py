@@ -41,10 +41,10 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs
 
+from echofactory import OrderedServices
 from echofactory.net.addresses import namesLoopback
 from echofactory.net.endpoints import EndpointError, ListenError
 from echofactory.server.counts import Counts, PeerCounts, WorkerState
-from echofactory.server.service import InTurn
 from echofactory.status import History, ServerStatus, StatusService, View
 from echofactory.status.history import LastMinute
 
@@ -129,8 +129,8 @@ async def test_facts_and_view() -> None:
     assert json.loads(json.dumps([facts, view]))
     assert [table["caption"] for table in view["tables"]] == [
         "Connections refused",
-        "Connections ended",
-        "Busiest peers",
+        "Connections closed",
+        "Peers by bytes received",
         "Totals",
     ]
     assert view["tables"][2]["rows"] == [("192.0.2.1", 2, 4096), ("UNIX socket", 1, 12)]
@@ -146,8 +146,8 @@ async def test_totals_stand_in_tables_that_say_since_when() -> None:
     began = facts["started"][:19].replace("T", " ") + " UTC"
     assert since == {
         "Connections refused": began,
-        "Connections ended": began,
-        "Busiest peers": "",
+        "Connections closed": began,
+        "Peers by bytes received": "",
         "Totals": began,
     }
     assert view["tables"][-1]["rows"] == [(7, 8, 9, 10)]
@@ -169,12 +169,12 @@ async def test_tiles_are_of_now_or_of_the_last_minute() -> None:
         status.sample()
     _, view = await told(status)
     assert {tile["name"]: tile["value"] for tile in view["tiles"]} == {
-        "Open now": 2,
+        "Open connections": 2,
         "Accepted, last minute": 3,
         "Refused, last minute": 0,
         "Received, last minute": 500,
         "Sent, last minute": 7,
-        "Up for": 61.0,
+        "Uptime": 61.0,
     }
 
 
@@ -451,7 +451,7 @@ async def test_services_in_turn() -> None:
             events.append(f"stop {self.name}")
             return stopped if self.name == "b" else None
 
-    both = InTurn()
+    both = OrderedServices()
     for name in "ab":
         each = Noted()
         each.setName(name)
@@ -541,7 +541,7 @@ def test_every_path() -> None:
         assert view.keys() == json.loads(get(port, "/status.json").body)["view"].keys()
         for path in ("/nothing-<b>", "/../pyproject.toml", "//", "/status.css/", "/status.py"):
             reply = get(port, path)
-            assert (reply.status, reply.body) == (404, "not here\n")
+            assert (reply.status, reply.body) == (404, "not found\n")
         for method in ("POST", "PUT", "DELETE", "OPTIONS", "TRACE", "BREW"):
             reply = get(port, "/metrics", method)
             assert (reply.status, reply.headers["Allow"]) == (405, "GET, HEAD")

@@ -28,9 +28,9 @@ from twisted.logger import capturedLogs, formatEvent
 
 from echofactory.server.counts import Counts, PeerCounts
 from echofactory.status import ServerStatus, StatusService, channel, web
-from echofactory.status.admission import ACCEPTS_PER_PASS, RESERVED
-from echofactory.status.channel import LONGEST_HEAD
-from echofactory.status.turns import SLICE_S
+from echofactory.status.admission import ACCEPTS_PER_PASS, RESERVED_DESCRIPTORS
+from echofactory.status.channel import MAX_HEAD_SIZE
+from echofactory.status.taskqueue import SLICE_S
 
 GET = b"GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n"
 
@@ -108,8 +108,8 @@ async def test_a_peer_that_ends_its_stream_is_answered(reactor: Any, connect: Co
 @pytest.mark.parametrize(
     ("head", "code"),
     [
-        (b"x" * (LONGEST_HEAD + 1), 431),
-        (b"GET / HTTP/1.1\r\na: " + b"x" * LONGEST_HEAD + b"\r\n\r\n", 431),
+        (b"x" * (MAX_HEAD_SIZE + 1), 431),
+        (b"GET / HTTP/1.1\r\na: " + b"x" * MAX_HEAD_SIZE + b"\r\n\r\n", 431),
         (b"GET / HTTP/1.1\r\n" + b"a:\r\n" * 1000 + b"\r\n", 400),
         (b"\r\n\r\n", 400),
         (b"nonsense\r\n\r\n", 400),
@@ -301,7 +301,7 @@ async def test_a_stop_waits_for_an_answer(reactor: Any, connect: Connect) -> Non
     before = openDescriptors()
     stopped = service.stopService()
     # The port is closed when the descriptors that are kept for it are.
-    await eventually(reactor, lambda: openDescriptors() <= before - RESERVED)
+    await eventually(reactor, lambda: openDescriptors() <= before - RESERVED_DESCRIPTORS)
     source.told.callback(None)
     await untilEnded(reactor, asked)
     assert asked.received.startswith(b"HTTP/1.0 200 ")

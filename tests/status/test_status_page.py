@@ -58,7 +58,7 @@ class Page:
 
     def open(self, port: int) -> None:
         self.browser.get(f"http://127.0.0.1:{port}/")
-        self.until(lambda: self.tile("Up for"))
+        self.until(lambda: self.tile("Uptime"))
 
     def until(self, reached: Callable[[], object]) -> None:
         """Wait until C{reached} returns a true value."""
@@ -173,12 +173,12 @@ def test_it_shows_a_load(page: Page) -> None:
     """Numbers, with units; charts, in words too; and nothing to complain of."""
     with withStatus() as (_, echo, port):
         page.open(port)
-        assert page.tile("Open now") == "0"
+        assert page.tile("Open connections") == "0"
         assert page.text("#state") == "serving"
-        assert page.table("Busiest peers") == [["No connection is open."]]
+        assert page.table("Peers by bytes received") == [["No open connections."]]
         load = ["--size", "1k", "--rate", "2k", "--duration", "1h", "--quiet"]
         with running([*CLIENT, "127.0.0.1", str(echo), "25", *load]):
-            page.lookUntil(lambda: page.tile("Open now") == "25")
+            page.lookUntil(lambda: page.tile("Open connections") == "25")
             page.lookUntil(
                 lambda: re.fullmatch(r"[\d.,]+ MiB", page.tile("Received, last minute"))
             )
@@ -187,15 +187,15 @@ def test_it_shows_a_load(page: Page) -> None:
                 element.get_attribute("aria-label") or ""
                 for element in page.browser.find_elements(By.CSS_SELECTOR, "svg")
             ]
-            assert re.match(r"Connections open: now 25; .* from \d+ to 25$", said[0])
-            assert re.match(r"Chunks received: now [\d,]+/s; in the last five min", said[1])
+            assert re.match(r"Open connections: now 25; .* from \d+ to 25$", said[0])
+            assert re.match(r"Chunks received: now [\d,]+/s; in the last 5 min", said[1])
             assert re.match(r"Bytes received: now [\d.,]+.[KM]iB/s; ", said[2])
-            ((host, open_, received),) = page.table("Busiest peers")
+            ((host, open_, received),) = page.table("Peers by bytes received")
             assert (host, open_) == ("127.0.0.1", "25")
             assert re.fullmatch(r"[\d.,]+.[KMG]iB", received)
             drawn = page.script("return document.querySelector('.line').getAttribute('d')")
             assert "NaN" not in drawn
-        page.lookUntil(lambda: page.table("Connections ended")[0][2] != "0")
+        page.lookUntil(lambda: page.table("Connections closed")[0][2] != "0")
         assert page.complaints() == []
 
 
@@ -212,7 +212,7 @@ def test_it_says_when_the_server_is_gone_and_when_it_is_back(page: Page) -> None
         assert page.text("#banner").startswith("No answer since ")
         # What stands still is not called now.
         assert re.fullmatch(r"At \d\d:\d\d:\d\d", page.text("#now"))
-        assert page.text("#lately") == "The five minutes before"
+        assert page.text("#lately").startswith("5 minutes before ")
         assert page.text("svg text:last-of-type") == page.text("#now").removeprefix("At ")
         assert colour(page) == "down"
         assert page.text("#state") == "no answer"
@@ -376,7 +376,7 @@ def test_nothing_is_drawn_where_nothing_was_measured(
         assert found[:3] == [pieces, pieces, dots]
         assert found[3].replace("\N{NO-BREAK SPACE}", " ") == level
         measured = any(value is not None for _, value in points)
-        assert ("nothing in the last five minutes" in found[4]) is not measured
+        assert ("no value in the last 5 minutes" in found[4]) is not measured
         assert not re.search("NaN|null|Infinity", found[5])
 
 
@@ -481,7 +481,7 @@ def test_workers_and_names_that_peers_chose(page: Page) -> None:
         assert page.totals()["accepted"] == "12,345,678"
         assert page.totals()["received"] == "3\N{NO-BREAK SPACE}TiB"
         assert page.table("Connections refused")[-1] == ["rain", "", "7"]
-        hosts = [row[0] for row in page.table("Busiest peers")]
+        hosts = [row[0] for row in page.table("Peers by bytes received")]
         assert hosts[0].startswith("<img src=x onerror=")
         assert hosts[2] == "UNIX socket"
         assert page.script("return document.images.length") == 0
@@ -559,15 +559,15 @@ def test_pause(page: Page) -> None:
         page.browser.find_element(By.ID, "pause").send_keys(Keys.ENTER)
         assert page.text("#pause") == "Resume"
         assert re.fullmatch(r"At \d\d:\d\d:\d\d", page.text("#now"))
-        before = page.tile("Up for")
+        before = page.tile("Uptime")
         asked = "return performance.getEntriesByType('resource').length"
         count = page.script(asked)
         page.look()
         page.look()
         assert page.script(asked) >= count + 2
-        assert page.tile("Up for") == before
+        assert page.tile("Uptime") == before
         page.browser.find_element(By.ID, "pause").send_keys(Keys.ENTER)
-        page.lookUntil(lambda: page.tile("Up for") != before)
+        page.lookUntil(lambda: page.tile("Uptime") != before)
         assert page.text("#now") == "Now"
         server.process.kill()
         page.lookUntil(page.gone)

@@ -1,3 +1,3 @@
 """
-The faults of a server that misbehaves on purpose.
+Faults on purpose: what they are, and the echo that has them.
 """

@@ -1,5 +1,5 @@
 """
-An echo that misbehaves on purpose, to see what its peers make of it.
+An echo that misbehaves on purpose, to test other clients.
 """
 
 from random import SystemRandom
@@ -13,36 +13,49 @@ from echofactory.net.tracing import Trace
 from echofactory.net.transport import lowestTransport, releaseClosing
 from echofactory.server.echo import Echo
 from echofactory.server.factory import EchoFactory, traceEchoing
-from echofactory.server.faults.settings import MOST_HELD, Fate, Faults
+from echofactory.server.faults.settings import MAX_QUEUED, ConnectionFaults, Faults
 from echofactory.server.idle import unsent
 from echofactory.server.settings import Limits
 from echofactory.values.checks import checkType, checkWhole
 
 _log = Logger()
 
-LINGER = 5.0
-"""Seconds in which a peer has to read some of what it is still owed, or to close, once
-a connection is cut off in order."""
+LINGER_TIMEOUT = 5.0
+"""Seconds. After a connection is truncated, a peer that neither reads nor closes for this
+long is disconnected."""
 
 
 class FaultyEcho(Echo):
     """
-    Sends back what its faults leave of the bytes that come in, when they let it.
+    Sends back the bytes that its faults leave, at the times that its faults set.
 
-    @ivar bytesOut: handed to the transport.
+    The states of a connection, and the attributes that make them up:
+
+     - waiting (C{_call} is set): bytes are in the queue, and a timer runs until the next
+       piece may go. The timer leads to sending.
+     - sending (C{_flow} runs): an empty queue leads to idle, or to closing if the stream is
+       at its end. A full transport leads to paused. Any other rest leads to waiting.
+     - idle (no C{_call}, empty queue): bytes from the peer lead to sending, its end to
+       closing.
+     - paused (C{_paused}): the transport takes no more. C{resumeProducing} leads to sending.
+     - closing (C{_closing}): the stream is at its end: the peer has ended it, or it is
+       truncated. If it is truncated, C{_call} is the timer of L{LINGER_TIMEOUT}.
+     - aborted (C{abortReason}): by a fault, or by the factory. There is no timer.
+
+    In any state, C{_full} means that the queue is over L{MAX_QUEUED} bytes and that the peer
+    is not read from; C{ended} means that the peer has ended its stream.
+
+    @ivar bytesOut: number of bytes handed to the transport.
     """
 
     factory: "FaultyEchoFactory"
     bytesOut = 0
 
-    def __init__(self, fate: Fate) -> None:
-        self._fate = fate
-        self._damage = fate.damage
-        self._held = fate.held
-        # What is to go on, or to give up on a peer that lingers.
+    def __init__(self, faults: ConnectionFaults) -> None:
+        self._faults = faults
+        self._damage = faults.damage
+        self._queue = faults.queue
         self._call: IDelayedCall | None = None
-        # Whether the transport takes no more, and whether so much is held that the
-        # peer is not read from.
         self._paused = False
         self._full = False
         self._closing = False
@@ -50,53 +63,53 @@ class FaultyEcho(Echo):
     def dataReceived(self, data: bytes) -> None:
         self.chunks += 1
         self.bytesIn += len(data)
-        if self.cut or self._damage.over:
+        if self.abortReason or self._damage.truncated:
             return
-        if self._fate.reset:
+        if self._faults.reset:
             self._reset()
             return
-        self._held.put(data, self.factory.elapsed())
+        self._queue.put(data, self.factory.elapsed())
         if self._call is None:
             self._begin()
         self._readOrWait()
 
     def _reset(self) -> None:
-        self.cut = "aborted"
-        # TLS would first send an alert, as if all were in order.
+        self.abortReason = "aborted"
+        # TLS would first send an alert, as in an orderly close.
         lowestTransport(self.transport).abortConnection()
 
     def _begin(self) -> None:
-        """Nothing is under way: see to what may go now."""
-        if self._fate.dribbles:
-            # What is written where the reactor reads or writes has not gone out when it
-            # makes its next calls; what is written in one of these has.
+        """Start to send. There must be no C{_call}."""
+        if self._faults.dribbles:
+            # A write in a delayed call is sent before the reactor's next delayed calls. A
+            # write while the reactor reads or writes is not.
             self._call = self.factory.reactor.callLater(0, self._flow)
         else:
             self._flow()
 
     def _flow(self) -> None:
-        """Send what may go now, and see to the rest when that may."""
+        """Send what may go now, and start a timer for the rest."""
         self._call = None
-        while not self._paused and (piece := self._held.take(self.factory.elapsed())):
+        while not self._paused and (piece := self._queue.take(self.factory.elapsed())):
             self.send(piece)
-            if self._fate.pauses:
+            if self._faults.pauses:
                 break
         self._readOrWait()
-        if not self._held.cost:
-            if self.ended or self._damage.over:
+        if not self._queue.size:
+            if self.ended or self._damage.truncated:
                 self._close()
         elif not self._paused:
             now = self.factory.elapsed()
-            wait = max(0.0, self._held.nextAt(now) - now)
+            wait = max(0.0, self._queue.nextAt(now) - now)
             self._call = self.factory.reactor.callLater(wait, self._flow)
 
     def send(self, data: bytes) -> None:
-        """Hand something to the transport."""
+        """Hand bytes to the transport."""
         self.bytesOut += len(data)
         self.transport.write(data)
 
     def _readOrWait(self) -> None:
-        full = self._held.cost > MOST_HELD
+        full = self._queue.size > MAX_QUEUED
         if full != self._full:
             self._full = full
             if full:
@@ -104,14 +117,14 @@ class FaultyEcho(Echo):
             else:
                 self.transport.resumeProducing()
 
-    # The transport pauses what is sent. What is read waits for what is held.
+    # The transport pauses the sending. C{_readOrWait} pauses the reading.
 
     def pauseProducing(self) -> None:
         self._paused = True
 
     def resumeProducing(self) -> None:
         self._paused = False
-        if self._call is None and not (self.cut or self._closing):
+        if self._call is None and not (self.abortReason or self._closing):
             self._begin()
         releaseClosing(self.transport)
 
@@ -123,31 +136,35 @@ class FaultyEcho(Echo):
             self._begin()
 
     def _close(self) -> None:
-        """All that is owed is sent."""
+        """Close the connection. Everything has been sent."""
         self._closing = True
         if self.ended:
             super().readConnectionLost()
             return
         self.transport.unregisterProducer()
         if INegotiated.providedBy(self.transport):
-            # TLS says that it is done, and reads on until the peer does.
+            # TLS sends its closing alert, and reads until the peer sends one.
             self.transport.loseConnection()
         else:
-            # Closing with something unread would be a reset, which may overtake
-            # what was sent.
+            # If bytes of the peer are unread, a close would be a reset, and the reset can
+            # overtake the bytes that were sent.
             self.transport.loseWriteConnection()
         self._linger()
 
     def _linger(self, before: tuple[int, int] | None = None) -> None:
-        """Wait for the peer to close, unless it has read nothing since C{before}."""
+        """
+        Wait for the peer to close. If it has read nothing since the call before, disconnect.
+
+        @param before: the L{unsent} bytes of the call before.
+        """
         now = unsent(self)
         if now == before:
             self.abort()
         else:
-            self._call = self.factory.reactor.callLater(LINGER, self._linger, now)
+            self._call = self.factory.reactor.callLater(LINGER_TIMEOUT, self._linger, now)
 
     def writeConnectionLost(self) -> None:
-        """What is left is to read to the end."""
+        """Called after a half-close by this side. The peer's end is still to come."""
 
     def abort(self, why: str = "aborted") -> None:
         self._cancel()
@@ -164,7 +181,7 @@ class FaultyEcho(Echo):
 
 
 class TracedFaultyEcho(FaultyEcho):
-    """A L{FaultyEcho} that tells of every byte as it goes out."""
+    """A L{FaultyEcho} that logs every byte that it sends."""
 
     def send(self, data: bytes) -> None:
         traceEchoing(self, data)
@@ -173,15 +190,14 @@ class TracedFaultyEcho(FaultyEcho):
 
 class FaultyEchoFactory(EchoFactory):
     """
-    Makes a L{FaultyEcho} of each connection.
+    Serves each connection with a L{FaultyEcho}.
 
-    With the same faults and seed, the same happens to the first connection that
-    is not over a limit, and to the same bytes of it; so with the second, and all
-    that follow.
+    The same faults and seed reproduce the same faults, on the same bytes: for the first
+    connection within the limits, for the second, and so on.
 
-    @ivar reactor: what the connections wait by.
-    @ivar faults: what they do.
-    @ivar seed: what their chances come from.
+    @ivar reactor: the clock of the connections.
+    @ivar faults: the faults of every connection.
+    @ivar seed: the seed of all random choices.
     """
 
     protocol: type[FaultyEcho] = FaultyEcho
@@ -195,7 +211,11 @@ class FaultyEchoFactory(EchoFactory):
         trace: Trace = Trace.NONE,
     ) -> None:
         """
-        @param seed: from 0 to 10**18; C{None}: a random one, which is told in the log.
+        @param reactor: the clock of the connections.
+        @param faults: the faults of every connection.
+        @param seed: from 0 to 10**18. C{None}: a random seed, which is logged.
+        @param limits: the limits on connections. C{None}: the defaults of L{Limits}.
+        @param trace: what is logged of each connection. Default: nothing.
         @raise TypeError: if an argument is of another type.
         @raise ValueError: if C{seed} is out of its range.
         """
@@ -212,7 +232,7 @@ class FaultyEchoFactory(EchoFactory):
         self._number = 0
 
     def startFactory(self) -> None:
-        """Tell what goes wrong, and how to have it again."""
+        """Log the faults and the seed, so that they can be reproduced."""
         _log.info(
             "misbehaving on purpose: --fault {faults} --fault-seed {seed}",
             faults=str(self.faults),
@@ -220,11 +240,11 @@ class FaultyEchoFactory(EchoFactory):
         )
 
     def elapsed(self) -> float:
-        """Return how long it has been there, in seconds."""
+        """Return the seconds since the factory was made."""
         return self.reactor.seconds() - self._madeAt
 
     def newEcho(self) -> FaultyEcho | None:
         """See L{EchoFactory.newEcho}."""
         self._number += 1
-        fate = Fate(self.faults, self.seed, self._number)
-        return None if fate.refused else self.protocol(fate)
+        faults = ConnectionFaults(self.faults, self.seed, self._number)
+        return None if faults.refused else self.protocol(faults)

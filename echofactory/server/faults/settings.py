@@ -1,10 +1,9 @@
 """
-Misbehaving on purpose: what a faulty echo does to its bytes, and when it lets
-them go.
+Faults on purpose: how a faulty echo damages its bytes, and when it sends them.
 
-Nothing here knows a transport, a clock or Twisted; times are seconds since the
-server was made. All that is left to chance comes from a seed and the connection's
-number, so that it can be had again.
+This module is pure: no transport, no clock, no Twisted. Times are in seconds since the
+server was made. All random choices come from a seed and the connection's number. The same
+seed reproduces the same faults.
 """
 
 from collections import deque
@@ -22,14 +21,17 @@ from echofactory.values.checks import (
 )
 
 _NEVER = 1 << 62
-"""Bytes: further than any stream goes."""
+"""Bytes: more than any stream has."""
 
 
 @dataclass(frozen=True)
 class Stall:
     """
-    C{lasts} seconds at the end of every C{every} in which nothing is sent.
+    A pause in sending that repeats: in every period of C{every} seconds, nothing is sent in
+    the last C{lasts} seconds.
 
+    @ivar lasts: seconds of a pause, more than 0 and less than C{every}.
+    @ivar every: seconds from the start of one pause to the start of the next.
     @raise TypeError: from the constructor, if a field is of another type.
     @raise ValueError: from the constructor, naming the field and the value.
     """
@@ -42,11 +44,11 @@ class Stall:
             checkSeconds(f"stall: {name}", getattr(self, name))
         if self.lasts >= self.every:
             raise ValueError(
-                f"stall: {self.lasts:g} s is not less than the {self.every:g} s between two"
+                f"stall: {self.lasts:g} s is not less than its period of {self.every:g} s"
             )
 
     def after(self, time: float) -> float:
-        """Return C{time}, or the end of the stall that it falls into."""
+        """Return C{time}. If it is in a stall, return the end of the stall."""
         end = (floor(time / self.every) + 1) * self.every
         return end if time >= end - self.lasts else time
 
@@ -57,36 +59,40 @@ class Stall:
 @dataclass(frozen=True, kw_only=True)
 class Faults:
     """
-    What a faulty echo does; as it stands, nothing.
+    The faults of a faulty echo. By default, there are none.
 
-    C{str} of it is what C{--fault} takes.
+    C{str} writes them as the option C{--fault} takes them.
 
     @raise TypeError: from the constructor, if a field is of another type.
     @raise ValueError: from the constructor, naming the field and the value.
     """
 
     delay: float = 0.0
-    """Seconds that each chunk is held."""
+    """Delay of each chunk in seconds, 0 or more. Default: 0."""
     jitter: float = 0.0
-    """Seconds that a chunk's delay may be longer or shorter, evenly; order is kept."""
+    """Maximum deviation from C{delay} in seconds, from 0 to C{delay}, uniformly distributed.
+    The order of the bytes is kept. Default: 0."""
     throttle: int | None = None
-    """Bytes a second on a connection, at most."""
+    """Maximum bytes per second on each connection, 1 or more. C{None} (default): no limit."""
     dribble: int | None = None
-    """Bytes in a write, at most; the reactor turns between two of them."""
+    """Maximum bytes in one write, 1 or more. Each write is sent before the next one.
+    C{None} (default): no limit."""
     corrupt: float = 0.0
-    """The chance of a byte to become another."""
+    """Probability that a byte is altered, from 0 to 1. Default: 0."""
     drop: float = 0.0
-    """The chance of a byte to be left out."""
+    """Probability that a byte is left out, from 0 to 1. Default: 0."""
     repeat: float = 0.0
-    """The chance of a byte to be sent twice."""
+    """Probability that a byte is sent twice, from 0 to 1. Default: 0."""
     truncate: int | None = None
-    """Bytes after which a connection is closed, in order."""
+    """Number of bytes after which a connection is closed in order, 1 or more.
+    C{None} (default): it is not."""
     reset: float = 0.0
-    """The chance of a connection to be reset when its first bytes come."""
+    """Probability that a connection is reset when its first bytes arrive, from 0 to 1.
+    Default: 0."""
     stall: Stall | None = None
-    """When nothing is sent, on any connection."""
+    """When nothing is sent on any connection. C{None} (default): never."""
     refuse: float = 0.0
-    """The chance of a connection to be closed at once."""
+    """Probability that a connection is closed immediately, from 0 to 1. Default: 0."""
 
     def __post_init__(self) -> None:
         for name in ("delay", "jitter"):
@@ -94,7 +100,7 @@ class Faults:
         if self.jitter > self.delay:
             raise ValueError(
                 f"jitter: {self.jitter:g} s is not from 0 s to the delay, which is"
-                f" {self.delay:g} s: what is sent cannot be early"
+                f" {self.delay:g} s: a reply cannot be sent before its request"
             )
         for name in ("throttle", "dribble", "truncate"):
             if (value := getattr(self, name)) is not None:
@@ -118,48 +124,50 @@ def _milliseconds(seconds: float) -> str:
     return f"{seconds * 1000:.9f}".rstrip("0").rstrip(".") + "ms"
 
 
-DAMAGED_AT_ONCE = 1000
-"""Bytes, on average. Each takes some 3 µs, in which nobody else is served."""
+DAMAGED_PER_STEP = 1000
+"""Average number of damaged bytes per step. Damage takes about 3 µs per byte, and no other
+connection is served meanwhile."""
 
 
 class Damage:
     """
-    What becomes of a connection's bytes: some of them altered, left out or
-    doubled, and the stream cut off.
+    Damages a connection's bytes: bytes are altered, left out or repeated, and the stream is
+    truncated.
 
-    How the stream is cut into chunks makes no difference. Undamaged bytes cost
-    next to nothing: what is drawn is how far it is to the next damaged one.
+    The result does not depend on how the stream is cut into chunks. Undamaged bytes cost
+    almost nothing, because the distance to the next damaged byte is drawn.
 
-    @ivar atOnce: how many bytes to feed at a time, so that it does not take long.
-    @ivar over: whether nothing comes out any more, for the stream was cut off.
+    @ivar stepSize: how many bytes to feed in one step, so that a step is short.
+    @ivar truncated: whether the stream has been truncated. Then nothing more comes out.
     """
 
     def __init__(self, faults: Faults, random: Random) -> None:
         self._random = random
-        # A byte that more than one of them meets is treated in this order.
+        # If more than one damage hits a byte, they are applied in this order.
         self._chances = {
             name: chance
             for name in ("corrupt", "repeat", "drop")
             if (chance := getattr(faults, name))
         }
         damaging = sum(self._chances.values())
-        self.atOnce = int(min(DAMAGED_AT_ONCE / damaging, _NEVER)) if damaging else _NEVER
-        # How many bytes have come, and the place in the stream that each is to meet.
+        self.stepSize = int(min(DAMAGED_PER_STEP / damaging, _NEVER)) if damaging else _NEVER
+        # Bytes fed until now, and where in the stream each damage hits next.
         self._taken = 0
         self._next = {name: self._distance(chance) for name, chance in self._chances.items()}
         self._left = _NEVER if faults.truncate is None else faults.truncate
-        self.over = False
+        self.truncated = False
 
     def _distance(self, chance: float) -> int:
-        """Return how many bytes are spared before the next: geometrically distributed."""
+        """Draw how many bytes are undamaged before the next damaged byte: a geometric
+        distribution."""
         if chance == 1:
             return 0
-        # One minus a number from 0 to less than 1, of which there is a logarithm.
+        # C{random} returns numbers from 0 to less than 1. Zero has no logarithm.
         distance = log(1 - self._random.random()) / log1p(-chance)
         return int(min(distance, _NEVER))
 
     def feed(self, data: bytes) -> bytes:
-        """Return what becomes of the stream's next bytes."""
+        """Return the stream's next bytes after the damage."""
         end = self._taken + len(data)
         if min(self._next.values(), default=_NEVER) < end:
             damaged = self._damaged(data, end)
@@ -168,7 +176,7 @@ class Damage:
         self._taken = end
         damaged = damaged[: self._left]
         self._left -= len(damaged)
-        self.over = not self._left
+        self.truncated = not self._left
         return damaged
 
     def _damaged(self, data: bytes, end: int) -> bytes:
@@ -181,7 +189,7 @@ class Damage:
         return b"".join((*pieces, data[spared:]))
 
     def _met(self, byte: bytes, place: int) -> bytes:
-        """Return what becomes of one byte, and draw which the next will be."""
+        """Damage one byte, and draw the next place of each damage that hit it."""
         for name, chance in self._chances.items():
             if self._next[name] != place:
                 continue
@@ -196,17 +204,17 @@ class Damage:
 
 
 TICK = 0.01
-"""Seconds. What is throttled goes out in pieces that take so long."""
+"""Seconds. A throttled connection sends one piece per tick."""
 
-CATCH_UP = 0.05
-"""Seconds that a throttled connection may be late and make up for it. More than
-that is lost to it: after a wait, no burst."""
+MAX_CATCH_UP = 0.05
+"""Seconds. If a throttled connection is late, it catches up at most this much: after a
+pause, there is no long burst."""
 
-MOST_HELD = 1 << 20
-"""Bytes held for a connection, more or less; one that has more owed is not read from."""
+MAX_QUEUED = 1 << 20
+"""Bytes, approximately. If a connection's queue is longer, the server stops reading."""
 
-CHUNK_COST = 128
-"""Bytes that a held chunk takes beside its own."""
+CHUNK_OVERHEAD = 128
+"""Bytes of memory that a chunk in the queue takes besides its data, approximately."""
 
 
 class _Chunk(NamedTuple):
@@ -214,17 +222,16 @@ class _Chunk(NamedTuple):
     data: bytes
 
 
-class Held:
+class DelayQueue:
     """
-    What a connection has to send and does not send yet: one queue, in which each
-    chunk has the time when it is due. It is damaged as it is taken, a little at a
-    time.
+    The chunks that a connection has not sent yet. Each chunk has a time when it is due. It
+    is damaged in small steps when it is taken.
 
-    @ivar cost: bytes of memory, more or less; 0 if nothing is held.
+    @ivar size: bytes of memory, approximately. 0: the queue is empty.
     """
 
     def __init__(self, faults: Faults, random: Random, damage: Damage) -> None:
-        self.cost = 0
+        self.size = 0
         self._random = random
         self._damage = damage
         self._delay = faults.delay
@@ -235,43 +242,47 @@ class Held:
         sizes = [size for size in (faults.dribble, tick) if size is not None]
         self._pieceSize = min(sizes, default=_NEVER)
         self._queue: deque[_Chunk] = deque()
-        # How much of the first chunk has been damaged, what came of the last of that,
-        # and how much of this has gone.
+        # Bytes of the first chunk that were fed to the damage, the result of the last step,
+        # and how many bytes of that result have been taken.
         self._fed = 0
         self._damaged = b""
         self._gone = 0
-        # When the last chunk is due.
         self._lastDue = 0.0
-        # When what is throttled may go on.
+        # When the throttle admits the next piece.
         self._freeAt = 0.0
 
     def put(self, data: bytes, now: float) -> None:
-        """Hold another chunk, which is not empty."""
+        """
+        Add a chunk.
+
+        @param data: at least one byte.
+        @param now: the current time in seconds.
+        """
         due = now + self._delay
         if self._jitter:
             due += self._random.uniform(-self._jitter, self._jitter)
         self._lastDue = max(self._lastDue, due)
         self._queue.append(_Chunk(self._lastDue, data))
-        self.cost += len(data) + CHUNK_COST
+        self.size += len(data) + CHUNK_OVERHEAD
 
     def nextAt(self, now: float) -> float:
         """
-        Return when the next piece may go; C{now} or before, if it may go now.
-        Something must be held.
+        Return when the next piece may go. If that is C{now} or before, it may go now. The
+        queue must not be empty.
         """
         at = max(self._queue[0].due, self._freeAt)
         return at if self._stall is None else self._stall.after(max(at, now))
 
     def take(self, now: float) -> bytes:
         """
-        Return what may go in one write, and hold it no longer; empty if nothing may,
-        or if nothing is left of what might have gone.
+        Remove and return the bytes of the next write. The result is empty if nothing may go
+        now, or if damage has left nothing of the next piece.
         """
         if not self._queue or self.nextAt(now) > now:
             return b""
         due, data = self._queue[0]
         if self._gone == len(self._damaged):
-            raw = data[self._fed : self._fed + self._damage.atOnce]
+            raw = data[self._fed : self._fed + self._damage.stepSize]
             self._fed += len(raw)
             self._damaged = self._damage.feed(raw)
             self._gone = 0
@@ -280,45 +291,48 @@ class Held:
         if self._gone == len(self._damaged):
             self._finish(data)
         if self._throttle is not None:
-            since = max(self._freeAt, due, now - CATCH_UP)
+            since = max(self._freeAt, due, now - MAX_CATCH_UP)
             self._freeAt = since + len(piece) / self._throttle
         return piece
 
     def _finish(self, data: bytes) -> None:
-        """All that was damaged of the first chunk, C{data}, has gone."""
-        if self._damage.over:
+        """Called when the last step's result has been taken. C{data} is the first chunk."""
+        if self._damage.truncated:
             self._queue.clear()
-            self.cost = 0
+            self.size = 0
         elif self._fed == len(data):
             self._queue.popleft()
-            self.cost -= len(data) + CHUNK_COST
+            self.size -= len(data) + CHUNK_OVERHEAD
             self._fed = 0
 
 
-class Fate:
+class ConnectionFaults:
     """
-    What is in store for one connection; the same for the same faults, seed and
-    number.
+    The faults of one connection. They are the same for the same faults, seed and number.
 
-    @ivar refused: whether it is closed at once.
-    @ivar reset: whether it is reset when its first bytes come.
-    @ivar damage: what becomes of its bytes.
-    @ivar held: what it has to send.
-    @ivar dribbles: whether the reactor turns between two writes, so that each goes out
-        for itself.
-    @ivar pauses: whether the reactor turns between two pieces, for one may take long.
+    @ivar refused: whether the connection is closed immediately.
+    @ivar reset: whether the connection is reset when its first bytes arrive.
+    @ivar damage: damages the bytes.
+    @ivar queue: the bytes that are not sent yet.
+    @ivar dribbles: whether each write is sent before the next one. The reactor runs between
+        two writes then.
+    @ivar pauses: whether the reactor runs between two pieces. It does if there is damage,
+        because a piece can take long then.
     """
 
     def __init__(self, faults: Faults, seed: int, number: int) -> None:
         """
-        @param number: the connection's, from 1.
+        @param faults: the faults of every connection.
+        @param seed: the seed of all random choices.
+        @param number: number of the connection, from 1.
         """
         random = Random(f"{seed} {number}")
         self.refused = random.random() < faults.refuse
         self.reset = random.random() < faults.reset
-        # One of its own, for how many chunks there are is the network's affair.
+        # The jitter has a generator of its own, because the network decides how many chunks
+        # there are.
         jitter = Random(random.random())
         self.damage = Damage(faults, random)
-        self.held = Held(faults, jitter, self.damage)
+        self.queue = DelayQueue(faults, jitter, self.damage)
         self.dribbles = faults.dribble is not None
-        self.pauses = self.dribbles or self.damage.atOnce < _NEVER
+        self.pauses = self.dribbles or self.damage.stepSize < _NEVER

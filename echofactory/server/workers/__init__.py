@@ -1,3 +1,3 @@
 """
-Several processes that serve one set of ports.
+Worker processes that serve the same ports, and their supervisor.
 """

@@ -1,59 +1,71 @@
 """
-What a supervisor and its workers say to each other. A pipe in each direction carries JSON,
-one object a line:
+The messages between a supervisor and its workers. A pipe in each direction carries JSON, one
+object per line.
 
- - to the worker: C{{"start": ...}} first, what it is to serve; C{{"stop": true}};
-   C{{"cut": true}}: wait no longer for open connections; C{{"peers": most}}: who are the
-   busiest peers?
- - from the worker: C{{"listening": true}}; C{{"log": [level, text]}}; C{{"counts": {...}}}
-   once a second and at the end; C{{"peers": [...]}}.
+To the worker:
 
-Each end of a pipe is closed when the process at that end is gone, whatever ended it.
+ - C{{"start": {...}}}: the first message. It says what to serve.
+ - C{{"stop": true}}: drain, then end.
+ - C{{"cut": true}}: abort the connections that the drain waits for.
+ - C{{"peers": most}}: send the busiest peers, at most that many.
+
+From the worker:
+
+ - C{{"listening": true}}: the worker serves.
+ - C{{"log": [level, text]}}: a line of its log.
+ - C{{"counts": {...}}}: its counts, once a second and at the end.
+ - C{{"peers": [...]}}: the answer to C{peers}.
+
+If a process ends, for any reason, its ends of the pipes are closed.
 """
 
 import json
 
-LONGEST_LINE = 1 << 16
-"""Bytes of a line, without its end."""
+MAX_LINE_SIZE = 1 << 16
+"""Maximum length of a line in bytes, without the line end."""
 
 
 def asLine(**what: object) -> bytes:
-    """Write an object as a line."""
+    """Return a JSON object as a line."""
     return json.dumps(what).encode() + b"\n"
 
 
 class Lines:
     """
-    Takes a stream apart into lines of bounded length. A line that is too long is left out,
-    and the lines after it are not.
+    Splits a stream into lines of bounded length. A line that is too long is skipped. The
+    lines after it are not.
 
-    @ivar leftOut: how many lines were too long.
+    @ivar skipped: number of lines that were too long.
     """
 
     def __init__(self) -> None:
-        self.leftOut = 0
+        self.skipped = 0
         self._begun = b""
-        # Whether the line that has begun is too long, and its rest is to be skipped.
+        # The line that has begun is too long. Its rest is skipped.
         self._skipping = False
 
     def feed(self, data: bytes) -> list[bytes]:
-        """Return the lines that these bytes complete."""
+        """Take the stream's next bytes, and return the lines that they complete."""
         *ends, begun = data.split(b"\n")
         complete = []
         for end in ends:
-            if self._takes(end):
+            if self._append(end):
                 complete.append(self._begun)
             self._begun = b""
             self._skipping = False
-        self._takes(begun)
+        self._append(begun)
         return complete
 
-    def _takes(self, piece: bytes) -> bool:
-        """Add to the line that has begun, unless it becomes too long."""
-        if not self._skipping and len(self._begun) + len(piece) > LONGEST_LINE:
+    def _append(self, piece: bytes) -> bool:
+        """
+        Append to the line that has begun, unless it becomes too long.
+
+        @return: whether the line is not too long.
+        """
+        if not self._skipping and len(self._begun) + len(piece) > MAX_LINE_SIZE:
             self._skipping = True
             self._begun = b""
-            self.leftOut += 1
+            self.skipped += 1
         if not self._skipping:
             self._begun += piece
         return not self._skipping

@@ -1,6 +1,7 @@
 """
-C{python -m echofactory.server.workers.child}: one of several processes that serve, started and
-told what to do by L{echofactory.server.workers.supervisor}, on its standard input.
+C{python -m echofactory.server.workers.child}: a worker process. The
+L{supervisor<echofactory.server.workers.supervisor>} starts it, and sends commands to its
+standard input (L{echofactory.server.workers.channel}).
 """
 
 import ctypes
@@ -32,100 +33,103 @@ from echofactory.net.signals import STOP_SIGNALS
 from echofactory.server.service import EchoService, echoFactory
 from echofactory.server.settings import ServerSettings
 from echofactory.server.workers.channel import asLine
+from echofactory.values.quantities import counted
 
-_LONGEST_TEXT = 5000
-"""Characters of a line of the log that are told. Each is at most 12 bytes of JSON: the
-line that tells them is shorter than
-L{LONGEST_LINE<echofactory.server.workers.channel.LONGEST_LINE>}."""
+_MAX_LOG_TEXT = 5000
+"""Maximum characters of a log line that are sent. A character is at most 12 bytes of JSON, so
+that the message is shorter than
+L{MAX_LINE_SIZE<echofactory.server.workers.channel.MAX_LINE_SIZE>}."""
 
 _OUT = 3
-"""The descriptor on which it tells."""
+"""The file descriptor of the pipe to the supervisor."""
 
 _PR_SET_PDEATHSIG = 1
-"""See Linux's prctl(2)."""
+"""See prctl(2) of Linux."""
 
 
 class Channel(LineReceiver):
     """
-    What the process that looks after this one says, and is told.
+    The pipes to the supervisor.
 
-    @ivar over: fires when all has been told, after L{finish}.
+    @ivar finished: fires when the pipe is closed, after L{finish} has sent all.
     """
 
     delimiter = b"\n"
     transport: Any
 
     def __init__(self, reactor: Any, service: EchoService) -> None:
-        self.over: Deferred[None] = Deferred()
+        self.finished: Deferred[None] = Deferred()
         self._reactor = reactor
         self._service = service
         self._finishing = False
         self._paused = False
-        self._untold = 0
+        self._dropped = 0
 
     def connectionMade(self) -> None:
         self.transport.registerProducer(self, True)
 
-    # What is logged waits for nobody: a log that grows faster than the other process
-    # reads it loses lines, and says how many.
+    # A slow supervisor must not block this process. While the pipe is full, log lines are
+    # dropped and counted.
 
     def pauseProducing(self) -> None:
-        """The other process does not keep up."""
+        """Called when the pipe is full."""
         self._paused = True
 
     def resumeProducing(self) -> None:
-        """It does again."""
+        """Called when the pipe takes bytes again."""
         self._paused = False
-        if self._untold:
-            untold, self._untold = self._untold, 0
-            self.sayLog("warn", f"{untold} lines were not told: there were too many")
+        if self._dropped:
+            dropped, self._dropped = self._dropped, 0
+            self.sendLog("warn", f"dropped {counted(dropped, 'log line')}: the pipe was full")
 
     def stopProducing(self) -> None:
-        """It is gone; C{connectionLost} says so too."""
+        """Called when the pipe is closed. C{connectionLost} handles that."""
 
-    def sayLog(self, level: str, text: str) -> None:
-        """Tell it a line of the log, if it keeps up."""
+    def sendLog(self, level: str, text: str) -> None:
+        """Send a log line, unless the pipe is full."""
         if self._paused:
-            self._untold += 1
+            self._dropped += 1
         else:
-            self.say(log=[level, text[:_LONGEST_TEXT]])
+            self.send(log=[level, text[:_MAX_LOG_TEXT]])
 
-    def say(self, **what: object) -> None:
-        """Tell it."""
-        self.transport.write(asLine(**what))
+    def send(self, **message: object) -> None:
+        """Send a message to the supervisor."""
+        self.transport.write(asLine(**message))
 
-    def sayCounts(self) -> None:
-        """Tell it what was counted until now."""
-        self.say(counts=self._service.counts().asDict())
+    def sendCounts(self) -> None:
+        """Send the current counts."""
+        self.send(counts=self._service.counts().asDict())
 
     def lineReceived(self, line: bytes) -> None:
-        what = json.loads(line)
-        if "stop" in what:
-            # Once: it may be stopping already.
+        message = json.loads(line)
+        if "stop" in message:
+            # The reactor can be stopping already.
             with suppress(ReactorNotRunning):
                 self._reactor.stop()
-        elif "cut" in what:
+        elif "cut" in message:
             self._service.cut()
-        elif "peers" in what:
-            self.say(peers=self._service.factory.peers(what["peers"]))
+        elif "peers" in message:
+            self.send(peers=self._service.factory.peers(message["peers"]))
 
     def finish(self) -> None:
-        """Tell the counts a last time."""
+        """Send the final counts, then close the pipe."""
         self._finishing = True
-        self.sayCounts()
+        self.sendCounts()
         self.transport.unregisterProducer()
         self.transport.loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if not self._finishing:
-            # Who looked after this process is gone, and nobody else will.
+            # The supervisor has ended. Without it, nobody could stop this process.
             os._exit(1)
-        self.over.callback(None)
+        self.finished.callback(None)
 
 
 @implementer(ILogObserver)
-class _Teller:
-    """Tells what is logged; a failure with its traceback."""
+class _LogForwarder:
+    """
+    Forwards what is logged to the supervisor, line by line. Failures have their traceback.
+    """
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
@@ -136,16 +140,16 @@ class _Teller:
             return
         text = eventAsText(event, includeTimestamp=False, includeSystem=False)
         for line in text.splitlines():
-            self._channel.sayLog(level.name, line)
+            self._channel.sendLog(level.name, line)
 
 
 def _start() -> dict[str, Any]:
-    """Read what this process is to serve: the first line, and not a byte more."""
+    """Read the C{start} message. No byte after it is read."""
     line = bytearray()
     while not line.endswith(b"\n"):
         read = os.read(0, 1)
         if not read:
-            # Nobody is there to say it.
+            # The supervisor has ended.
             sys.exit(1)
         line += read
     started: dict[str, Any] = json.loads(line)["start"]
@@ -154,18 +158,19 @@ def _start() -> dict[str, Any]:
 
 def _dieWithParent() -> None:
     """
-    Have the kernel end this process with the one that started it, even while it is
-    stopped or busy, and so cannot notice. Elsewhere than on Linux it has to notice.
+    Ask the kernel (Linux) to kill this process when its supervisor ends. It works even if
+    this process is stopped or busy. On other systems, this process must notice that its pipe
+    is closed.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def main() -> None:
-    """Serve until told to stop, or left alone."""
+    """Serve until the supervisor says to stop, or ends."""
     _dieWithParent()
-    # They may come to all processes of a terminal or a service at once; this one is
-    # told by the other.
+    # A terminal or a service manager can send a signal to all processes. The supervisor
+    # handles it, and sends commands.
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     start = _start()
@@ -185,23 +190,23 @@ def main() -> None:
     ]
     service = EchoService(reactor, endpoints, factory, settings.drain)
     channel = Channel(reactor, service)
-    # mypy takes it for that of another platform.
+    # mypy takes the class of another platform.
     cast(Any, StandardIO)(channel, stdin=0, stdout=_OUT, reactor=reactor)
-    globalLogBeginner.beginLoggingTo([_Teller(channel)], redirectStandardIO=False)
-    telling = LoopingCall(channel.sayCounts)
-    telling.clock = reactor
+    globalLogBeginner.beginLoggingTo([_LogForwarder(channel)], redirectStandardIO=False)
+    sending = LoopingCall(channel.sendCounts)
+    sending.clock = reactor
 
     async def stop() -> None:
         await service.stopService()
-        telling.stop()
+        sending.stop()
         channel.finish()
-        await channel.over
+        await channel.finished
 
     reactor.addSystemEventTrigger("before", "shutdown", lambda: ensureDeferred(stop()))
     service.startService()
-    channel.say(listening=True)
-    telling.start(1.0)
-    # Its handlers of signals would take the place of ours.
+    channel.send(listening=True)
+    sending.start(1.0)
+    # The reactor's signal handlers would replace ours.
     reactor.run(installSignalHandlers=False)
 
 

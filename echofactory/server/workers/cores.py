@@ -1,6 +1,6 @@
 """
-How many cores this process may keep busy: those it may run on (its affinity), or less, if
-a container or a service has a quota of processor time (Linux's cgroups, both versions).
+How many cores this process can keep busy. Its CPU affinity sets a limit, and so does a quota
+of CPU time that a container or a service has (Linux cgroups, versions 1 and 2).
 """
 
 import os
@@ -12,19 +12,19 @@ from pathlib import Path, PurePosixPath
 
 def usableCores(root: Path = Path("/")) -> int:
     """
-    Return the number of cores, 1 at least. A quota of 1.5 cores is rounded up to 2.
+    Return the number of cores, 1 or more. A quota of 1.5 cores is rounded up to 2.
 
-    @param root: where C{/proc} and the file systems of cgroups are found.
+    @param root: the directory that has C{/proc} and the mounted cgroups.
     """
     allowed = len(os.sched_getaffinity(0))
     return max(1, min([allowed, *(ceil(quota) for quota in _quotas(root))]))
 
 
 def _quotas(root: Path) -> Iterator[float]:
-    """Return each quota, in cores, that this process's cgroups and those above them have."""
+    """Return the quotas of this process's cgroups and of their parents, in cores."""
     for folder in _groups(root):
         with suppress(OSError, ValueError, ZeroDivisionError):
-            # C{max 100000}, where there is no quota, is no number.
+            # Without a quota, the file has C{max 100000}, and C{max} is not a number.
             quota, period = (folder / "cpu.max").read_text().split()
             yield int(quota) / int(period)
         with suppress(OSError, ValueError, ZeroDivisionError):
@@ -34,7 +34,7 @@ def _quotas(root: Path) -> Iterator[float]:
 
 
 def _groups(root: Path) -> Iterator[Path]:
-    """Return the directories of the cgroups that may limit this process, innermost first."""
+    """Return the directories of the cgroups that can limit this process, innermost first."""
     try:
         memberships = (root / "proc/self/cgroup").read_text().splitlines()
         mounts = (root / "proc/self/mountinfo").read_text().splitlines()
@@ -43,10 +43,10 @@ def _groups(root: Path) -> Iterator[Path]:
     for membership in memberships:
         _, controllers, path = membership.split(":", 2)
         for mount in mounts:
-            # cgroups(7) and proc_pid_mountinfo(5).
+            # See cgroups(7) and proc_pid_mountinfo(5).
             before, _, after = mount.partition(" - ")
             fields = before.split()
-            # The source of a mount may be empty.
+            # The source of a mount can be empty.
             described = after.split(" ")
             if len(fields) < 5 or len(described) < 3:
                 continue
@@ -59,7 +59,7 @@ def _groups(root: Path) -> Iterator[Path]:
             ):
                 continue
             top = root / fields[4].lstrip("/")
-            # In a container, the mount begins at the container's own cgroup.
+            # In a container, the mount can begin at the container's own cgroup.
             inner = PurePosixPath()
             with suppress(ValueError):
                 inner = PurePosixPath(path).relative_to(fields[3])

@@ -1,5 +1,5 @@
 """
-Pieces of work done one after the other, for a bounded time in each pass of the reactor.
+A queue of tasks. Each pass of the reactor runs tasks for a limited time.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import Cooperator
 
 SLICE_S = 0.002
-"""Seconds in a pass. The piece of work that is under way then is done to its end."""
+"""Maximum seconds in one pass of the reactor. A task that has begun runs to its end."""
 
 
 def _slice() -> Callable[[], bool]:
@@ -19,12 +19,15 @@ def _slice() -> Callable[[], bool]:
     return lambda: perf_counter() >= end
 
 
-class Turns:
-    """Those who wait for their turn get it in the order in which they came."""
+class TaskQueue:
+    """Runs tasks in the order in which they were added."""
 
     def __init__(self, reactor: IReactorTime) -> None:
+        """
+        @param reactor: runs the queue in its passes.
+        """
         self._cooperator = Cooperator(_slice, lambda tick: reactor.callLater(0, tick))
 
-    def next(self) -> Deferred[object]:
-        """Return what fires, in a later pass, when there is time for a piece of work."""
+    def turn(self) -> Deferred[object]:
+        """Return a L{Deferred} that fires when it is the task's turn, in a later pass."""
         return cast("Deferred[object]", self._cooperator.coiterate(iter(())))
