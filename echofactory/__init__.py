@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from echofactory.client.probe import probe
     from echofactory.client.settings import Patience
     from echofactory.client.stream import EchoClient
-    from echofactory.express.reactor import ExpressReactor
+    from echofactory.express.reactor import ExpressReactor, onExpress
     from echofactory.net.monotonic import useMonotonicTime
     from echofactory.net.tracing import Trace
     from echofactory.results.books import Results
@@ -50,6 +50,7 @@ _MODULES = {
     "Results": "results.books",
     "Trace": "net.tracing",
     "Workload": "workload.settings",
+    "onExpress": "express.reactor",
     "probe": "client.probe",
     "useMonotonicTime": "net.monotonic",
 }
@@ -75,6 +76,7 @@ __all__ = [
     "Trace",
     "Workload",
     "__version__",
+    "onExpress",
     "probe",
     "useMonotonicTime",
 ]

@@ -10,7 +10,7 @@ from typing import IO, Any, NoReturn, cast
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorCore, IReactorFromThreads
+from twisted.internet.interfaces import IReactorCore, IReactorFromThreads, IReactorTime
 from twisted.logger import (
     ILogObserver,
     LogEvent,
@@ -47,7 +47,7 @@ from echofactory.report.text import failureLines, report, searchText, stepText
 from echofactory.results.books import Results
 from echofactory.results.search import SearchStep
 from echofactory.server.factory import EchoFactory
-from echofactory.server.service import EchoService, IServiceReactor
+from echofactory.server.service import EchoService
 from echofactory.values.printable import printable
 from echofactory.workload.schedule import Rate
 from echofactory.workload.settings import Workload
@@ -62,7 +62,7 @@ _DEFAULT_STEP_S = 5.0
 _INTRODUCTION = "No address given: this process is client and server. --help shows the options."
 
 
-class IClientReactor(IReactorCore, IReactorFromThreads, IServiceReactor):
+class IClientReactor(IReactorCore, IReactorFromThreads, IReactorTime):
     """The capabilities of the reactor that the program needs."""
 
 

@@ -17,7 +17,7 @@ from echofactory.cli.parsers import (
     parseTrace,
 )
 from echofactory.client.settings import Patience
-from echofactory.express.reactor import laneOf
+from echofactory.express.reactor import onExpress
 
 CHART_OPTIONS = (
     Option(
@@ -91,7 +91,7 @@ class ConnectingOptions(CommandOptions):
 
     def connectionReactor(self, reactor: Any) -> Any:
         """Return the fast lane; with C{--no-express}, the reactor itself."""
-        return reactor if self["no-express"] else laneOf(reactor)
+        return reactor if self["no-express"] else onExpress(reactor)
 
 
 class StatusOptions(ConnectingOptions):

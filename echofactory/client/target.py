@@ -28,7 +28,7 @@ from twisted.internet.interfaces import (
 from zope.interface import implementer
 
 from echofactory.express.addresstext import hostPortText
-from echofactory.express.reactor import laneOf, reactorBehind
+from echofactory.express.reactor import onExpress, reactorBehind
 from echofactory.net.endpoints import SEPARATOR, EndpointError, joined, unbracketed
 from echofactory.net.udp import DatagramEndpoint
 from echofactory.values.checks import checkType
@@ -117,7 +117,7 @@ class Target:
         self.description = self.text = self.tutorialText = description
         prefix, _, rest = description.partition(":")
         if prefix.lower() == "express":
-            reactor, description = laneOf(reactor), rest
+            reactor, description = onExpress(reactor), rest
         self._reactor = reactor
         self._connectTimeout = connectTimeout
         self._host: str | None = None

@@ -16,7 +16,7 @@ transport.
 """
 
 import select
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from twisted.internet import tcp, unix
 from twisted.internet.interfaces import (
@@ -36,6 +36,8 @@ from echofactory.express.transports import LanePort, TCPConnector
 from echofactory.express.unixtransports import UNIXConnector
 
 _log = Logger()
+
+R = TypeVar("R")
 
 
 @implementer(
@@ -141,15 +143,20 @@ class ExpressReactor(PortsReactor):
 _lanes: dict[Any, Any] = {}
 
 
-def laneOf(reactor: Any) -> Any:
-    """Return the L{ExpressReactor} that all endpoints of the process share."""
+def onExpress(reactor: R) -> R:
+    """
+    Return the L{ExpressReactor} over a reactor. There is one for all of a process. To a type
+    checker it has the type of the reactor, because it does all that the reactor does.
+
+    @param reactor: any reactor that can watch a descriptor (L{IReactorFDSet}).
+    """
     if isinstance(reactor, ExpressReactor):
         return reactor
-    reactor = reactorBehind(reactor)
-    lane = _lanes.get(reactor)
+    behind = reactorBehind(reactor)
+    lane = _lanes.get(behind)
     if lane is None:
-        lane = _lanes[reactor] = ExpressReactor(reactor)
-    return lane
+        lane = _lanes[behind] = ExpressReactor(behind)
+    return cast(R, lane)
 
 
 def reactorBehind(reactor: Any) -> Any:

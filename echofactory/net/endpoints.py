@@ -23,7 +23,7 @@ from twisted.internet.interfaces import (
 from twisted.python.failure import Failure
 
 from echofactory.express.ports import withPorts
-from echofactory.express.reactor import laneOf
+from echofactory.express.reactor import onExpress
 from echofactory.net.proxyprotocol import HeaderReactor, Refused
 from echofactory.net.socketactivation import passedEndpoint
 from echofactory.net.tracing import reasonText
@@ -182,7 +182,7 @@ def serverEndpoint(
     """
     wrappers, inner = unwrapped(unbracketed(description))
     if "express" in wrappers:
-        reactor = laneOf(reactor)
+        reactor = onExpress(reactor)
     reactor = withPorts(reactor)
     for _ in range(wrappers.count("haproxy")):
         reactor = HeaderReactor(reactor, refused)

@@ -19,7 +19,6 @@ from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import (
     IAddress,
     IListeningPort,
-    IReactorFDSet,
     IReactorTime,
     IStreamServerEndpoint,
 )
@@ -47,10 +46,6 @@ from echofactory.values.checks import checkItems, checkRate, checkSeconds, check
 from echofactory.values.quantities import counted
 
 _log = Logger()
-
-
-class IServiceReactor(IReactorTime, IReactorFDSet):
-    """What an L{EchoService} needs of a reactor. Its endpoints can need more."""
 
 
 def _checkHostAndPort(field: str, value: Any) -> None:
@@ -92,7 +87,7 @@ class EchoService(Service):
 
     def __init__(
         self,
-        reactor: IServiceReactor,
+        reactor: IReactorTime,
         endpoints: Sequence[str | IStreamServerEndpoint],
         factory: EchoFactory,
         drain: float = 5.0,
@@ -349,6 +344,10 @@ class OrderedServices(MultiService):
     Starts its services in order, and stops them in reverse order: each after the previous
     one has stopped. A L{MultiService} stops all its services at the same time.
     """
+
+    def __init__(self) -> None:
+        # Typed, for those who call it.
+        super().__init__()
 
     def stopService(self) -> Deferred[None]:
         """

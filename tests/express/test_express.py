@@ -30,7 +30,7 @@ from twisted.python.failure import Failure
 
 from echofactory import ExpressReactor
 from echofactory.express.lane import EVENTS_PER_PASS
-from echofactory.express.reactor import laneOf
+from echofactory.express.reactor import onExpress
 
 pytestmark = pytest.mark.reactors
 
@@ -371,8 +371,8 @@ async def test_an_idle_lane_leaves_nothing(reactor: Any) -> None:
 
 def test_one_lane_for_all_endpoints(reactor: Any) -> None:
     """Every express: of a process shares it, nested or not."""
-    assert laneOf(reactor) is laneOf(reactor)
-    assert laneOf(laneOf(reactor)) is laneOf(reactor)
+    assert onExpress(reactor) is onExpress(reactor)
+    assert onExpress(onExpress(reactor)) is onExpress(reactor)
     for description in ("express:tcp:0", "express:express:unix:/a"):
         serverFromString(reactor, description)
     clientFromString(reactor, "express:tcp:127.0.0.1:7")

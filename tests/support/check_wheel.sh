@@ -24,3 +24,11 @@ for name in ('py.typed', 'results.schema.json', *page):
     assert files('echofactory').joinpath(name).is_file(), name
 "
 PATH="$place/venv/bin:$PATH" sh demo.sh 0
+
+# Somebody who checks types, with mypy alone and with mypy-zope.
+cp "$checkout/tests/support/typed_user.py" "$place"
+$pip install mypy mypy-zope
+for plugins in "" mypy_zope:plugin; do
+    printf '[mypy]\nstrict = true\nuntyped_calls_exclude = twisted\nplugins = %s\n' "$plugins" >mypy.ini
+    venv/bin/mypy typed_user.py
+done

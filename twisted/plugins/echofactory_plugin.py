@@ -56,10 +56,10 @@ def _nested(
 ) -> tuple[Any, str]:
     """Return the lane, and the endpoint string that follows the prefix."""
     # Imported here, because every search for plugins loads this module.
-    from echofactory.express.reactor import laneOf
+    from echofactory.express.reactor import onExpress
     from echofactory.net.endpoints import joined
 
-    return laneOf(reactor), joined(args, kwargs)
+    return onExpress(reactor), joined(args, kwargs)
 
 
 @implementer(

@@ -24,7 +24,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from echofactory.express.ports import withPorts
-from echofactory.express.reactor import laneOf
+from echofactory.express.reactor import onExpress
 from echofactory.net.descriptors import raiseDescriptorLimit
 from echofactory.net.endpoints import serverEndpoint
 from echofactory.net.monotonic import useMonotonicTime
@@ -182,7 +182,7 @@ def main() -> None:
     useMonotonicTime(reactor)
     settings = ServerSettings.fromJSON(start["settings"]).shareOf(start["number"], start["of"])
     raiseDescriptorLimit()
-    transports = withPorts(laneOf(reactor) if settings.express else reactor)
+    transports = withPorts(onExpress(reactor) if settings.express else reactor)
     factory = echoFactory(settings, reactor)
     endpoints = [
         serverEndpoint(ReusePortReactor(transports, port), text, factory.refuseHeader)
