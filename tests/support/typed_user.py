@@ -3,7 +3,6 @@ A program of somebody who checks types: C{mypy --strict} has nothing to say abou
 and without C{mypy-zope}.
 """
 
-from twisted.application.service import Application
 from twisted.internet import reactor
 from twisted.internet.interfaces import IReactorTime
 
@@ -25,7 +24,6 @@ from echofactory import (
 )
 from echofactory.status import ServerStatus, StatusService
 
-application = Application("echo")
 useMonotonicTime(reactor)
 factory = EchoFactory(Limits(perHost=3), reactor=reactor)
 echo = EchoService(reactor, ["tcp:7007:interface=127.0.0.1"], factory)
@@ -34,9 +32,6 @@ faulty = FaultyEchoFactory(reactor, Faults(delay=0.1))
 monitor = ProbeService(reactor, "tcp:127.0.0.1:7007")
 status = StatusService(reactor, "tcp:9465:interface=127.0.0.1", ServerStatus(echo))
 services = OrderedServices()
-for service in (status, echo, fast, monitor):
-    service.setServiceParent(services)
-services.setServiceParent(application)
 
 
 async def main(chosen: IReactorTime) -> float | None:
