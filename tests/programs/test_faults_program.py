@@ -299,7 +299,7 @@ def test_over_a_unix_socket(folder: Path) -> None:
         (["--fault", "delay=1s,delay=1s"], "--fault: 'delay=1s' is a second delay: give it"),
         (["--fault", "drop=1", "--fault", "drop=1"], "--fault: 'drop=1' is a second drop"),
         (["--fault", "drop=1", "--fault-seed", "x"], "--fault-seed: 'x' is not a whole"),
-        (["--fault-seed", "1"], "--fault-seed: there are no faults"),
+        (["--fault-seed", "1"], "--fault-seed: a seed needs faults"),
         (["--fault", "drop=1", "--udp", "127.0.0.1:0"],
          "--fault and --udp: there are no faults over UDP"),
         (["--fault", "drop=1", "--fault-seed", "1", "--workers", "2"],
