@@ -54,7 +54,6 @@ from twisted.python.failure import Failure
 
 from echofactory import (
     Echo,
-    EchoClient,
     EchoClientFactory,
     EchoFactory,
     FailureKind,
@@ -230,13 +229,13 @@ async def test_one_connection_after_the_other(reactor: Any) -> None:
 async def test_nagle_is_off_at_both_ends(reactor: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """A small message waits for no acknowledgement."""
     ends: list[Any] = []
-    begin = EchoClient._begin
+    up = EchoClientFactory.connectionUp
 
-    def began(client: EchoClient) -> None:
+    def established(factory: EchoClientFactory, client: Any, connectNs: int | None) -> None:
         ends.append(client.transport.getTcpNoDelay())
-        begin(client)
+        up(factory, client, connectNs)
 
-    monkeypatch.setattr(EchoClient, "_begin", began)
+    monkeypatch.setattr(EchoClientFactory, "connectionUp", established)
     async with serving(reactor) as service:
         opened = service.factory.connectionOpened
 
