@@ -259,7 +259,7 @@ class EchoClientFactory(ClientFactory):
             self._checkOver()
 
     def soFar(self) -> Results:
-        """Return the books as they stand, for a report while the run goes on."""
+        """Return the present books. They make a report while the run goes on."""
         elapsedNs = self.clock() - self.results.beganAt
         results = replace(self.results, elapsedNs=elapsedNs, underWay=True)
         self.sender.tellSoFar(results)

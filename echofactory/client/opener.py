@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-_AT_ONCE = 32
+_PER_TURN = 32
 """Connections asked for before the reactor has its turn. Until then, no connection that
 is established meanwhile is noticed."""
 
@@ -68,7 +68,7 @@ class Opener:
     def _askSome(self) -> None:
         """Ask for some, and come back for the others."""
         self._later = None
-        allowed = _AT_ONCE
+        allowed = _PER_TURN
         if self._rate is not None:
             elapsed = (self._clock() - self._beganAt) / 1e9
             # As many as are due, and none in advance.

@@ -13,7 +13,7 @@ from echofactory.workload.schedule import Schedule
 
 _log = Logger()
 
-_AT_ONCE = 64
+_PER_TURN = 64
 """Messages handed out before the reactor has its turn."""
 
 
@@ -65,7 +65,7 @@ class Pacer:
 
     def _handOut(self) -> None:
         schedule = self._schedule
-        for _ in range(_AT_ONCE):
+        for _ in range(_PER_TURN):
             if self.handedOut == schedule.total:
                 self.stop()
                 self._finished()

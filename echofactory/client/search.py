@@ -38,7 +38,7 @@ class Search:
         tell: Callable[[SearchStep], None],
     ) -> None:
         """
-        @param make: returns the factory of a run, for a rate in messages a second.
+        @param make: takes a rate in messages a second, and returns the factory of a run.
         @param tell: called with each step, when it is judged.
         """
         self.goals = tuple(goals)

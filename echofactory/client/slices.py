@@ -8,7 +8,7 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 _PER_TURN = 32
-"""Calls in a turn of the reactor. Closing so many connections takes about 1 ms."""
+"""Calls in a turn of the reactor. Closing 32 connections takes about 1 ms."""
 
 
 class Slices:

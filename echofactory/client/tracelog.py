@@ -1,5 +1,5 @@
 """
-What the log tells of each connection of the client.
+The log lines about each connection of the client.
 """
 
 from twisted.internet.interfaces import IAddress

@@ -346,7 +346,7 @@ class OrderedServices(MultiService):
     """
 
     def __init__(self) -> None:
-        # Typed, for those who call it.
+        # MultiService has no types.
         super().__init__()
 
     def stopService(self) -> Deferred[None]:
