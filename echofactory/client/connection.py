@@ -38,6 +38,7 @@ class Run(Protocol):
     @ivar traceLog: logs what happens to connections.
     @ivar watch: fails the connections that take too long.
     @ivar overUNIX: whether the target is a UNIX socket.
+    @ivar verifiesName: whether the target has its certificate checked for its name.
     """
 
     results: Results
@@ -46,6 +47,7 @@ class Run(Protocol):
     traceLog: TraceLog
     watch: Watch
     overUNIX: bool
+    verifiesName: bool
 
     @property
     def reactor(self) -> IReactorTime:

@@ -78,6 +78,7 @@ class EchoClientFactory(ClientFactory):
     @ivar sender: when messages are sent.
     @ivar ticker: closes the intervals, and tells who watches.
     @ivar overUNIX: whether the target is known to be a UNIX socket.
+    @ivar verifiesName: whether the target is known to check for which host a certificate is.
     """
 
     noisy = False
@@ -139,7 +140,7 @@ class EchoClientFactory(ClientFactory):
             lambda: self._due,
             self._finish,
         )
-        self.overUNIX = False
+        self.overUNIX = self.verifiesName = False
         self._opening = opening or Opening()
         self._opener = Opener(reactor, self._opening.rate, clock, self._ask)
         self._opener.toAsk = self._connections = connections
@@ -200,6 +201,7 @@ class EchoClientFactory(ClientFactory):
         self.traceLog.tutorialTarget = destination.tutorialName
         self.results.target = destination.description
         self.overUNIX = destination.overUNIX
+        self.verifiesName = destination.verifiesName
         if destination.datagrams:
             refuseUnfit(self.workload)
             self._kind = DatagramClient

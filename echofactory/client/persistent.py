@@ -149,7 +149,7 @@ class PersistentConnections:
         )
         self.traceLog = TraceLog(trace)
         self.watch = Watch(reactor, self.patience, clock)
-        self.overUNIX = False
+        self.overUNIX = self.verifiesName = False
         self.latestAt: dict[FailureKind, datetime] = {}
         self.skipped = 0
         self._ready: Rotation[Connection] = Rotation()
@@ -173,6 +173,7 @@ class PersistentConnections:
         self.traceLog.tutorialTarget = destination.tutorialName
         self.results.target = destination.description
         self.overUNIX = destination.overUNIX
+        self.verifiesName = destination.verifiesName
         self.results.beganAt = self.results.firstAt = self.clock()
         self.watch.start()
         logging = LoopingCall(self._logNews)

@@ -3,7 +3,10 @@ A connection of the client over a stream: it sends its script and checks what co
 """
 
 from collections import deque
+from typing import Any, cast
 
+from service_identity import CertificateError
+from service_identity.pyopenssl import extract_patterns
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
     IAddress,
@@ -11,6 +14,7 @@ from twisted.internet.interfaces import (
     IHandshakeListener,
     INegotiated,
     IPushProducer,
+    ISSLTransport,
 )
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -64,7 +68,21 @@ class EchoClient(Connection, Protocol):
             self._fail(FailureKind.TLS, "TLS has no half-close")
 
     def handshakeCompleted(self) -> None:
+        if self.factory.verifiesName and not self._hasNames():
+            self._fail(FailureKind.TLS, "the certificate is for no host: no subjectAltName")
+            return
         self._begin()
+
+    def _hasNames(self) -> bool:
+        """
+        Tell whether the certificate is for a host. Twisted 26.10 accepts a certificate
+        without a name: its check raises an error of another kind, which is only logged.
+        """
+        certificate: Any = cast(ISSLTransport, self.transport).getPeerCertificate()
+        try:
+            return bool(extract_patterns(certificate))
+        except CertificateError:
+            return False
 
     def _takeOver(self) -> None:
         """

@@ -58,6 +58,7 @@ class Destination(NamedTuple):
     @ivar tutorialName: in the tutorial's lines, which C{--trace data} logs.
     @ivar description: the endpoint string, as it was given.
     @ivar overUNIX: whether it is known to be a UNIX socket.
+    @ivar verifiesName: whether it is known to check for which host a certificate is.
     @ivar datagrams: whether it is of UDP.
     """
 
@@ -66,6 +67,7 @@ class Destination(NamedTuple):
     description: str
     overUNIX: bool = False
     datagrams: bool = False
+    verifiesName: bool = False
 
     @classmethod
     def of(cls, endpoint: IStreamClientEndpoint) -> "Destination":
@@ -79,6 +81,7 @@ class Destination(NamedTuple):
             printable(endpoint.description),
             endpoint.overUNIX,
             endpoint.datagrams,
+            endpoint.verifiesName,
         )
 
 
@@ -131,6 +134,7 @@ class Target:
         plain = unbracketed(description)
         kind, *arguments = SEPARATOR.split(plain)
         self.datagrams = kind.lower() == "udp"
+        self.verifiesName = kind.lower() == "tls"
         self.overUNIX = kind.lower() == "unix"
         try:
             if not self.datagrams:
@@ -157,6 +161,8 @@ class Target:
                 # Too many arguments, which only UDP can have here.
                 name, value = next((n for n in names if n not in self._options), ""), name
             self._options[name] = _ESCAPE.sub(r"\1", value)
+        # ssl: does if it is told the host's name.
+        self.verifiesName |= "hostname" in self._options
         if "endpoint" in self._options:
             return
         if self.datagrams:

@@ -4,12 +4,18 @@ The client in this process: what it does on every kind of peer and failure.
 
 import errno
 import socket
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from OpenSSL.SSL import Error as TLSError
 from peers import (
     Certificates,
@@ -773,3 +779,47 @@ async def test_a_cancelled_run_is_over(reactor: Any, workload: Workload) -> None
         await deferLater(reactor, 0.1)
         assert factory.results.requested == asked
         assert len(reactor.getReaders()) <= before
+
+
+def namelessCertificate(folder: Path) -> tuple[Path, Path]:
+    """Make a certificate for no host; return it with its key, and a directory of trust."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .sign(key, SHA256())
+        .public_bytes(Encoding.PEM)
+    )
+    pem, trust = folder / "server.pem", folder / "trust"
+    secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    pem.write_bytes(secret + certificate)
+    trust.mkdir()
+    (trust / "server.pem").write_bytes(certificate)
+    return pem, trust
+
+
+@pytest.mark.parametrize("express", ["", "express:"])
+@pytest.mark.parametrize(
+    "client",
+    ["tls:localhost:{}:trustRoots={}", "ssl:localhost:{}:hostname=localhost:caCertsDir={}"],
+)
+@ensureDeferred
+async def test_a_certificate_that_is_for_no_host(
+    reactor: Any, folder: Path, client: str, express: str
+) -> None:
+    """It is trusted, and has no name to check: that is a failure, and nothing is sent."""
+    pem, trust = namelessCertificate(folder)
+    listen = f"ssl:0:interface=127.0.0.1:privateKey={pem}:certKey={pem}"
+    async with serving(reactor, listen) as service:
+        target = express + client.format(portOf(service.addresses[0]), trust)
+        results = await probe(reactor, target, Workload(), 2)
+        assert service.factory.counts().bytesIn == 0
+    assert results.failures == {"tls": 2}
+    assert "the certificate is for no host" in results.examples[FailureKind.TLS].detail
