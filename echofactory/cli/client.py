@@ -252,7 +252,8 @@ def main() -> NoReturn:
             )
         except EndpointError as error:
             options.refuse("connect", str(error))
-    requireDistinctFiles(options)
+    messages = options["message-file"]
+    requireDistinctFiles(options, [] if messages is None else [messages])
     jsonFile = openOutput(options, "json")
     hdrFile = openOutput(options, "hdr")
     charts = Charts(options)

@@ -23,17 +23,22 @@ from echofactory.results.books import Results
 from echofactory.results.json import toJSON
 
 
-def requireDistinctFiles(options: CommandOptions) -> None:
+def requireDistinctFiles(options: CommandOptions, inputs: Sequence[str] = ()) -> None:
     """
     Check that each output has its own file.
 
-    @raise SystemExit: with status 2 and one line, if two options name the same file.
+    @param inputs: the files that are read.
+    @raise SystemExit: with status 2 and one line, if two options name the same file, or if
+        an output is one of the inputs.
     """
     named: dict[str, str] = {}
+    read = {os.path.realpath(path) for path in inputs if path != "-"}
     for name in ("json", "hdr", "plot", "html"):
         path = options.get(name)
         if path is None or path == "-":
             continue
+        if os.path.realpath(path) in read:
+            options.refuse(name, f"{path!r} is also an input")
         other = named.setdefault(os.path.realpath(path), name)
         if other != name:
             options.refuse(name, f"{path!r} is also the file of --{other}")

@@ -109,7 +109,7 @@ def main() -> NoReturn:
     prepareStreams()
     options = ReportOptions()
     options.parseOptions()
-    requireDistinctFiles(options)
+    requireDistinctFiles(options, options.paths)
     jsonFile = openOutput(options, "json")
     charts = Charts(options)
     runs = options.runs

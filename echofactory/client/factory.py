@@ -144,7 +144,6 @@ class EchoClientFactory(ClientFactory):
         self._opening = opening or Opening()
         self._opener = Opener(reactor, self._opening.rate, clock, self._ask)
         self._opener.toAsk = self._connections = connections
-        # What closing many connections has to do.
         self._slices = Slices(reactor)
         self._kind: type[Connection] = EchoClient
         self._clients: set[Connection] = set()
@@ -200,8 +199,7 @@ class EchoClientFactory(ClientFactory):
         self.traceLog.target = destination.name
         self.traceLog.tutorialTarget = destination.tutorialName
         self.results.target = destination.description
-        self.overUNIX = destination.overUNIX
-        self.verifiesName = destination.verifiesName
+        self.overUNIX, self.verifiesName = destination.overUNIX, destination.verifiesName
         if destination.datagrams:
             refuseUnfit(self.workload)
             self._kind = DatagramClient
@@ -213,12 +211,12 @@ class EchoClientFactory(ClientFactory):
         try:
             if isinstance(endpoint, Target):
                 await self._lookUp(endpoint)
-            if not self._over.called:
+            if not self._over.called and not self._cut:
                 if self.workload.churn:
                     self._beginSending()
                 self._opener.begin(self.results.beganAt)
-                self._checkOver()
-                await self._over
+            self._checkOver()
+            await self._over
         finally:
             self.watch.stop()
             self._cutAll()
@@ -286,8 +284,10 @@ class EchoClientFactory(ClientFactory):
             if self.workload.churn:
                 # One for each message, when it is due.
                 self._opener.toAsk = 0
+            self.sender.begin(now)
             self.ticker.align(now)
-        self.sender.begin(now)
+        else:
+            self.sender.begin(now)
 
     def _deliver(self, dueAt: int) -> None:
         """A message is due: the next connection's turn."""
@@ -356,8 +356,6 @@ class EchoClientFactory(ClientFactory):
         self._undecided -= 1
         if not self._cut and not self._undecided and self._ready:
             self._beginSending()
-
-    # What a connection tells: see L{Run<echofactory.client.connection.Run>}.
 
     def connectionUp(self, client: Connection, connectNs: int | None) -> None:
         """See L{Run<echofactory.client.connection.Run>}."""

@@ -24,8 +24,8 @@ from twisted.python.failure import Failure
 
 from echofactory.client.connection import Connection, SingleProtocol
 from echofactory.client.deadline import addDeadline
-from echofactory.client.pacer import Pacer
 from echofactory.client.rotation import Rotation
+from echofactory.client.sender import Sender
 from echofactory.client.settings import Patience
 from echofactory.client.stream import EchoClient
 from echofactory.client.target import Destination, Target
@@ -145,10 +145,25 @@ class PersistentConnections:
         self.patience = patience or Patience()
         self.clock = clock
         self.results = Results(
-            target="", workload=self.workload.facts(), requested=0, service=Latency()
+            target="",
+            workload=self.workload.facts(),
+            requested=0,
+            service=Latency(),
+            intervalNs=1_000_000_000,
         )
         self.traceLog = TraceLog(trace)
         self.watch = Watch(reactor, self.patience, clock)
+        self._sender = Sender(
+            reactor,
+            clock,
+            self.results,
+            self.workload.schedule(connections),
+            None,
+            0.0,
+            self._deliver,
+            lambda: False,
+            lambda: None,
+        )
         self.overUNIX = self.verifiesName = False
         self.latestAt: dict[FailureKind, datetime] = {}
         self.skipped = 0
@@ -174,25 +189,24 @@ class PersistentConnections:
         self.results.target = destination.description
         self.overUNIX = destination.overUNIX
         self.verifiesName = destination.verifiesName
-        self.results.beganAt = self.results.firstAt = self.clock()
+        self.results.beganAt = self.clock()
         self.watch.start()
         logging = LoopingCall(self._logNews)
         logging.clock = self.reactor
         logging.start(1.0, now=False)
-        schedule = self.workload.schedule(self.connections)
-        assert schedule is not None
-        pacer = Pacer(self.reactor, schedule, self.results.firstAt, self._deliver, lambda: None)
+        self._sender.begin(self.results.beganAt)
         try:
             for number in range(1, self.connections + 1):
                 self._open(number)
             await self._over
         finally:
-            pacer.stop()
+            self._sender.stop()
             logging.stop()
             self.watch.stop()
             self._cutAll()
             self._logNews()
             self.results.elapsedNs = self.clock() - self.results.beganAt
+            self._sender.tellAll()
         return self.results
 
     def interrupt(self) -> None:

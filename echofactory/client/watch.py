@@ -20,8 +20,12 @@ _LOOKS = 10
 _LONGEST_S = 10.0
 """Seconds: a longer timeout is not looked at less often than a timeout of this length."""
 
-_MOST_LOOKS = 10_000
-"""Looks that a timeout needs, at most: what is kept of them is bounded."""
+_STANDSTILL_S = 0.25
+"""Seconds more than usual between two looks, from which this process stood still. A busy
+reactor is late by less."""
+
+_MOST_STANDSTILLS = 100
+"""Standstills that are remembered."""
 
 
 class Watched(Protocol):
@@ -37,31 +41,42 @@ class Watched(Protocol):
         """
 
 
-class _Threshold:
+class _LivingTime:
     """
-    The time before which an event is a timeout ago.
-
-    The timeout is over only after as many looks as it has time for. While this process
-    stands still, there are none. So what arrived meanwhile is read before anybody is blamed.
+    The time in which this process did not stand still: stopped by a signal, say, or in a
+    machine that was suspended. Only this time counts towards a timeout. So what arrived in a
+    standstill is read before anybody is blamed.
     """
 
-    def __init__(self, seconds: float, everyS: float) -> None:
+    def __init__(self, everyS: float) -> None:
         """
-        @param seconds: the timeout.
         @param everyS: seconds between two looks.
         """
-        self._timeoutNs = int(seconds * 1e9)
-        self._looks: deque[int] = deque(
-            maxlen=min(max(_LOOKS, int(seconds / everyS)), _MOST_LOOKS)
-        )
+        self._limitNs = int((everyS + _STANDSTILL_S) * 1e9)
+        self._looks: deque[int] = deque(maxlen=_LOOKS)
+        # The beginning and the end of each standstill, the latest first.
+        self._standstills: deque[tuple[int, int]] = deque(maxlen=_MOST_STANDSTILLS)
 
-    def at(self, now: int) -> int:
-        """Return the threshold, in nanoseconds; 0: no event is that long ago."""
-        looks = self._looks
-        enough = len(looks) == looks.maxlen
-        threshold = min(looks[0], now - self._timeoutNs) if enough else 0
-        looks.append(now)
-        return threshold
+    def look(self, now: int) -> None:
+        """Note a look."""
+        if self._looks and now - self._looks[-1] > self._limitNs:
+            self._standstills.appendleft((self._looks[-1], now))
+        self._looks.append(now)
+
+    def ago(self, timeoutNs: int) -> int:
+        """
+        Return the time that is a timeout ago; 0: it is not known yet. There were ten looks
+        since then.
+        """
+        if len(self._looks) < _LOOKS:
+            return 0
+        at, left = self._looks[-1], timeoutNs
+        for began, ended in self._standstills:
+            if at - ended >= left:
+                break
+            left -= at - ended
+            at = began
+        return min(self._looks[0], at - left)
 
 
 class Watch:
@@ -76,8 +91,9 @@ class Watch:
         self._clock = clock
         self._watched: set[Watched] = set()
         self._everyS = min(patience.connect, patience.reply, _LONGEST_S) / _LOOKS
-        self._connect = _Threshold(patience.connect, self._everyS)
-        self._reply = _Threshold(patience.reply, self._everyS)
+        self._connectNs = int(patience.connect * 1e9)
+        self._replyNs = int(patience.reply * 1e9)
+        self._living = _LivingTime(self._everyS)
         self._looking = LoopingCall(self._look)
         self._looking.clock = reactor
 
@@ -99,8 +115,8 @@ class Watch:
         self._watched.discard(connection)
 
     def _look(self) -> None:
-        now = self._clock()
-        connect, reply = self._connect.at(now), self._reply.at(now)
+        self._living.look(self._clock())
+        connect, reply = self._living.ago(self._connectNs), self._living.ago(self._replyNs)
         for connection in list(self._watched):
             if not connection.sweep(connect, reply):
                 self._watched.discard(connection)

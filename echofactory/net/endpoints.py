@@ -69,6 +69,8 @@ _OF_ITS_STRING = (
     (r".* takes .* positional arguments? but \d+ (was|were) given", "too many arguments"),
     (r".* got multiple values for argument ('.*')", r"\1 is given twice"),
     (r"invalid literal for int\(\) with base 10: ('.*')", r"\1 is not a number"),
+    (r"\('unrecognized keyword arguments present', \['(.*)'\]\)", r"there is no argument '\1'"),
+    (r"unsupported|no start line", "a file has no key or no certificate in PEM"),
     (r"Unknown endpoint type: ('.*')", r"\1 is not an endpoint type, such as 'tcp'"),
 )
 """Python's messages about the call that an endpoint string becomes, and the replacement for

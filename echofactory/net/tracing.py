@@ -6,6 +6,7 @@ from enum import IntEnum
 
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IAddress
+from twisted.python.filepath import UnlistableError
 
 from echofactory.express.addresstext import addressText
 
@@ -44,6 +45,8 @@ def dataText(data: bytes) -> str:
 
 def reasonText(reason: BaseException | None) -> str:
     """Return an exception's message, in one line; without a message, the class's name."""
+    if isinstance(reason, UnlistableError):
+        reason = reason.originalException
     if isinstance(reason, KeyError | IndexError):
         return repr(reason)
     match reason:

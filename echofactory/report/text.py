@@ -159,14 +159,16 @@ def searchText(search: SearchOutcome) -> str:
         if failed:
             return f"{counted(failed, 'connection')} failed at {asked}, the first rate"
         return f"{asked}, the first rate, do not keep {goals}"
+    broken = min(
+        (step for step in search.steps if not step.kept), key=lambda s: s.asked, default=last
+    )
     if search.ending is Ending.CLIENT:
-        broken = min((step for step in search.steps if not step.kept), key=lambda s: s.asked)
         lag = durationText(broken.sendLag["p99"] or 0)
         asked = rateText(broken.asked)
         limit = f"at {asked}, the client is the limit: its send lag is {lag} at p99"
         return f"{kept}; {limit}" if kept else limit
     if search.ending is Ending.FOUND:
-        return f"{kept}; a rate 5 % higher does not"
+        return f"{kept}; {rateText(broken.asked)} do not"
     return f"interrupted; {kept or 'no rate found'}"
 
 

@@ -16,7 +16,7 @@ class Ending(StrEnum):
     """Why a search ended."""
 
     FOUND = "found"
-    """One rate keeps every goal, and a rate 5 % higher does not."""
+    """One rate keeps every goal, and one at most 5 % higher does not."""
     FIRST = "first"
     """The first rate breaks a goal."""
     CLIENT = "client"

@@ -335,6 +335,21 @@ async def test_a_run_that_is_cancelled_while_a_name_is_looked_up(reactor: Any) -
         await running
 
 
+@pytest.mark.parametrize("rate", [None, Rate(10.0, 10.0)])
+@ensureDeferred
+async def test_churn_that_is_interrupted_while_a_name_is_looked_up(
+    reactor: Any, rate: Rate | None
+) -> None:
+    """It ends at once, and asks for no connection."""
+    silent: Any = NamesReactor(reactor)
+    workload = Workload(size=8, churn=True, duration=LIMIT, rate=rate)
+    factory = EchoClientFactory(silent, workload, 2)
+    running = Deferred.fromCoroutine(factory.run("tcp:slow.example:7"))
+    factory.interrupt()
+    results = await running.addTimeout(LIMIT / 2, reactor)
+    assert (results.verdict, results.requested) == ("interrupted", 0)
+
+
 @ensureDeferred
 async def test_the_clock_is_set_forward_during_a_run(reactor: Any) -> None:
     """The timers of the reactor fire an hour early; the run lasts its duration."""

@@ -437,6 +437,13 @@ def test_settings_travel_to_a_worker(settings: ServerSettings) -> None:
     assert ServerSettings.fromJSON(written) == settings
 
 
+def test_fewer_connections_than_workers() -> None:
+    """A worker could serve none: it is refused before one is started."""
+    settings = ServerSettings(limits=Limits(connections=1))
+    with pytest.raises(ValueError, match="limits: the connection limit, 1, is less"):
+        Workers(cast(IWorkersReactor, Clock()), ["tcp:0"], settings, 2)
+
+
 def test_counts_do_not_run_backwards() -> None:
     """What a worker had counted stays counted when it is gone; what it had open is lost."""
     reactor = _Processes()

@@ -84,11 +84,15 @@ class Workers(Service):
         @param endpoints: server endpoint strings.
         @param settings: the settings that all workers share.
         @param count: number of workers.
+        @raise ValueError: if the connection limit is less than the number of workers.
         @raise EndpointError: if a string describes no endpoint, or an endpoint that
             processes cannot share.
         """
         self.reactor = reactor
         self.draining = False
+        most = settings.limits.connections
+        if most is not None and most < count:
+            raise ValueError(f"limits: the connection limit, {most}, is less than the {count} workers")
         self._settings = settings
         self._given = list(endpoints)
         self._texts = [shareable(text) for text in endpoints]
