@@ -2,15 +2,19 @@
 Mistakes on the command lines: one line that says what to change.
 """
 
+import re
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from echofactory.cli.clientoptions import ClientOptions
+from echofactory.cli.outputs import requireDistinctFiles
 from echofactory.cli.parsers import parseAddress
 from echofactory.cli.server import ServerOptions
+from echofactory.client.target import Target
 from echofactory.net.endpoints import EndpointError, serverEndpoint
 
 Refusal = Callable[..., str]
@@ -49,6 +53,38 @@ def test_a_second_place_does_not_replace_the_first(
     """What the first value names would be lost without a word."""
     line = refusal(options, "127.0.0.1", "7", *arguments)
     assert line == f"{options.program}: {said}: given twice"
+
+
+@pytest.mark.parametrize("output", ["json", "hdr"])
+def test_an_output_that_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], output: str
+) -> None:
+    """It would be lost before it is sent."""
+    path = tmp_path / "message"
+    path.write_text("hello")
+    options = ClientOptions()
+    options.parseOptions(
+        ["127.0.0.1", "7", "--message-file", str(path), f"--{output}", str(path)]
+    )
+    with pytest.raises(SystemExit) as refused:
+        requireDistinctFiles(options, [str(path)])
+    assert refused.value.code == 2
+    assert f"--{output}: '{path}' is also an input" in capsys.readouterr().err
+    assert path.read_text() == "hello"
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "said"),
+    [
+        ("tls:localhost:7:trustRoots=/nonexistent", "No such file or directory"),
+        ("tls:localhost:7:trustRoot=/tmp", "there is no argument 'trustRoot'"),
+    ],
+)
+def test_endpoints_in_plain_words(reactor: Any, endpoint: str, said: str) -> None:
+    """Nothing that a user reads shows a tuple, or the name of an exception."""
+    with pytest.raises(EndpointError, match=re.escape(said)) as refused:
+        Target(reactor, endpoint, 1.0)
+    assert "Unlistable" not in str(refused.value)
 
 
 def test_options_that_may_be_repeated() -> None:

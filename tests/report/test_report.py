@@ -442,6 +442,7 @@ def test_the_page_of_a_search() -> None:
             "--html: './x.svg' is also the file of --plot",
         ),
         (["{run}", "{run}", "--merge"], "--merge: a file is given twice"),
+        (["{run}", "--html", "{run}"], "--html: '{run}' is also an input"),
         (["{run}", "--plots", "x"], "option --plots not recognized"),
     ],
 )

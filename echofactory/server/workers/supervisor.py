@@ -92,7 +92,9 @@ class Workers(Service):
         self.draining = False
         most = settings.limits.connections
         if most is not None and most < count:
-            raise ValueError(f"limits: the connection limit, {most}, is less than the {count} workers")
+            raise ValueError(
+                f"limits: the connection limit, {most}, is less than the {count} workers"
+            )
         self._settings = settings
         self._given = list(endpoints)
         self._texts = [shareable(text) for text in endpoints]
