@@ -15,9 +15,10 @@ from hypothesis import HealthCheck, settings
 from peers import Certificates, Connect
 from pytest_twisted import async_yield_fixture
 
-# A shell has what it starts in the background ignore it, and so would the programs
-# that the tests start and interrupt.
+# A shell has what it starts in the background ignore SIGINT, and nohup SIGHUP. The programs
+# that the tests start would ignore these signals, too.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # No property depends on how fast the machine is.
 settings.register_profile(
