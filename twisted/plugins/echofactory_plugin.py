@@ -6,6 +6,7 @@ prefixes C{express:} and C{reuseport:}.
 import signal
 from typing import Any
 
+from twisted.application.reactors import Reactor
 from twisted.application.service import ServiceMaker
 from twisted.internet.endpoints import clientFromString, serverFromString
 from twisted.internet.interfaces import (
@@ -112,3 +113,9 @@ class _ReusePort:
 
 
 reuseport = _ReusePort()
+
+expressReactor = Reactor(
+    "express",
+    "echofactory.express",
+    "epoll(7), with stream connections on echofactory's fast lane.",
+)

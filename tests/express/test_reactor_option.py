@@ -1,0 +1,102 @@
+"""
+C{--reactor=express}: whole programs that know nothing of the lane run on it.
+"""
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from programs import LIMIT, TWISTD, running, serves
+
+# Their number is that of Twisted 26.10, which is the oldest and the newest.
+OWN_TESTS = [
+    "twisted.internet.test.test_endpoints",
+    "twisted.protocols.test.test_tls",
+    "twisted.test.test_internet",
+    "twisted.test.test_ssl",
+    "twisted.test.test_tcp",
+    "twisted.test.test_threads",
+    "twisted.test.test_unix",
+]
+
+
+def test_twisteds_own_tests_with_it_as_the_reactor(tmp_path: Path) -> None:
+    """All of them pass, without an exception."""
+    done = subprocess.run(
+        [sys.executable, "-m", "twisted.trial", "--reactor=express",
+         "--temp-directory", str(tmp_path / "trial"), *OWN_TESTS],
+        cwd=tmp_path, capture_output=True, text=True, timeout=4 * LIMIT, check=False,
+    )  # fmt: skip
+    last = done.stdout.splitlines()[-1]
+    match = re.fullmatch(r"PASSED \((?:skips=\d+, )?successes=(\d+)\)", last)
+    assert match is not None, done.stdout[-3000:]
+    assert int(match[1]) > 400
+
+
+@pytest.mark.parametrize("runner", ["twistd", "twist"])
+def test_a_web_server(tmp_path: Path, runner: str) -> None:
+    """Its connections are on the lane, and it stops in order."""
+    (tmp_path / "index.html").write_text("hello")
+    start = {
+        "twistd": [*TWISTD, "--reactor=express"],
+        "twist": [sys.executable, "-m", "twisted", "--reactor=express", "--log-format=text"],
+    }[runner]
+    web = ["web", "--listen", "tcp:0:interface=127.0.0.1", "--path", str(tmp_path)]
+    with running([*start, *web], cwd=tmp_path) as program:
+        port = program.waitFor(r"Site starting on (\d+)")[1]
+        with socket.create_connection(("127.0.0.1", int(port)), timeout=LIMIT) as connection:
+            connection.sendall(b"GET /index.html HTTP/1.0\r\n\r\n")
+            page = b"".join(iter(lambda: connection.recv(65536), b""))
+        assert page.endswith(b"hello")
+        assert program.end() == -signal.SIGTERM
+
+
+def test_where_the_connections_are() -> None:
+    """Both ends have a transport of the lane, though the program asks for no lane."""
+    code = """
+from echofactory.express import install
+install()
+from twisted.internet import reactor
+from twisted.internet.protocol import Factory, Protocol, ClientFactory
+from echofactory import onExpress
+
+class Tells(Protocol):
+    def connectionMade(self):
+        print(type(self.transport).__module__, flush=True)
+        self.transport.loseConnection()
+
+port = reactor.listenTCP(0, Factory.forProtocol(Tells), interface="127.0.0.1")
+client = ClientFactory.forProtocol(Tells)
+client.clientConnectionLost = lambda *_: reactor.callLater(0.1, reactor.stop)
+reactor.connectTCP("127.0.0.1", port.getHost().port, client)
+assert onExpress(reactor) is onExpress(onExpress(reactor))
+reactor.run()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=LIMIT, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["echofactory.express.transports"] * 2
+
+
+def test_a_second_reactor() -> None:
+    """It is refused in Twisted's words."""
+    code = "from twisted.internet import reactor; import echofactory.express as e; e.install()"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=LIMIT, check=False
+    )
+    assert "ReactorAlreadyInstalledError" in done.stderr
+
+
+@pytest.mark.parametrize("workers", [[], ["--workers", "2"]])
+def test_the_echo(workers: list[str]) -> None:
+    """The programs of this package run on it too."""
+    listen = ["--listen", "tcp:0:interface=127.0.0.1", "--trace", "none", *workers]
+    with running([*TWISTD, "--reactor=express", "multiecho", *listen]) as program:
+        port = program.waitFor(r"listening on 127\.0\.0\.1:(\d+)")[1]
+        assert serves(int(port), 10)
+        assert program.end() == -signal.SIGTERM
