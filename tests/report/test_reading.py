@@ -347,7 +347,9 @@ def test_open_connections_of_runs_one_after_the_other() -> None:
 
 
 VALUE = st.one_of(
-    st.none(), st.booleans(), st.text(max_size=3), st.integers(-2, 10**20), st.floats(),
+    # JSON has no NaN: reading it refuses that before.
+    st.none(), st.booleans(), st.text(max_size=3), st.integers(-2, 10**20),
+    st.floats(allow_nan=False),
     st.sampled_from([0, 5.0, 5.5, 10**18, 10**18 + 1, 10**9, 1e9 + 1, [], {}]),
 )  # fmt: skip
 
