@@ -8,7 +8,7 @@ from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.main import installReactor
 
 from echofactory.express.lane import IN, OUT
-from echofactory.express.reactor import ExpressReactor, useLane
+from echofactory.express.reactor import onExpress
 
 
 class ExpressEPollReactor(EPollReactor):
@@ -21,8 +21,7 @@ class ExpressEPollReactor(EPollReactor):
 
     def __init__(self) -> None:
         super().__init__()
-        self._express = ExpressReactor(self)
-        useLane(self, self._express)
+        self._express: Any = onExpress(self)
 
     def getReaders(self) -> list[Any]:
         """See L{IReactorFDSet<twisted.internet.interfaces.IReactorFDSet>}."""

@@ -32,12 +32,13 @@ from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python import log
 from twisted.python.failure import Failure
-from zope.interface import Interface, alsoProvides, providedBy
+from zope.interface import Interface
 
 from echofactory.express.addresstext import addressText
 from echofactory.express.socketfilter import NO_SYN, attachFilter
 from echofactory.express.summarylog import SummaryLog
 from echofactory.express.unixtransports import UNIXServer
+from echofactory.express.wrapper import ReactorWrapper
 
 _log = Logger()
 
@@ -297,7 +298,7 @@ class UNIXPort(_AcceptingPort, _UNIXPort):
         self.socket.shutdown(socket.SHUT_RD)
 
 
-class PortsReactor:
+class PortsReactor(ReactorWrapper):
     """
     A reactor that listens with the ports of this module. All other calls go to the reactor
     behind it.
@@ -310,12 +311,8 @@ class PortsReactor:
         @param reactor: any reactor that can watch a descriptor
             (L{IReactorFDSet<twisted.internet.interfaces.IReactorFDSet>}).
         """
-        self._reactor = reactor
+        super().__init__(reactor)
         self._watching = reactor
-        alsoProvides(self, providedBy(reactor))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._reactor, name)
 
     def listenTCP(
         self, port: Any, factory: Any, backlog: int = 50, interface: str = ""

@@ -159,11 +159,6 @@ def onExpress(reactor: R) -> R:
     return cast(R, lane)
 
 
-def useLane(reactor: Any, lane: ExpressReactor) -> None:
-    """Have L{onExpress} return this lane for a reactor."""
-    _lanes[reactor] = lane
-
-
 def reactorBehind(reactor: Any) -> Any:
     """Return the reactor behind the lane, which does what the lane cannot, such as UDP."""
     return reactor._reactor if isinstance(reactor, PortsReactor) else reactor

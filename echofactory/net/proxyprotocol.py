@@ -24,8 +24,8 @@ from twisted.internet.interfaces import IAddress, IDelayedCall, IListeningPort
 from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
-from zope.interface import alsoProvides, providedBy
 
+from echofactory.express.wrapper import ReactorWrapper
 from echofactory.net.proxyheader import Header, HeaderError, parseHeader
 
 HEADER_TIMEOUT = 5
@@ -203,7 +203,7 @@ def headerFactories(port: object) -> Iterator[HeaderFactory]:
         factory = getattr(factory, "wrappedFactory", None)
 
 
-class HeaderReactor:
+class HeaderReactor(ReactorWrapper):
     """
     A reactor whose listening ports read PROXY headers. All other calls go to the reactor
     behind it.
@@ -214,12 +214,8 @@ class HeaderReactor:
         @param reactor: the reactor that listens.
         @param refused: is called for each connection without a valid header.
         """
-        self._reactor = reactor
+        super().__init__(reactor)
         self._refused = refused
-        alsoProvides(self, providedBy(reactor))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._reactor, name)
 
     def _reading(self, factory: Any) -> HeaderFactory:
         return HeaderFactory(factory, self._reactor, self._refused)

@@ -11,10 +11,12 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.tcp import makeBinding
-from zope.interface import alsoProvides, implementer, providedBy
+from zope.interface import implementer
+
+from echofactory.express.wrapper import ReactorWrapper
 
 
-class ReusePortReactor:
+class ReusePortReactor(ReactorWrapper):
     """
     A reactor whose TCP ports other processes can share. The processes must belong to the same
     user, and all of them must set C{SO_REUSEPORT}. All other calls go to the reactor behind
@@ -27,12 +29,8 @@ class ReusePortReactor:
         @param port: listen on this port instead of the port that the caller names;
             C{None}: listen on the port that the caller names.
         """
-        self._reactor = reactor
+        super().__init__(reactor)
         self._port = port
-        alsoProvides(self, providedBy(reactor))
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._reactor, name)
 
     def _binding(self, port: int, interface: str) -> Any:
         number = port if self._port is None else self._port
