@@ -109,8 +109,8 @@ def serving(command: list[str], workers: int | None = None) -> Iterator[Server]:
     Run a server while the context lasts.
 
     @param command: what runs it; C{PORT} in an argument stands for its port.
-    @param workers: so many processes of it share the port, on whatever cores; C{None}:
-        one does, on the server's core.
+    @param workers: the number of processes that share the port, on any core; C{None}: one
+        process, on the server's core.
     @raise RuntimeError: if it does not come to listen.
     """
     port = freePort()

@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 
 from echofactory.client.failures import classify
 from echofactory.client.settings import Patience
+from echofactory.client.target import Destination
 from echofactory.client.tracelog import TraceLog
 from echofactory.client.watch import Watch
 from echofactory.net.tcpinfo import kernelView
@@ -37,8 +38,7 @@ class Run(Protocol):
     @ivar patience: the timeouts.
     @ivar traceLog: logs what happens to connections.
     @ivar watch: fails the connections that take too long.
-    @ivar overUNIX: whether the target is a UNIX socket.
-    @ivar verifiesName: whether the target has its certificate checked for its name.
+    @ivar destination: where the connections go.
     """
 
     results: Results
@@ -46,8 +46,7 @@ class Run(Protocol):
     patience: Patience
     traceLog: TraceLog
     watch: Watch
-    overUNIX: bool
-    verifiesName: bool
+    destination: Destination
 
     @property
     def reactor(self) -> IReactorTime:
@@ -144,7 +143,7 @@ class Connection(ABC):
 
     def notConnected(self, reason: Failure) -> None:
         """The attempt to connect has failed, or was cancelled."""
-        self._fail(*classify(reason.value, self.factory.overUNIX))
+        self._fail(*classify(reason.value, self.factory.destination.overUNIX))
         self.factory.connectionOver(self)
 
     def messageDue(self, dueAt: int) -> None:

@@ -23,7 +23,7 @@ from echofactory.client.sender import Sender
 from echofactory.client.settings import Opening, Patience
 from echofactory.client.slices import Slices
 from echofactory.client.stream import EchoClient
-from echofactory.client.target import Destination, Target, checkClientEndpoint
+from echofactory.client.target import NOWHERE, Destination, Target, checkClientEndpoint
 from echofactory.client.ticker import Ticker
 from echofactory.client.tracelog import TraceLog
 from echofactory.client.watch import Watch
@@ -77,8 +77,7 @@ class EchoClientFactory(ClientFactory):
     @ivar watch: fails the connections that take too long.
     @ivar sender: when messages are sent.
     @ivar ticker: closes the intervals, and tells who watches.
-    @ivar overUNIX: whether the target is known to be a UNIX socket.
-    @ivar verifiesName: whether the target is known to check for which host a certificate is.
+    @ivar destination: where the connections go.
     """
 
     noisy = False
@@ -140,7 +139,7 @@ class EchoClientFactory(ClientFactory):
             lambda: self._due,
             self._finish,
         )
-        self.overUNIX = self.verifiesName = False
+        self.destination = NOWHERE
         self._opening = opening or Opening()
         self._opener = Opener(reactor, self._opening.rate, clock, self._ask)
         self._opener.toAsk = self._connections = connections
@@ -195,12 +194,9 @@ class EchoClientFactory(ClientFactory):
                 self.reactor, endpoint, self.patience.connect, self._opening.addresses
             )
         self._endpoint = endpoint
-        destination = Destination.of(endpoint)
-        self.traceLog.target = destination.name
-        self.traceLog.tutorialTarget = destination.tutorialName
-        self.results.target = destination.description
-        self.overUNIX, self.verifiesName = destination.overUNIX, destination.verifiesName
-        if destination.datagrams:
+        self.destination = self.traceLog.destination = Destination.of(endpoint)
+        self.results.target = self.destination.description
+        if self.destination.datagrams:
             refuseUnfit(self.workload)
             self._kind = DatagramClient
             self.results.datagrams = Datagrams()

@@ -28,7 +28,7 @@ from echofactory.client.rotation import Rotation
 from echofactory.client.sender import Sender
 from echofactory.client.settings import Patience
 from echofactory.client.stream import EchoClient
-from echofactory.client.target import Destination, Target
+from echofactory.client.target import NOWHERE, Destination, Target
 from echofactory.client.tracelog import TraceLog
 from echofactory.client.watch import Watch
 from echofactory.net.tracing import Trace
@@ -113,6 +113,7 @@ class PersistentConnections:
     @ivar workload: what each connection sends.
     @ivar patience: the timeouts.
     @ivar clock: returns nanoseconds.
+    @ivar destination: where the connections go.
     @ivar results: the books.
     @ivar latestAt: when the latest failure of each kind was.
     @ivar skipped: messages that were not sent, because they would have been over a second
@@ -164,7 +165,7 @@ class PersistentConnections:
             lambda: False,
             lambda: None,
         )
-        self.overUNIX = self.verifiesName = False
+        self.destination = NOWHERE
         self.latestAt: dict[FailureKind, datetime] = {}
         self.skipped = 0
         self._ready: Rotation[Connection] = Rotation()
@@ -183,12 +184,8 @@ class PersistentConnections:
     async def run(self, endpoint: IStreamClientEndpoint) -> Results:
         """Keep the connections, until L{interrupt} ends it; return the results."""
         self._endpoint = endpoint
-        destination = Destination.of(endpoint)
-        self.traceLog.target = destination.name
-        self.traceLog.tutorialTarget = destination.tutorialName
-        self.results.target = destination.description
-        self.overUNIX = destination.overUNIX
-        self.verifiesName = destination.verifiesName
+        self.destination = self.traceLog.destination = Destination.of(endpoint)
+        self.results.target = self.destination.description
         self.results.beganAt = self.clock()
         self.watch.start()
         logging = LoopingCall(self._logNews)

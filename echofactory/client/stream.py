@@ -68,7 +68,7 @@ class EchoClient(Connection, Protocol):
             self._fail(FailureKind.TLS, "TLS has no half-close")
 
     def handshakeCompleted(self) -> None:
-        if self.factory.verifiesName and not self._hasNames():
+        if self.factory.destination.verifiesName and not self._hasNames():
             self._fail(FailureKind.TLS, "the certificate is for no host: no subjectAltName")
             return
         self._begin()

@@ -85,6 +85,10 @@ class Destination(NamedTuple):
         )
 
 
+NOWHERE = Destination("", "", "")
+"""Before there is an endpoint."""
+
+
 @implementer(IStreamClientEndpoint)
 class Target:
     """

@@ -5,6 +5,7 @@ The log lines about each connection of the client.
 from twisted.internet.interfaces import IAddress
 from twisted.logger import Logger
 
+from echofactory.client.target import NOWHERE
 from echofactory.express.addresstext import addressText
 from echofactory.net.tracing import Trace, dataText
 from echofactory.results.failures import ConnectionFailure, FailureKind
@@ -17,20 +18,20 @@ class TraceLog:
     """
     Logs what the level of tracing asks for.
 
-    @ivar target: the name of the target.
-    @ivar tutorialTarget: the name of the target in the tutorial's lines, at L{Trace.DATA}.
+    @ivar destination: where the connections go.
     @ivar data: whether the bytes that go out and come in are logged.
     """
 
     def __init__(self, trace: Trace) -> None:
-        self.target = self.tutorialTarget = ""
+        self.destination = NOWHERE
         self.data = trace >= Trace.DATA
         self._connections = trace >= Trace.CONNECTIONS
 
     def starting(self, number: int) -> None:
         """Log that a connection is asked for."""
         if self._connections:
-            target = self.tutorialTarget if self.data else self.target
+            # At this level, the lines are those of the tutorial.
+            target = self.destination.tutorialName if self.data else self.destination.name
             _log.info("starting connection {number} to {target}", number=number, target=target)
 
     def closing(self, number: int) -> None:
@@ -48,7 +49,7 @@ class TraceLog:
         @param detail: may quote the peer, such as its certificate.
         @return: the failure, with nothing in it that does not print.
         """
-        told = printable(addressText(peer)) if peer is not None else self.target
+        told = printable(addressText(peer)) if peer is not None else self.destination.name
         failure = ConnectionFailure(number, told, kind, printable(detail))
         if self._connections:
             _log.info(

@@ -24,7 +24,7 @@ _STANDSTILL_S = 0.25
 """Seconds more than usual between two looks, from which this process stood still. A busy
 reactor is late by less."""
 
-_MOST_STANDSTILLS = 100
+_MAX_STANDSTILLS = 100
 """Standstills that are remembered."""
 
 
@@ -55,7 +55,7 @@ class _LivingTime:
         self._limitNs = int((everyS + _STANDSTILL_S) * 1e9)
         self._looks: deque[int] = deque(maxlen=_LOOKS)
         # The beginning and the end of each standstill, the latest first.
-        self._standstills: deque[tuple[int, int]] = deque(maxlen=_MOST_STANDSTILLS)
+        self._standstills: deque[tuple[int, int]] = deque(maxlen=_MAX_STANDSTILLS)
 
     def look(self, now: int) -> None:
         """Note a look."""
