@@ -423,7 +423,8 @@ def mutated(draw: st.DrawFn) -> bytes:
         for key in way:
             within = within[key]
         if draw(st.booleans()):
-            within[last] = draw(VALUES)
+            # A copy: a later step may change what it holds, and the next run draws it again.
+            within[last] = deepcopy(draw(VALUES))
         else:
             del within[last]
         if not document:
