@@ -1,6 +1,6 @@
 """
-The private and undocumented names of Twisted that the package uses: one list, each name with
-its reason. A Twisted release can remove any of them without notice.
+The private and undocumented names of Twisted and pyOpenSSL that the package uses: one list,
+each name with its reason. A release can remove any of them without notice.
 """
 
 import ast
@@ -11,12 +11,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from OpenSSL.SSL import TLS_METHOD, Connection, Context
 from twisted.internet import tcp, udp, unix
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.base import ReactorBase
 from twisted.internet.endpoints import _WrappingProtocol
-from twisted.internet.protocol import DatagramProtocol, Protocol
+from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
+from twisted.internet.ssl import CertificateOptions
+from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactor
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.web.http import HTTPChannel
 
 PACKAGE = Path(__file__).parent.parent / "echofactory"
@@ -27,8 +31,8 @@ class Name(NamedTuple):
     A name that a module of the package uses.
 
     @ivar module: within the package.
-    @ivar owner: the class of Twisted; or what makes an instance, if only instances have the
-        name.
+    @ivar owner: the class of Twisted or pyOpenSSL; or what makes an instance, if only instances
+        have the name.
     """
 
     module: str
@@ -47,6 +51,14 @@ def udpPort() -> udp.Port:
 
 def wrapping() -> _WrappingProtocol:
     return _WrappingProtocol(None, Protocol())
+
+
+def tlsFactory() -> TLSMemoryBIOFactory:
+    return TLSMemoryBIOFactory(CertificateOptions(), False, Factory(), clock=Clock())
+
+
+def handle() -> Connection:
+    return Connection(Context(TLS_METHOD))
 
 
 NAMES = [
@@ -118,6 +130,38 @@ NAMES = [
     Name(
         "express.ports", tcp.Port, "_type",
         "listenSSL makes the port log the type TLS.",
+    ),
+    Name(
+        "express.transports", tcp.Server, "_tlsClientDefault",
+        "It says which side begins the handshake after startTLS.",
+    ),
+    Name(
+        "express.tls", wrapping, "_wrappedProtocol",
+        "An endpoint of a client has its wrapper between the transport and TLS.",
+    ),
+    Name(
+        "express.tlssession", tlsFactory, "_creatorCallable",
+        "It makes the connection of OpenSSL from the options, of whatever kind they are.",
+    ),
+    Name(
+        "express.openssl", handle, "_ssl",
+        "It is the argument of OpenSSL's functions.",
+    ),
+    Name(
+        "express.openssl", handle, "_raise_ssl_error",
+        "It turns a result of OpenSSL into pyOpenSSL's exception.",
+    ),
+    Name(
+        "express.openssl", handle, "_socket",
+        "pyOpenSSL asks it whether the connection has a socket.",
+    ),
+    Name(
+        "express.openssl", handle, "_into_ssl",
+        "It refers to a buffer that OpenSSL frees when the connection gets a socket.",
+    ),
+    Name(
+        "express.openssl", handle, "_from_ssl",
+        "It refers to a buffer that OpenSSL frees when the connection gets a socket.",
     ),
     Name(
         "net.udp", udp.Port, "_bindSocket",
@@ -196,8 +240,9 @@ def test_twisted_has_it(name: Name) -> None:
     assert hasattr(name.owner, name.name) or (
         not isinstance(name.owner, builtins.type) and hasattr(name.owner(), name.name)
     ), (
-        f"Twisted {version('twisted')} does not have {name.owner.__name__}.{name.name}, which"
-        f" echofactory.{name.module} uses: {name.reason}"
+        f"Twisted {version('twisted')} or pyOpenSSL {version('pyopenssl')} does not have"
+        f" {name.owner.__name__}.{name.name}, which echofactory.{name.module} uses:"
+        f" {name.reason}"
     )
 
 

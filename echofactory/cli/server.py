@@ -76,8 +76,8 @@ twistd -n multiecho --trace data 127.0.0.1 65432
             str,
             None,
             "Twisted server endpoint to listen on. Can be repeated. Tested: tcp:, unix:, ssl:,"
-            " tls:, systemd: and haproxy:. TLS has no half-close: if a client over TLS closes"
-            " its side, it loses the bytes that are still on their way to it.",
+            " tls:, systemd: and haproxy:. If a client closes its sending side, the server"
+            " sends all that is left. Over TLS, this needs TLS 1.3 and the fast lane.",
             defaultHelp=_DEFAULT_ENDPOINT,
             example="tcp:7007",
             repeated=True,

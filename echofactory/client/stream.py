@@ -10,7 +10,6 @@ from service_identity.pyopenssl import extract_patterns
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import (
     IAddress,
-    IHalfCloseableProtocol,
     IHandshakeListener,
     INegotiated,
     IPushProducer,
@@ -22,16 +21,17 @@ from zope.interface import implementer
 
 from echofactory.client.connection import Connection, Run
 from echofactory.client.failures import classify
+from echofactory.express.tlssession import IHalfClosesTLS
 from echofactory.net.keepalive import keepAlive
 from echofactory.net.tracing import reasonText
-from echofactory.net.transport import IEchoTransport, releaseClosing, turnOffNagle
+from echofactory.net.transport import IEchoTransport, halfCloses, releaseClosing, turnOffNagle
 from echofactory.results.failures import FailureKind
 from echofactory.values.quantities import counted
 from echofactory.workload.script import BLOCK_SIZE
 from echofactory.workload.verifier import EchoMismatch, StreamFault, StreamVerifier
 
 
-@implementer(IHalfCloseableProtocol, IHandshakeListener, IPushProducer)
+@implementer(IHalfClosesTLS, IHandshakeListener, IPushProducer)
 class EchoClient(Connection, Protocol):
     """
     Sends one connection's share of a workload, as fast as the window and the
@@ -61,15 +61,16 @@ class EchoClient(Connection, Protocol):
     def connectionMade(self) -> None:
         turnOffNagle(self.transport)
         keepAlive(self.transport, self.factory.patience.keepAlive)
+        self._takeOver()
         if not INegotiated.providedBy(self.transport):
-            self._takeOver()
             self._begin()
-        elif self._halfClose:
-            self._fail(FailureKind.TLS, "TLS has no half-close")
 
     def handshakeCompleted(self) -> None:
         if self.factory.destination.verifiesName and not self._hasNames():
             self._fail(FailureKind.TLS, "the certificate is for no host: no subjectAltName")
+            return
+        if self._halfClose and not halfCloses(self.transport):
+            self._fail(FailureKind.TLS, "a half-close needs TLS 1.3 and the fast lane")
             return
         self._begin()
 
@@ -92,10 +93,11 @@ class EchoClient(Connection, Protocol):
         With L{IHandshakeListener}, half-close would be lost. Besides, the wrapper costs a
         call for every chunk of data.
         """
-        # A wrapper of another kind stays.
-        wrapper = getattr(self.transport, "protocol", None)
-        if getattr(wrapper, "_wrappedProtocol", None) is self:
-            self.transport.protocol = self
+        # A wrapper of another kind stays. TLS is above or below the wrapper.
+        for name in ("protocol", "wrappedProtocol"):
+            wrapper = getattr(self.transport, name, None)
+            if getattr(wrapper, "_wrappedProtocol", None) is self:
+                setattr(self.transport, name, self)
 
     def _begin(self) -> None:
         self.established = True

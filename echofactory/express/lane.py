@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from echofactory.express.openssl import ReadBuffer
 from echofactory.express.transports import DONE, LOST
 
 _log = Logger()
@@ -38,6 +39,8 @@ class Lane:
 
     While the lane watches no descriptor, it has no epoll instance, and the reactor behind
     does not watch the lane.
+
+    @ivar readBuffer: for TLS.
     """
 
     # No __getattr__ here: it would slow down every access to an attribute.
@@ -57,6 +60,7 @@ class Lane:
         # descriptor may belong to an earlier connection with the same number.
         self._passes: list[set[int]] = []
         self._closing: deque[Any] = deque()
+        self.readBuffer = ReadBuffer()
 
     def fileno(self) -> int:
         """See L{IReadDescriptor<twisted.internet.interfaces.IReadDescriptor>}."""

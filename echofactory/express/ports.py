@@ -218,10 +218,14 @@ class _AcceptingPort(tcp.Port):
         built: IAddress = self._buildAddr(address)
         return built
 
-    def _serve(self, accepted: socket.socket, address: Any) -> None:
+    def _build(self, address: IAddress) -> Any:
+        """Return the protocol for a connection; C{None}: it is refused."""
         assert self.factory is not None
+        return self.factory.buildProtocol(address)
+
+    def _serve(self, accepted: socket.socket, address: Any) -> None:
         try:
-            protocol = self.factory.buildProtocol(self._addressOf(address))
+            protocol = self._build(self._addressOf(address))
         except BaseException:
             accepted.close()
             raise

@@ -16,10 +16,12 @@ from typing import Any
 from twisted.internet import tcp
 from twisted.internet.address import IPv6Address
 from twisted.internet.error import getConnectError
+from twisted.internet.interfaces import IAddress
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.python.failure import Failure
 
 from echofactory.express.ports import TCPPort
+from echofactory.express.tls import LaneTLS, onSocket, startTLS
 
 DONE = Failure(CONNECTION_DONE)
 LOST = Failure(CONNECTION_LOST)
@@ -49,10 +51,13 @@ class _Connection(tcp.Connection):
     @ivar _atOnce: bytes sent directly since the lane last called the transport, while a
         producer was registered. A producer that writes until it is paused must be paused,
         even if the kernel takes all bytes.
+    @ivar session: TLS on the socket; C{None}: there is none.
     """
 
+    session: LaneTLS | None = None
     _readSize = SMALLEST_READ
     reactor: Any
+    _tlsClientDefault: bool
     _direct = False
     _broken = False
     _atOnce = 0
@@ -137,7 +142,16 @@ class _Connection(tcp.Connection):
     def startTLS(self, ctx: Any, normal: bool = True) -> None:
         """See L{ITLSTransport<twisted.internet.interfaces.ITLSTransport>}."""
         self._direct = False
-        super().startTLS(ctx, normal)
+        if self.dataBuffer or self._tempDataLen or self.TLS or not self.connected:
+            # What is queued has to be sent first. Twisted's TLS shares the queue.
+            super().startTLS(ctx, normal)
+            return
+        producer, streaming = self.producer, self.streamingProducer
+        if producer is not None:
+            self.unregisterProducer()
+        startTLS(self, ctx, isClient=self._tlsClientDefault == bool(normal))
+        if producer is not None:
+            self.registerProducer(producer, streaming)
 
     def loseConnection(self) -> None:
         """
@@ -166,11 +180,16 @@ class _Connection(tcp.Connection):
     def loseWriteConnection(self) -> None:
         """See L{IHalfCloseableDescriptor}."""
         self._direct = False
-        super().loseWriteConnection()
+        if self.session is None:
+            super().loseWriteConnection()
+        else:
+            self.session.loseWriteConnection()
 
     def abortConnection(self) -> None:
         """See L{IAbortingTransport<twisted.internet.interfaces.IAbortingTransport>}."""
         self._direct = False
+        if self.session is not None:
+            self.session.aborted()
         super().abortConnection()
 
     def connectionLost(self, reason: Failure) -> None:
@@ -281,9 +300,16 @@ class LanePort(TCPPort):
 
     transport = TCPServer
 
+    def _build(self, address: IAddress) -> Any:
+        return onSocket(super()._build(address))
+
 
 class TCPConnector(tcp.Connector):
     """Makes a connection to a server."""
+
+    def buildProtocol(self, addr: IAddress) -> Any:
+        """See L{tcp.Connector}."""
+        return onSocket(super().buildProtocol(addr))
 
     def _makeTransport(self) -> TCPClient:
         return TCPClient(self.host, self.port, self.bindAddress, self, self.reactor)

@@ -8,9 +8,12 @@ from typing import Any
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import (
     IConsumer,
+    INegotiated,
     IPushProducer,
     ITCPTransport,
 )
+
+from echofactory.express.tls import LaneTLS
 
 
 class IEchoTransport(ITCPTransport, IConsumer, IPushProducer):
@@ -26,6 +29,17 @@ def turnOffNagle(transport: IEchoTransport) -> None:
         # Over a UNIX socket, a proxy may name a TCP peer. Setting the option then fails.
         with suppress(OSError):
             transport.setTcpNoDelay(True)
+
+
+def halfCloses(transport: IEchoTransport) -> bool:
+    """
+    Return whether this side can end its stream and go on receiving.
+
+    @param transport: over TLS, the handshake is complete.
+    """
+    if isinstance(transport, LaneTLS):
+        return transport.halfCloses()
+    return not INegotiated.providedBy(transport)
 
 
 def lowestTransport(transport: IEchoTransport) -> Any:

@@ -5,14 +5,12 @@ The echo itself (RFC 862).
 from operator import attrgetter
 from typing import Protocol as Structure
 
-from twisted.internet.interfaces import (
-    IHalfCloseableProtocol,
-    IPushProducer,
-)
+from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from echofactory.express.tlssession import IHalfClosesTLS
 from echofactory.net.transport import IEchoTransport, releaseClosing
 
 
@@ -26,11 +24,12 @@ class EchoOwner(Structure):
         """Called by each L{Echo} when its transport is closed."""
 
 
-@implementer(IHalfCloseableProtocol, IPushProducer)
+@implementer(IHalfClosesTLS, IPushProducer)
 class Echo(Protocol):
     """
     Sends back every byte, in order. If the peer ends its stream, the echo sends what is
-    queued and then closes the connection. If the peer does not read, the echo stops reading.
+    queued and then closes the connection. Over TLS, this needs the fast lane and TLS 1.3. If
+    the peer does not read, the echo stops reading.
 
     @ivar factory: receives the connection's opening and closing.
     @ivar transport: the connection.

@@ -199,7 +199,7 @@ def test_bad_usage(refusal: Callable[..., str], arguments: str, line: str) -> No
         ("[] 7", "HOST: '[]' is not a host's name or address"),
         ("--connect nonsense:7", "--connect: nonsense:7: "),
         ("--connect tcp:127.0.0.1:99999", "--connect: tcp:127.0.0.1:99999: port 99999"),
-        ("--connect tls:localhost:7 --half-close", "--half-close: TLS has no half-close"),
+        ("--connect tls:localhost:7 --half-close --no-express", "--half-close: over TLS, it "),
         ("--size 64", "nothing to connect to: give HOST PORT or --connect"),
     ],
 )

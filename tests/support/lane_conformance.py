@@ -1,5 +1,5 @@
 """
-Twisted's own tests of TCP and UNIX connections, on the lane over each of its
+Twisted's own tests of TCP, TLS and UNIX connections, on the lane over each of its
 reactors. Run by test_express.py, in a process of its own, for these tests run
 reactors of their own:
 
@@ -13,7 +13,7 @@ from typing import Any
 from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.pollreactor import PollReactor
 from twisted.internet.selectreactor import SelectReactor
-from twisted.internet.test import test_tcp, test_unix
+from twisted.internet.test import test_tcp, test_tls, test_unix
 from twisted.internet.test.reactormixins import AsyncioSelectorReactor, ReactorBuilder
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -61,7 +61,7 @@ def _skipping(reason: str) -> Any:
     return test
 
 
-for _module in (test_tcp, test_unix):
+for _module in (test_tcp, test_tls, test_unix):
     for _builder in _builders(_module):
         for _reactor in REACTORS:
             _case = _make(_builder, _reactor)

@@ -91,7 +91,8 @@ class Transport:
             f"express-{self.name}",
             lambda certificates, folder: f"express:{self.listen(certificates, folder)}",
             lambda certificates, address: f"express:{self.connect(certificates, address)}",
-            self.halfCloses,
+            # Over TLS too.
+            True,
             self.header,
         )
 

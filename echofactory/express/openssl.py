@@ -1,0 +1,106 @@
+"""
+OpenSSL on a socket: what pyOpenSSL does not offer for a connection that exists already, and
+its functions without pyOpenSSL's work for each call.
+
+A function of OpenSSL returns a count or a result. If it is not positive, L{errorOf} tells
+why. It has to be the next call.
+"""
+
+from typing import Any
+
+from cryptography.hazmat.bindings.openssl.binding import Binding
+from OpenSSL import SSL
+
+_library: Any = Binding.lib
+_ffi: Any = Binding.ffi
+
+read: Any = _library.SSL_read
+"""C{read(ssl, memory, size)} returns the bytes that were read."""
+
+write: Any = _library.SSL_write
+"""C{write(ssl, data, size)} returns the bytes that were sent, at most a record."""
+
+shutdown: Any = _library.SSL_shutdown
+"""C{shutdown(ssl)} sends the closing alert. It returns 1 if the peer's has arrived, and 0 if
+it has not."""
+
+pointerTo: Any = _ffi.from_buffer
+"""C{pointerTo(data) + offset} is the place of the rest of the data."""
+
+RECORD = 1 << 14
+"""Bytes of the largest record of TLS (RFC 8446, section 5.1). A read of so many bytes leaves
+nothing in OpenSSL, so that epoll tells of all that is left."""
+
+READ_SIZE = 4 * RECORD
+"""Bytes that a protocol receives at most at once."""
+
+_MODE = _library.SSL_MODE_ENABLE_PARTIAL_WRITE | _library.SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER
+
+
+class ReadBuffer:
+    """
+    The memory that OpenSSL writes received data to. The connections of a lane share it.
+
+    @ivar memory: the argument of L{read}.
+    @ivar view: C{view[0:received]} copies the data.
+    """
+
+    def __init__(self) -> None:
+        self.memory = _ffi.new("char[]", READ_SIZE)
+        self.view = _ffi.buffer(self.memory)
+
+
+def putOnSocket(handle: SSL.Connection, socket: Any) -> Any:
+    """
+    Let a connection of OpenSSL read and write a socket, instead of buffers in memory. All that
+    was set stays as it is.
+
+    @param handle: a connection that was made without a socket.
+    @return: the first argument of the functions of this module.
+    @raise MemoryError: if OpenSSL has no memory.
+    """
+    ssl = handle._ssl
+    if not _library.SSL_set_fd(ssl, socket.fileno()):
+        raise MemoryError("OpenSSL has no memory for a connection")
+    # OpenSSL has freed the buffers.
+    handle._into_ssl = handle._from_ssl = None
+    handle._socket = socket
+    _library.SSL_set_mode(ssl, _MODE)
+    return ssl
+
+
+def takeOffSocket(handle: SSL.Connection) -> None:
+    """
+    Give the connection buffers in memory. The next connection can have the same descriptor,
+    and a protocol can still call methods of the handle.
+    """
+    into, out = (_library.BIO_new(_library.BIO_s_mem()) for _ in range(2))
+    _library.SSL_set_bio(handle._ssl, into, out)
+    handle._socket = None
+    handle._into_ssl = into
+    handle._from_ssl = out
+
+
+def errorOf(handle: SSL.Connection, ssl: Any, result: int) -> Exception:
+    """
+    @param result: what the last call returned.
+    @return: pyOpenSSL's exception for it.
+    """
+    try:
+        handle._raise_ssl_error(ssl, result)
+    except SSL.SysCallError as error:
+        # Otherwise, what is left in OpenSSL's queue would look like an error of the next
+        # connection.
+        _library.ERR_clear_error()
+        return error
+    except SSL.Error as error:
+        return error
+    return SSL.Error([])
+
+
+def isLoss(error: Exception) -> bool:
+    """Whether the connection is broken or cut, so that there is no error of TLS itself."""
+    if isinstance(error, SSL.SysCallError):
+        return True
+    queue = error.args[0] if error.args else ()
+    return not queue or queue[-1][2].casefold().startswith("unexpected eof")
