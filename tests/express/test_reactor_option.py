@@ -139,6 +139,41 @@ reactor.run()
     assert done.stdout.split() == ["echofactory.express.transports"] * 2
 
 
+def test_the_log_context() -> None:
+    """The C{system} of what a protocol logs is that of the lane."""
+    code = """
+from echofactory.express import install
+install()
+from twisted.internet import reactor
+from twisted.internet.protocol import Factory, Protocol, ClientFactory
+from twisted.python import log
+
+class Logs(Protocol):
+    def connectionMade(self):
+        self.transport.write(b"x")
+
+    def dataReceived(self, data):
+        log.msg("received")
+        self.transport.loseConnection()
+
+def observe(event):
+    if event["message"] == ("received",):
+        print(event["system"], flush=True)
+
+log.addObserver(observe)
+port = reactor.listenTCP(0, Factory.forProtocol(Logs), interface="127.0.0.1")
+client = ClientFactory.forProtocol(Logs)
+client.clientConnectionLost = lambda *_: reactor.stop()
+reactor.connectTCP("127.0.0.1", port.getHost().port, client)
+reactor.run()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=LIMIT, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert set(done.stdout.split()) == {"express"}
+
+
 def test_a_second_reactor() -> None:
     """It is refused in Twisted's words."""
     code = "from twisted.internet import reactor; import echofactory.express as e; e.install()"
