@@ -8,7 +8,7 @@ PACKAGE = $(VENV)/.package
 TOOLS = $(VENV)/.tools
 DEMO_PORT ?= 65432
 
-.PHONY: demo test oldest soak bench lint typecheck wheel clean
+.PHONY: demo test oldest soak bench lint typecheck wheel programs clean
 
 demo: $(PACKAGE)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh $(DEMO_PORT)
@@ -58,6 +58,12 @@ typecheck: $(TOOLS)
 # Tests the built wheel in a clean environment outside the checkout.
 wheel:
 	PYTHON=$(PYTHON) sh tests/support/check_wheel.sh
+
+# Runs programs of others, such as Klein and Scrapy, on the reactor of the built wheel. They have
+# an environment of their own, outside the checkout. It takes about a minute, and needs ssh and
+# ssh-keygen. CHECKS="-k conch" goes to pytest.
+programs:
+	PYTHON=$(PYTHON) sh tests/support/check_programs.sh $(CHECKS)
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

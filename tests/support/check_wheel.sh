@@ -26,9 +26,9 @@ for name in ('py.typed', 'results.schema.json', *page):
 PATH="$place/venv/bin:$PATH" sh demo.sh 0
 
 # Somebody who checks types, with mypy alone and with mypy-zope.
-cp "$checkout/tests/support/typed_user.py" "$place"
+cp "$checkout"/tests/support/typed_*.py "$place"
 $pip install mypy mypy-zope
 for plugins in "" mypy_zope:plugin; do
     printf '[mypy]\nstrict = true\nuntyped_calls_exclude = twisted\nplugins = %s\n' "$plugins" >mypy.ini
-    venv/bin/mypy typed_user.py
+    venv/bin/mypy typed_*.py
 done

@@ -1,0 +1,59 @@
+"""
+Twisted's own tests of what every reactor does, with the reactor of C{--reactor=express}.
+Twisted makes these test cases for a fixed list of its reactors, whatever C{--reactor} names.
+Run by test_reactor_option.py, in a process of its own, because they run reactors of their own:
+
+    python -m twisted.trial --reactor=express reactor_conformance
+
+Every one passes except those of L{EXCEPTIONS}.
+"""
+
+from conformance import builders, case
+from lane_conformance import EXCEPTIONS as LANE
+from twisted.internet.test import (
+    test_core,
+    test_fdset,
+    test_newtls,
+    test_process,
+    test_socket,
+    test_stdio,
+    test_tcp,
+    test_threads,
+    test_time,
+    test_tls,
+    test_udp,
+    test_unix,
+)
+
+from echofactory.express.epoll import ExpressEPollReactor
+
+MODULES = [
+    test_core,
+    test_fdset,
+    test_newtls,
+    test_process,
+    test_socket,
+    test_stdio,
+    test_tcp,
+    test_threads,
+    test_time,
+    test_tls,
+    test_udp,
+    test_unix,
+]
+
+# These two fail on Twisted's epoll reactor as well.
+EXCEPTIONS = {
+    "test_lostFileDescriptor": "Twisted skips it for EPollReactor, by the name of the class",
+    "test_changeUID": "it starts this interpreter as another user, who may not reach its file",
+}
+
+for _module in MODULES:
+    for _builder in builders([_module]):
+        _name = f"Express_{_builder.__name__}Tests"
+        assert _name not in globals(), _name
+        # UDP does not take the lane.
+        _exceptions = EXCEPTIONS if _module is test_udp else {**LANE, **EXCEPTIONS}
+        globals()[_name] = case(
+            f"{__name__}.{_name}", (_builder,), ExpressEPollReactor, _exceptions
+        )
