@@ -43,10 +43,10 @@ soak: $(TOOLS)
 	$(BIN)/python -m pytest -m soak
 
 # Compares our programs with others, and writes bench/ and docs/benchmarks.md. It takes about
-# ten minutes. The machine needs two idle cores, gcc and libssl-dev. QUICK=1 only checks that
-# the bench works.
+# 20 minutes. The machine needs two idle cores, gcc and libssl-dev. QUICK=1 only checks that
+# the bench works. ROWS=tls,tls-client measures only these parts, into build/bench.
 bench: $(TOOLS)
-	$(BIN)/python -m bench $(if $(filter-out 0,$(QUICK)),--quick)
+	$(BIN)/python -m bench $(if $(filter-out 0,$(QUICK)),--quick) $(if $(ROWS),--rows $(ROWS))
 
 lint: $(TOOLS)
 	$(BIN)/ruff check

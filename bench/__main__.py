@@ -9,6 +9,7 @@ import platform
 import re
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -17,22 +18,31 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
+from typing import Any
 
+from OpenSSL import SSL
+
+from bench.commands import ORDER
+from bench.measures import PARTS
 from bench.processes import LOAD_CORE, SERVER_CORE
-from bench.show import GROUPS, Values, draw, goals, ratio, table
-from bench.suite import C_EPOLL, CLIENTS, SERVERS, WEB, WORKERS, Extent, Figure, Suite
+from bench.show import Values, draw, drawable, goals, ratio, table
+from bench.suite import Extent, Figure, Suite
 from echofactory.net.descriptors import raiseDescriptorLimit
 
 _HERE = Path(__file__).parent
 _PAGE = _HERE.parent / "docs" / "benchmarks.md"
-_ORDER = [*(SERVERS | CLIENTS | {C_EPOLL: []}), *WORKERS, *WEB]
+_ROWS = [part.key for part in PARTS]
 
 _FULL = Extent(turns=3, seconds=0.25, idle=5000, count=500)
 _QUICK = Extent(turns=1, seconds=0.02, idle=1000, count=20)
 
 
-def _machine() -> dict[str, object]:
-    """Describe what it ran on, and with."""
+def _machine(openssl: str) -> dict[str, object]:
+    """
+    Describe what it ran on, and with.
+
+    @param openssl: the version of the programs in C.
+    """
     model = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     compiler = subprocess.run(["gcc", "--version"], capture_output=True, text=True, check=True)
     return {
@@ -42,6 +52,13 @@ def _machine() -> dict[str, object]:
         "python": platform.python_version(),
         "twisted": version("twisted"),
         "uvloop": version("uvloop"),
+        "autobahn": version("autobahn"),
+        "klein": version("klein"),
+        "openssl": {
+            "pyopenssl": SSL.OpenSSL_version(SSL.OPENSSL_VERSION).decode(),
+            "python": ssl.OPENSSL_VERSION,
+            "c": openssl,
+        },
         "gcc": compiler.stdout.split("\n", 1)[0],
         "server_core": SERVER_CORE,
         "load_core": LOAD_CORE,
@@ -61,7 +78,7 @@ def _asJSON(
         "client_messages": extent.count * 100,
         "measures": {
             measure.key: {
-                "part": part,
+                "part": part.title,
                 "title": measure.title,
                 "unit": measure.unit,
                 "more_is_better": measure.more,
@@ -77,8 +94,9 @@ def _asJSON(
                     for peer, figures in values[measure.key].items()
                 },
             }
-            for part, measures in GROUPS
-            for measure in measures
+            for part in PARTS
+            for measure in part.measures
+            if measure.key in values
         },
     }
     return json.dumps(written, indent=1) + "\n"
@@ -92,12 +110,21 @@ def _intoPage(text: str) -> None:
     _PAGE.write_text(f"{before}{begin}```\n{text}```\n{end}{after}")
 
 
+def _rows(text: str) -> list[str]:
+    """Return the parts that an argument names, in the order of the table."""
+    named = text.split(",")
+    for name in named:
+        if name not in _ROWS:
+            raise argparse.ArgumentTypeError(f"{name!r} is not one of {', '.join(_ROWS)}")
+    return [key for key in _ROWS if key in named]
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m bench",
         description="Measure echo servers and clients beside each other, round by round, the"
         " server on one core and the load on another. The table goes into docs/benchmarks.md,"
-        " the figures and a picture go into bench/. It needs gcc, openssl and its headers"
+        " the figures and a picture go into bench/. It needs gcc, the headers of OpenSSL"
         " (libssl-dev), and what the extra bench installs.",
     )
     parser.add_argument(
@@ -109,6 +136,13 @@ def _arguments() -> argparse.Namespace:
         help="only see that it works: 20 ms for each figure, into build/bench",
     )
     parser.add_argument(
+        "--rows",
+        type=_rows,
+        default=_ROWS,
+        help="only these parts of the table, into build/bench. Separate them with commas:"
+        f" {', '.join(_ROWS)}",
+    )
+    parser.add_argument(
         "--into",
         type=Path,
         help="directory for results.json and results.svg, instead of bench/ and docs/",
@@ -118,12 +152,13 @@ def _arguments() -> argparse.Namespace:
         arguments.rounds = 1 if arguments.quick else 7
     if arguments.rounds < 1:
         parser.error(f"argument --rounds: {arguments.rounds} is not 1 or more")
-    if arguments.quick and arguments.into is None:
+    # What is published is whole.
+    if (arguments.quick or arguments.rows != _ROWS) and arguments.into is None:
         arguments.into = _HERE.parent / "build" / "bench"
-    for needed in ("matplotlib", "uvloop"):
+    for needed in ("matplotlib", "uvloop", "autobahn", "klein", "trustme"):
         if find_spec(needed) is None:
             parser.error(f"{needed} is missing: install echofactory[bench]")
-    for program in ("gcc", "openssl", "taskset"):
+    for program in ("gcc", "taskset"):
         if shutil.which(program) is None:
             parser.error(f"{program} is missing")
     if len(os.sched_getaffinity(0)) < 2:
@@ -135,20 +170,18 @@ def _arguments() -> argparse.Namespace:
     return arguments
 
 
-def _measure(rounds: int, extent: Extent) -> tuple[Values, Values]:
+def _measure(suite: Suite, rounds: int, rows: list[str]) -> tuple[Values, Values]:
     """Return the figures, and how busy the load was meanwhile."""
     values: Values = {}
     loads: Values = {}
-    with tempfile.TemporaryDirectory() as directory:
-        suite = Suite(extent, Path(directory))
-        for number in range(rounds):
-            print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
-            for figure in suite.round(number):
-                _add(values, figure, figure.value)
-                if figure.loadBusy is not None:
-                    _add(loads, figure, figure.loadBusy)
+    for number in range(rounds):
+        print(f"round {number + 1} of {rounds}", file=sys.stderr, flush=True)
+        for figure in suite.round(number, rows):
+            _add(values, figure, figure.value)
+            if figure.loadBusy is not None:
+                _add(loads, figure, figure.loadBusy)
     ordered = {
-        key: {peer: peers[peer] for peer in _ORDER if peer in peers}
+        key: {peer: peers[peer] for peer in ORDER if peer in peers}
         for key, peers in values.items()
     }
     return ordered, loads
@@ -158,28 +191,39 @@ def _add(values: Values, figure: Figure, value: float) -> None:
     values.setdefault(figure.measure, {}).setdefault(figure.peer, []).append(value)
 
 
+def _described(machine: dict[str, Any], rounds: int, extent: Extent) -> str:
+    openssl = {whose: text.split()[1] for whose, text in machine["openssl"].items()}
+    return (
+        f"{machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']};"
+        f" Python {machine['python']}, Twisted {machine['twisted']},"
+        f" uvloop {machine['uvloop']}, {machine['gcc']};\n"
+        f"OpenSSL {openssl['pyopenssl']} in Twisted and echofactory (pyOpenSSL's),"
+        f" {openssl['python']} in asyncio and uvloop (Python's), {openssl['c']} in C;"
+        f" autobahn {machine['autobahn']}, klein {machine['klein']};\n"
+        f"server on core {SERVER_CORE}, load in C (bench/load.c) on core {LOAD_CORE};"
+        f" medians of {rounds * extent.turns} interleaved turns of {extent.seconds:g} s,"
+        f" of clients and memory {rounds};"
+        " ratios turn by turn\n\n"
+    )
+
+
 def main() -> None:
     """Do what the command line says."""
     arguments = _arguments()
     rounds, extent = arguments.rounds, _QUICK if arguments.quick else _FULL
     raiseDescriptorLimit()
-    machine = _machine()
     # The servers are ended, too.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
-        values, loads = _measure(rounds, extent)
+        with tempfile.TemporaryDirectory() as directory:
+            suite = Suite(extent, Path(directory))
+            machine = _machine(suite.openssl)
+            values, loads = _measure(suite, rounds, arguments.rows)
     except KeyboardInterrupt:
         sys.exit(130)
     except RuntimeError as error:
         sys.exit(f"bench: {error}")
-    described = (
-        f"{machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']};"
-        f" Python {machine['python']}, Twisted {machine['twisted']},"
-        f" uvloop {machine['uvloop']}, {machine['gcc']};\n"
-        f"server on core {SERVER_CORE}, load in C (bench/load.c) on core {LOAD_CORE};"
-        f" medians of {rounds * extent.turns} interleaved turns of {extent.seconds:g} s;"
-        " ratios turn by turn\n\n"
-    )
+    described = _described(machine, rounds, extent)
     text = described + table(values, loads)
     if arguments.quick:
         text += "\nA quick run: it works, and its figures mean little.\n"
@@ -188,8 +232,11 @@ def main() -> None:
     print(text, end="")
     into = arguments.into or _HERE
     (into / "results.json").write_text(_asJSON(values, loads, machine, rounds, extent))
-    draw(values, into / "results.svg")
-    print(f"written: {into}/results.json, {into}/results.svg", file=sys.stderr)
+    written = [into / "results.json"]
+    if drawable(values):
+        written.append(into / "results.svg")
+        draw(values, written[-1])
+    print(f"written: {', '.join(map(str, written))}", file=sys.stderr)
     if arguments.into is None:
         _intoPage(text)
 

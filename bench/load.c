@@ -4,15 +4,19 @@
  *   load HOST PORT CONNECTIONS SECONDS echo SIZE
  *   load HOST PORT CONNECTIONS SECONDS tls SIZE
  *   load HOST PORT CONNECTIONS SECONDS churn SIZE
- *   load HOST PORT CONNECTIONS SECONDS ask REQUEST REPLY-SIZE
+ *   load HOST PORT CONNECTIONS SECONDS tls-churn SIZE
+ *   load HOST PORT CONNECTIONS SECONDS ask REQUEST REPLY-SIZE [GREETING REPLY-SIZE]
  *
- * echo   sends SIZE bytes, compares what comes back, and begins again.
- * tls    the same over TLS, whoever the server is.
- * churn  as echo, with a new connection for every message.
- * ask    sends REQUEST and counts REPLY-SIZE bytes that come back.
+ * echo       sends SIZE bytes, compares what comes back, and begins again.
+ * tls        the same over TLS 1.3. The certificate is not verified.
+ * churn      as echo, with a new connection for every message.
+ * tls-churn  the same over TLS 1.3. No session is resumed, and each connection
+ *            is closed with close_notify.
+ * ask        sends REQUEST and counts REPLY-SIZE bytes that come back. With a
+ *            GREETING, that is the first request on each connection.
  *
- * All but churn first open every connection and have one reply on each. Then it
- * prints "ready", waits for a line on its standard input, runs for SECONDS and
+ * All but the churns first open every connection and have one reply on each. Then
+ * it prints "ready", waits for a line on its standard input, runs for SECONDS and
  * until all is answered, and prints how many replies came, within how many
  * nanoseconds, and how many of these it was on a processor. At the end of its
  * input it closes everything. Whatever goes wrong ends it with status 1.
@@ -20,10 +24,10 @@
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/ssl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -43,6 +47,7 @@ struct connection {
     SSL *tls;
     size_t sent, received;
     int waits_to_send;
+    int shaking_hands;
 };
 
 static const char *host;
@@ -73,20 +78,7 @@ static void watch(struct connection *c, int operation, unsigned events)
         fail("epoll_ctl");
 }
 
-/* Connect and shake hands, waiting for both. */
-static void begin_tls(struct connection *c, struct sockaddr_in *to)
-{
-    if (connect(c->fd, (struct sockaddr *)to, sizeof *to) < 0)
-        fail("connect");
-    c->tls = SSL_new(tls);
-    SSL_set_fd(c->tls, c->fd);
-    errno = 0;
-    if (SSL_connect(c->tls) != 1)
-        fail("TLS handshake");
-    fcntl(c->fd, F_SETFL, O_NONBLOCK);
-}
-
-/* As send(2) and recv(2), over TLS too; no record is larger than what is asked for. */
+/* As send(2) and recv(2), over TLS too, where either moves one record at most. */
 static ssize_t put(struct connection *c, const char *from, size_t size)
 {
     if (!c->tls)
@@ -113,7 +105,7 @@ static void begin(struct connection *c)
     int yes = 1;
 
     inet_pton(AF_INET, host, &to.sin_addr);
-    c->fd = socket(AF_INET, SOCK_STREAM | (tls ? 0 : SOCK_NONBLOCK), 0);
+    c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0);
     if (c->fd < 0)
         fail("socket");
     outstanding++;
@@ -127,11 +119,25 @@ static void begin(struct connection *c)
         if (bind(c->fd, (struct sockaddr *)&from, sizeof from) < 0)
             fail("bind");
     }
-    if (tls)
-        begin_tls(c, &to);
-    else if (connect(c->fd, (struct sockaddr *)&to, sizeof to) < 0 && errno != EINPROGRESS)
+    if (connect(c->fd, (struct sockaddr *)&to, sizeof to) < 0 && errno != EINPROGRESS)
         fail("connect");
     watch(c, EPOLL_CTL_ADD, EPOLLIN | EPOLLOUT);
+    if (tls) {
+        c->tls = SSL_new(tls);
+        SSL_set_fd(c->tls, c->fd);
+        SSL_set_connect_state(c->tls);
+        c->shaking_hands = 1;
+    }
+}
+
+/* Close a connection, over TLS with close_notify. */
+static void end(struct connection *c)
+{
+    if (c->tls) {
+        SSL_shutdown(c->tls);
+        SSL_free(c->tls);
+    }
+    close(c->fd);
 }
 
 static void send_rest(struct connection *c)
@@ -160,22 +166,51 @@ static void ask(struct connection *c)
     send_rest(c);
 }
 
+/* Go on with the handshake, and send the request after it. */
+static void shake_hands(struct connection *c)
+{
+    errno = 0;
+    int done = SSL_do_handshake(c->tls);
+    if (done != 1) {
+        /* Its few bytes always fit into an empty socket, so it never waits to send. */
+        if (SSL_get_error(c->tls, done) != SSL_ERROR_WANT_READ)
+            fail("TLS handshake");
+        /* Or the socket, which can send, would not let the poller wait. */
+        if (c->waits_to_send)
+            watch(c, EPOLL_CTL_MOD, EPOLLIN);
+        c->waits_to_send = 0;
+        return;
+    }
+    c->shaking_hands = 0;
+    send_rest(c);
+}
+
 /* Returns whether a reply is complete. */
 static int receive(struct connection *c)
 {
-    ssize_t n = get(c);
-    if (n < 0) {
-        if (errno == EAGAIN)
-            return 0;
-        fail("recv");
-    }
-    errno = 0;
-    if (!n || c->received + n > (comparing ? c->sent : reply_size))
-        fail(n ? "reply too long" : "connection closed");
-    if (comparing && memcmp(buffer, request + c->received, n))
-        fail("reply");
-    c->received += n;
+    do {
+        ssize_t n = get(c);
+        if (n < 0) {
+            if (errno == EAGAIN)
+                return 0;
+            fail("recv");
+        }
+        errno = 0;
+        if (!n || c->received + n > (comparing ? c->sent : reply_size))
+            fail(n ? "reply too long" : "connection closed");
+        if (comparing && memcmp(buffer, request + c->received, n))
+            fail("reply");
+        c->received += n;
+        /* The poller knows nothing of what OpenSSL has read ahead. */
+    } while (c->received < reply_size && c->tls && SSL_has_pending(c->tls));
     return c->received == reply_size;
+}
+
+static void prepare(char *asked, const char *size)
+{
+    request = asked;
+    request_size = strlen(asked);
+    reply_size = atol(size);
 }
 
 /* Serve what is ready; fresh is how many connections were begun. */
@@ -191,6 +226,10 @@ static void pass(struct connection *all, int *fresh, int total)
         fail("nothing came for 10 seconds");
     for (int i = 0; i < ready; i++) {
         struct connection *c = events[i].data.ptr;
+        if (c->shaking_hands) {
+            shake_hands(c);
+            continue;
+        }
         if (events[i].events & EPOLLOUT)
             send_rest(c);
         if (!(events[i].events & (EPOLLIN | EPOLLERR | EPOLLHUP)) || !receive(c))
@@ -198,7 +237,7 @@ static void pass(struct connection *all, int *fresh, int total)
         replies++;
         outstanding--;
         if (churning) {
-            close(c->fd);
+            end(c);
             if (running)
                 begin(c);
         } else {
@@ -218,11 +257,14 @@ int main(int argc, char **argv)
     port = atoi(argv[2]);
     int total = atoi(argv[3]);
     double seconds = atof(argv[4]);
-    churning = !strcmp(argv[5], "churn");
-    if (!strcmp(argv[5], "tls")) {
+    churning = strstr(argv[5], "churn") != NULL;
+    if (!strncmp(argv[5], "tls", 3)) {
         tls = SSL_CTX_new(TLS_client_method());
+        SSL_CTX_set_min_proto_version(tls, TLS1_3_VERSION);
+        SSL_CTX_set_mode(tls, SSL_MODE_ENABLE_PARTIAL_WRITE);
         /* Or each record would be read in two pieces. */
         SSL_CTX_set_read_ahead(tls, 1);
+        signal(SIGPIPE, SIG_IGN);
     }
     comparing = strcmp(argv[5], "ask");
     if (comparing) {
@@ -231,9 +273,7 @@ int main(int argc, char **argv)
         for (size_t i = 0; i < request_size; i++)
             request[i] = (i * 2654435761u) >> 13;
     } else {
-        request = argv[6];
-        request_size = strlen(request);
-        reply_size = atol(argv[7]);
+        prepare(argc > 9 ? argv[8] : argv[6], argc > 9 ? argv[9] : argv[7]);
     }
 
     struct connection *all = calloc(total, sizeof *all);
@@ -245,6 +285,8 @@ int main(int argc, char **argv)
         while (outstanding)
             pass(all, &fresh, total);
     }
+    if (!comparing)
+        prepare(argv[6], argv[7]);
     puts("ready");
     fflush(stdout);
     if (getchar() == EOF)

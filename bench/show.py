@@ -6,25 +6,11 @@ from pathlib import Path
 from statistics import median, quantiles
 from typing import NamedTuple
 
-from bench.suite import (
-    CLIENT_MEASURES,
-    GOALS,
-    OURS,
-    SERVER_MEASURES,
-    WEB_MEASURES,
-    WORKER_MEASURES,
-    Measure,
-)
+from bench.commands import OURS
+from bench.measures import GOALS, PARTS, Measure
 
 Values = dict[str, dict[str, list[float]]]
 """By measure and peer, ours first, the figure of each turn."""
-
-GROUPS = (
-    ("server", SERVER_MEASURES),
-    ("workers", WORKER_MEASURES),
-    ("client", CLIENT_MEASURES),
-    ("twistd web", WEB_MEASURES),
-)
 
 _DRAWN = ("cpu_100x64", "cpu_1000x1k", "bulk_10x1m", "idle")
 
@@ -52,7 +38,7 @@ def ratio(peers: dict[str, list[float]], peer: str) -> Ratio:
 
 
 def _figure(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:#.3g}"
 
 
 def _better(measure: Measure) -> str:
@@ -62,15 +48,17 @@ def _better(measure: Measure) -> str:
 def table(values: Values, loads: Values) -> str:
     """
     Return the one table: each peer's median, least and most, ours over its with
-    the quartiles, and how busy the load was.
+    the quartiles, and how busy the load was. Measures without figures are left out.
     """
     lines = [
         f"{'':<34}{'median':>9}{'least':>9}{'most':>9}{'ours / its':>12}{'quartiles':>15}"
         f"{'load busy':>11}"
     ]
-    for group, measures in GROUPS:
-        for measure in measures:
-            lines.append(f"{group}: {measure.title}, {measure.unit} ({_better(measure)})")
+    for part in PARTS:
+        for measure in part.measures:
+            if measure.key not in values:
+                continue
+            lines.append(f"{part.title}: {measure.title}, {measure.unit} ({_better(measure)})")
             peers = values[measure.key]
             for peer, figures in peers.items():
                 low, middle, high = ratio(peers, peer)
@@ -84,10 +72,15 @@ def table(values: Values, loads: Values) -> str:
 
 
 def goals(values: Values) -> str:
-    """Return a line for each goal: what was to be reached, and what is."""
-    measures = {measure.key: measure for _, group in GROUPS for measure in group}
+    """
+    Return a line for each goal: what was to be reached, and what is. Goals of
+    measures without figures are left out.
+    """
+    measures = {measure.key: measure for part in PARTS for measure in part.measures}
     lines = []
     for goal in GOALS:
+        if goal.measure not in values:
+            continue
         measure = measures[goal.measure]
         low, reached, high = ratio(values[goal.measure], goal.peer)
         met = reached >= goal.bound if measure.more else reached <= goal.bound
@@ -98,7 +91,12 @@ def goals(values: Values) -> str:
             f"  {measure.title + ' / ' + goal.peer:<50}{reached:>6.2f}"
             f"  goal {'≥' if measure.more else '≤'} {goal.bound:.2f}  {verdict}"
         )
-    return "goals\n" + "\n".join(lines) + "\n"
+    return "goals\n" + "\n".join(lines) + "\n" if lines else ""
+
+
+def drawable(values: Values) -> bool:
+    """Tell whether there are figures of all measures that the picture shows."""
+    return all(key in values for key in _DRAWN)
 
 
 def draw(values: Values, path: Path) -> None:
@@ -106,7 +104,7 @@ def draw(values: Values, path: Path) -> None:
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    measures = {measure.key: measure for measure in SERVER_MEASURES}
+    measures = {measure.key: measure for part in PARTS for measure in part.measures}
     # The same figures make the same file.
     with mpl.rc_context({"svg.hashsalt": "echofactory", "svg.fonttype": "none"}):
         figure = Figure(figsize=(11, 6.4), layout="constrained")

@@ -1,9 +1,13 @@
-"""A client as an asyncio Protocol: asyncio_client.py PORT CONNECTIONS SIZE COUNT [uvloop]."""
+"""
+A client as an asyncio Protocol: asyncio_client.py LOOP WHAT PORT CONNECTIONS SIZE COUNT, where
+LOOP is asyncio or uvloop, and WHAT is tcp or tls. It verifies no certificate.
+"""
 
 import asyncio
+import ssl
 import sys
 
-port, connections, size, count = map(int, sys.argv[1:5])
+port, connections, size, count = map(int, sys.argv[3:])
 message = bytes(size)
 
 
@@ -32,14 +36,21 @@ class Client(asyncio.Protocol):
 
 
 async def main():
+    context = None
+    if sys.argv[2] == "tls":
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
     loop = asyncio.get_running_loop()
     dones = [loop.create_future() for _ in range(connections)]
     for done in dones:
-        await loop.create_connection(lambda done=done: Client(done), "127.0.0.1", port)
+        await loop.create_connection(
+            lambda done=done: Client(done), "127.0.0.1", port, ssl=context
+        )
     await asyncio.gather(*dones)
 
 
-if sys.argv[5:] == ["uvloop"]:
+if sys.argv[1] == "uvloop":
     import uvloop
 
     uvloop.run(main())
