@@ -12,6 +12,8 @@ from twisted.internet.interfaces import (
     ITCPTransport,
 )
 
+from echofactory.express.ports import TCPPort
+
 
 class IEchoTransport(ITCPTransport, IConsumer, IPushProducer):
     """The interfaces that an echo needs. Every stream transport of Twisted provides them."""
@@ -26,6 +28,15 @@ def turnOffNagle(transport: IEchoTransport) -> None:
         # Over a UNIX socket, a proxy may name a TCP peer. Setting the option then fails.
         with suppress(OSError):
             transport.setTcpNoDelay(True)
+
+
+def inheritsOptions(transport: IEchoTransport) -> bool:
+    """
+    Tell whether the transport's socket has inherited its options from the listening socket, on
+    which the factory has set them.
+    """
+    port = getattr(lowestTransport(transport), "server", None)
+    return isinstance(port, TCPPort) and port.prepared
 
 
 def lowestTransport(transport: IEchoTransport) -> Any:
