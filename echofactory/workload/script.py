@@ -14,6 +14,10 @@ BLOCK_SIZE = 64 * 1024
 
 # A prime number, so that neighbouring connections, messages and blocks start far apart.
 _STARTS = 65521
+# Further prime numbers: how far apart they start.
+_PER_CONNECTION = 7919
+_PER_MESSAGE = 104729
+_PER_BLOCK = 15485863
 _HEADER = struct.Struct(">III")
 _PACK = _HEADER.pack
 _MASK = 0xFFFFFFFF
@@ -25,6 +29,13 @@ NUMBERED_SIZE = _HEADER.size
 # The same pseudorandom bytes in every process. The content of a block is a part of them,
 # whose position depends on the numbers of the block.
 _NOISE = shake_128(b"echofactory").digest(_STARTS + BLOCK_SIZE)
+
+
+def _start(connection: int, message: int, block: int) -> int:
+    """Return where in the noise a block begins."""
+    return (
+        connection * _PER_CONNECTION + message * _PER_MESSAGE + block * _PER_BLOCK
+    ) % _STARTS
 
 
 def generatedBlock(connection: int, message: int, block: int, size: int) -> bytes:
@@ -41,7 +52,7 @@ def generatedBlock(connection: int, message: int, block: int, size: int) -> byte
     @param block: the number of the block in the message, from 0.
     @param size: bytes of the block, from 1 to L{BLOCK_SIZE}.
     """
-    start = (connection * 7919 + message * 104729 + block * 15485863) % _STARTS
+    start = _start(connection, message, block)
     if size < NUMBERED_SIZE:
         return _NOISE[start : start + size]
     numbers = _PACK(connection & _MASK, message & _MASK, block)
@@ -85,17 +96,32 @@ class Script(Protocol):
 class GeneratedScript:
     """The L{Script} of generated messages (L{generatedBlock})."""
 
-    __slots__ = ("_connection", "_lastSize", "_perMessage", "whole")
+    __slots__ = (
+        "_connection",
+        "_lastSize",
+        "_number",
+        "_origin",
+        "_perMessage",
+        "_rest",
+        "whole",
+    )
 
     def __init__(self, connection: int, size: int) -> None:
         self._connection = connection
+        self._number = connection & _MASK
+        self._origin = _start(connection, 0, 0)
         self._perMessage = -(-size // BLOCK_SIZE)
         self._lastSize = size - (self._perMessage - 1) * BLOCK_SIZE
+        self._rest = self._lastSize - NUMBERED_SIZE
         self.whole = self._perMessage == 1
 
     def block(self, index: int) -> bytes:
-        if self.whole:
-            return generatedBlock(self._connection, index + 1, 0, self._lastSize)
+        if self.whole and self._rest >= 0:
+            # The usual case. This is generatedBlock, without what is the same for all messages.
+            message = index + 1
+            start = (self._origin + message * _PER_MESSAGE) % _STARTS
+            numbers = _PACK(self._number, message & _MASK, 0)
+            return numbers + _NOISE[start : start + self._rest]
         number, part = divmod(index, self._perMessage)
         last = part == self._perMessage - 1
         size = self._lastSize if last else BLOCK_SIZE

@@ -103,6 +103,21 @@ class TestWorkload:
             "000000010000000200000000fca352ff943f91335154138dd610a58b4bee1b83"
         )
 
+    @given(
+        st.sampled_from([1, 7919, (1 << 32) - 1, 1 << 32]),
+        st.sampled_from([0, 1, 65520, (1 << 32) - 2, (1 << 32) - 1, 1 << 33]),
+        st.sampled_from([1, 11, 12, 13, 64, BLOCK_SIZE, BLOCK_SIZE + 12, 3 * BLOCK_SIZE]),
+    )
+    def test_a_script_is_of_generated_blocks(
+        self, connection: int, index: int, size: int
+    ) -> None:
+        """Whatever the size and the numbers, a block of a script is the generated block."""
+        script = Workload(size=size, count=1).script(connection)
+        message, offset = script.place(index)
+        length = min(size - offset, BLOCK_SIZE)
+        block = generatedBlock(connection, message, offset // BLOCK_SIZE, length)
+        assert script.block(index) == block
+
     def test_generated_messages_differ_everywhere(self) -> None:
         """No two blocks of the same size are the same, nor shifted the same."""
         blocks = [
