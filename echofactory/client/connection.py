@@ -3,7 +3,6 @@ A connection of the client, whatever carries it: a share of the workload, and an
 """
 
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -15,6 +14,7 @@ from twisted.python.failure import Failure
 
 from echofactory.client.failures import classify
 from echofactory.client.settings import Patience
+from echofactory.client.smallqueue import SmallQueue
 from echofactory.client.target import Destination
 from echofactory.client.tracelog import TraceLog
 from echofactory.client.watch import Watch
@@ -119,8 +119,6 @@ class Connection(ABC):
         self.established = False
         self.settled = False
         self._results = factory.results
-        self._recordResponse = factory.results.response.record
-        self._recordService = factory.results.serviceTime.record
         self._clock = factory.clock
         self._script = workload.script(number)
         # The next block to send, the block to stop before as yet, and whether that is the
@@ -137,7 +135,7 @@ class Connection(ABC):
         self._window = workload.outstanding or _NO_LIMIT
         self._tracing = factory.traceLog.data
         # When the scheduled messages were due that are not sent yet.
-        self._dueAt: deque[int] = deque()
+        self._dueAt: SmallQueue[int] = SmallQueue()
         self._held: IDelayedCall | None = None
         self.askedAt = self._clock()
 

@@ -115,9 +115,9 @@ class DatagramClient(Connection, DatagramProtocol):
         if reply.verdict is Verdict.ANSWER:
             assert reply.sent is not None
             # Counted from the scheduled time, as over TCP.
-            self._recordResponse(now - reply.sent.dueAt)
+            self._results.response.record(now - reply.sent.dueAt)
             if self._scheduled:
-                self._recordService(now - reply.sent.sentAt)
+                self._results.serviceTime.record(now - reply.sent.sentAt)
             self._results.verified += 1
             self._results.lastAt = now
             self._datagrams.reordered += reply.reordered

@@ -2,7 +2,6 @@
 A connection of the client over a stream: it sends its script and checks what comes back.
 """
 
-from collections import deque
 from typing import Any, cast
 
 from service_identity import CertificateError
@@ -21,6 +20,7 @@ from zope.interface import implementer
 
 from echofactory.client.connection import Connection, Run
 from echofactory.client.failures import classify
+from echofactory.client.smallqueue import SmallQueue
 from echofactory.express.tlssession import IHalfClosesTLS
 from echofactory.net.keepalive import keepAlive
 from echofactory.net.tracing import reasonText
@@ -52,8 +52,15 @@ class EchoClient(Connection, Protocol):
         self._allOut = False
         self._halfClose = factory.workload.halfClose
         # Of each message that is out: when it was sent, and when it was due.
-        self._out: deque[tuple[int, int]] = deque()
+        self._out: SmallQueue[tuple[int, int]] = SmallQueue()
         self._paused = False
+        # Whether each reply makes room for exactly one message, which is a block.
+        self._alternating = (
+            self._window == 1
+            and self._script.whole
+            and not self._scheduled
+            and not self._tracing
+        )
         self.progressAt = self.askedAt
         # Whether the run watches it.
         self._awaited = True
@@ -111,7 +118,6 @@ class EchoClient(Connection, Protocol):
         while self._next < self._end and not self._paused:
             room = self._window - len(self._out)
             if room == 1 and self._script.whole:
-                # The usual case, which decides what a round trip costs.
                 self._write(self._take(), 1)
                 break
             batch, started = self._gather(room)
@@ -170,20 +176,40 @@ class EchoClient(Connection, Protocol):
             self.progressAt = now
             if not self._awaited:
                 self._await(now)
-        if started == 1:
-            # The usual case, as above.
+        if started:
+            self._results.lastSentAt = now
+        for _ in range(started):
             self._out.append((now, self._dueAt.popleft() if self._scheduled else now))
-            self._results.lastSentAt = now
-        elif started:
-            self._results.lastSentAt = now
-            for _ in range(started):
-                self._out.append((now, self._dueAt.popleft() if self._scheduled else now))
         self.transport.write(data)
 
     def dataReceived(self, data: bytes) -> None:
-        if self.settled:
-            return
-        now = self.progressAt = self._clock()
+        now = self._clock()
+        # This is what a round trip costs in the usual case: the reply is one block, and the
+        # next message takes its place. A settled connection has no next message.
+        if self._alternating and self._next < self._end and not self._paused:
+            block = self._verifier.exchange(data)
+            if block is not None:
+                self._next += 1
+                out, results = self._out, self._results
+                assert out.first is not None
+                results.response.record(now - out.first[1])
+                results.lastAt = now
+                results.verified += 1
+                results.bytesReceived += len(data)
+                results.sent += 1
+                results.bytesSent += len(block)
+                now = self.progressAt = results.lastSentAt = self._clock()
+                out.first = now, now
+                self.transport.write(block)
+                if self._next == self._end:
+                    self._send()
+                return
+        if not self.settled:
+            self._receive(data, now)
+
+    def _receive(self, data: bytes, now: int) -> None:
+        """Check received data in all other cases, and send what it makes room for."""
+        self.progressAt = now
         self._results.bytesReceived += len(data)
         if self._tracing:
             self.factory.traceLog.received(self.number, data)
@@ -196,16 +222,7 @@ class EchoClient(Connection, Protocol):
                 self._results.mismatched += 1
             self._fail(fault.kind, str(fault))
             return
-        if completed == 1:
-            # The usual case, as above.
-            sentAt, dueAt = self._out.popleft()
-            self._recordResponse(now - dueAt)
-            if self._scheduled:
-                self._recordService(now - sentAt)
-            self._results.verified += 1
-            self._results.lastAt = now
-        else:
-            self._verified(completed, now)
+        self._verified(completed, now)
         if self._next < self._end:
             self._send()
         elif self._final:
@@ -215,9 +232,9 @@ class EchoClient(Connection, Protocol):
         for _ in range(completed):
             sentAt, dueAt = self._out.popleft()
             # Counted from the scheduled time, or a stalled server would look fast.
-            self._recordResponse(now - dueAt)
+            self._results.response.record(now - dueAt)
             if self._scheduled:
-                self._recordService(now - sentAt)
+                self._results.serviceTime.record(now - sentAt)
         if completed:
             self._results.verified += completed
             self._results.lastAt = now

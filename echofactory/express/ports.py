@@ -35,6 +35,7 @@ from twisted.python.failure import Failure
 from zope.interface import Interface
 
 from echofactory.express.addresstext import addressText
+from echofactory.express.listening import listeningSocket, prepare, providing
 from echofactory.express.socketfilter import NO_SYN, attachFilter
 from echofactory.express.summarylog import SummaryLog
 from echofactory.express.unixtransports import UNIXServer
@@ -58,13 +59,6 @@ class ICountsRefusals(Interface):
         @param why: the reason, C{"descriptors"}.
         @param addr: the peer's address.
         """
-
-
-def _counting(factory: Any) -> Any:
-    """Return the factory that counts refusals. TLS and C{haproxy:} wrap it."""
-    while factory is not None and not ICountsRefusals.providedBy(factory):
-        factory = getattr(factory, "wrappedFactory", None)
-    return factory
 
 
 class _AcceptingPort(tcp.Port):
@@ -121,7 +115,7 @@ class _AcceptingPort(tcp.Port):
             return False
         finally:
             self._holdSpare()
-        counting = _counting(self.factory)
+        counting = providing(self.factory, ICountsRefusals)
         if counting is None:
             self._summary.note(
                 "no descriptor was left", lambda: addressText(self._addressOf(address))
@@ -240,7 +234,20 @@ class _AcceptingPort(tcp.Port):
 
 
 class TCPPort(_AcceptingPort):
-    """Accepts TCP connections."""
+    """
+    Accepts TCP connections.
+
+    @ivar prepared: whether the factory has set the options of the connections on the listening
+        socket (L{IPreparesListening<echofactory.express.listening.IPreparesListening>}).
+    """
+
+    prepared = False
+
+    def createInternetSocket(self) -> socket.socket:
+        """See L{tcp.Port}. It is not called if another process made the socket."""
+        listening = listeningSocket(super().createInternetSocket())
+        self.prepared = prepare(listening, self.factory)
+        return listening
 
     def _serve(self, accepted: socket.socket, address: tuple[Any, ...]) -> None:
         if len(address) == 4 and address[3]:

@@ -29,9 +29,9 @@ LOST = Failure(CONNECTION_LOST)
 
 SMALLEST_READ = 448
 LARGEST_READ = SMALLEST_READ << 8
-"""The least and the most bytes of a read. If a read is full, the next one is larger. If it is
-nearly empty, the next one is smaller. Python's own allocator serves the least. The most is
-below 128 KiB, because for larger blocks glibc calls the kernel each time."""
+"""The least and the most bytes of a read. If a read is full, the next one is larger. If two
+reads in a row are nearly empty, the next one is smaller. Python's own allocator serves the
+least. The most is below 128 KiB, because for larger blocks glibc calls the kernel each time."""
 
 AT_ONCE = 1 << 16
 """Bytes that a producer can send directly before the lane calls the transport again."""
@@ -44,6 +44,7 @@ class _Connection(tcp.Connection):
     Its reactor is an L{ExpressReactor<echofactory.express.reactor.ExpressReactor>}.
 
     @ivar _readSize: bytes of the next read.
+    @ivar _nearlyEmpty: whether the last read was nearly empty.
     @ivar _direct: whether a write can go to the kernel immediately. Every call that could
         make a write wait sets it to false. The next write checks again.
     @ivar _broken: whether a send has failed. The kernel reports an error only once. The next
@@ -56,6 +57,7 @@ class _Connection(tcp.Connection):
 
     session: LaneTLS | None = None
     _readSize = SMALLEST_READ
+    _nearlyEmpty = False
     reactor: Any
     _tlsClientDefault: bool
     _direct = False
@@ -80,8 +82,16 @@ class _Connection(tcp.Connection):
         if received == size:
             if size < LARGEST_READ:
                 self._readSize = size * 4
-        elif size > SMALLEST_READ and received * 8 < size:
-            self._readSize = size // 4
+        elif size > SMALLEST_READ:
+            if received * 8 >= size:
+                if self._nearlyEmpty:
+                    self._nearlyEmpty = False
+            elif self._nearlyEmpty:
+                self._nearlyEmpty = False
+                self._readSize = size // 4
+            else:
+                # It can be the rest of a message for which the read before was too small.
+                self._nearlyEmpty = True
         self.protocol.dataReceived(data)
         return None
 

@@ -60,6 +60,17 @@ def keepAlive(transport: IEchoTransport, seconds: float) -> None:
     # Over a UNIX socket, a proxy may name a TCP peer.
     if handle.family not in (socket.AF_INET, socket.AF_INET6):
         return
+    keepSocketAlive(handle, seconds)
+
+
+def keepSocketAlive(handle: socket.socket, seconds: float) -> None:
+    """
+    Do the same for a TCP socket. On Linux, connections inherit it from a listening socket.
+
+    @raise OSError: if the kernel refuses an option.
+    """
+    if not seconds:
+        return
     idle = ceil(seconds)
     interval = ceil(seconds / PROBES)
     handle.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

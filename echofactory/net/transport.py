@@ -13,6 +13,7 @@ from twisted.internet.interfaces import (
     ITCPTransport,
 )
 
+from echofactory.express.ports import TCPPort
 from echofactory.express.tls import LaneTLS
 
 
@@ -40,6 +41,15 @@ def halfCloses(transport: IEchoTransport) -> bool:
     if isinstance(transport, LaneTLS):
         return transport.halfCloses()
     return not INegotiated.providedBy(transport)
+
+
+def inheritsOptions(transport: IEchoTransport) -> bool:
+    """
+    Tell whether the transport's socket has inherited its options from the listening socket, on
+    which the factory has set them.
+    """
+    port = getattr(lowestTransport(transport), "server", None)
+    return isinstance(port, TCPPort) and port.prepared
 
 
 def lowestTransport(transport: IEchoTransport) -> Any:

@@ -2,6 +2,7 @@
 The server's factory. It serves or refuses each connection, and counts both.
 """
 
+import socket
 from collections import Counter, defaultdict
 from heapq import nlargest
 from typing import cast
@@ -16,12 +17,13 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from echofactory.express.addresstext import addressText
+from echofactory.express.listening import IPreparesListening
 from echofactory.express.ports import ICountsRefusals
 from echofactory.express.summarylog import SummaryLog
 from echofactory.net.addresses import limitKey
-from echofactory.net.keepalive import keepAlive
+from echofactory.net.keepalive import keepAlive, keepSocketAlive
 from echofactory.net.tracing import Trace, dataText, reasonText, tracedAddressText
-from echofactory.net.transport import turnOffNagle
+from echofactory.net.transport import inheritsOptions, turnOffNagle
 from echofactory.server.counts import REFUSALS, Counts, PeerCounts
 from echofactory.server.echo import Echo
 from echofactory.server.idle import CHECKS, IdleDetector
@@ -66,7 +68,7 @@ class ClosingProtocol(Protocol):
         self.transport.loseConnection()
 
 
-@implementer(ICountsRefusals)
+@implementer(ICountsRefusals, IPreparesListening)
 class EchoFactory(ServerFactory):
     """
     Serves each connection with an L{Echo}, and counts.
@@ -141,6 +143,11 @@ class EchoFactory(ServerFactory):
         echo.factory = self
         return echo
 
+    def prepareListening(self, listening: socket.socket) -> None:
+        """See L{IPreparesListening}."""
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        keepSocketAlive(listening, self.limits.keepAlive)
+
     def newEcho(self) -> Echo | None:
         """Return the protocol for a connection within the limits. C{None}: refuse it."""
         return self.protocol()
@@ -199,8 +206,9 @@ class EchoFactory(ServerFactory):
         if self._idleChecks is not None and not self._idleChecks.running:
             assert self.limits.idle is not None
             self._idleChecks.start(self.limits.idle / CHECKS, now=False)
-        turnOffNagle(echo.transport)
-        keepAlive(echo.transport, self.limits.keepAlive)
+        if not inheritsOptions(echo.transport):
+            turnOffNagle(echo.transport)
+            keepAlive(echo.transport, self.limits.keepAlive)
         if self.trace >= Trace.CONNECTIONS:
             peer = tracedAddressText(echo.transport.getPeer(), self.trace)
             _log.info("accepted connection from {peer}", peer=peer)

@@ -5,7 +5,7 @@ This module does not depend on a transport, a clock or Twisted.
 """
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from hashlib import shake_128
 from typing import NamedTuple, Protocol
 
@@ -14,7 +14,12 @@ BLOCK_SIZE = 64 * 1024
 
 # A prime number, so that neighbouring connections, messages and blocks start far apart.
 _STARTS = 65521
+# Further prime numbers: how far apart they start.
+_PER_CONNECTION = 7919
+_PER_MESSAGE = 104729
+_PER_BLOCK = 15485863
 _HEADER = struct.Struct(">III")
+_PACK = _HEADER.pack
 _MASK = 0xFFFFFFFF
 
 NUMBERED_SIZE = _HEADER.size
@@ -26,10 +31,16 @@ NUMBERED_SIZE = _HEADER.size
 _NOISE = shake_128(b"echofactory").digest(_STARTS + BLOCK_SIZE)
 
 
-def blockGenerator(connection: int, size: int) -> Callable[[int, int], bytes]:
+def _start(connection: int, message: int, block: int) -> int:
+    """Return where in the noise a block begins."""
+    return (
+        connection * _PER_CONNECTION + message * _PER_MESSAGE + block * _PER_BLOCK
+    ) % _STARTS
+
+
+def generatedBlock(connection: int, message: int, block: int, size: int) -> bytes:
     """
-    Return a function that generates the blocks of one connection. Its arguments are the
-    number of the message, from 1, and the number of the block in the message, from 0.
+    Return a generated block.
 
     A block begins with the numbers of the connection, the message and the block. The other
     bytes depend on these numbers and on the offset. A lost, repeated, swapped or altered block
@@ -37,23 +48,15 @@ def blockGenerator(connection: int, size: int) -> Callable[[int, int], bytes]:
     only the other bytes.
 
     @param connection: the number of the connection in the run, from 1.
-    @param size: bytes of a block, from 1 to L{BLOCK_SIZE}.
+    @param message: the number of the message, from 1.
+    @param block: the number of the block in the message, from 0.
+    @param size: bytes of the block, from 1 to L{BLOCK_SIZE}.
     """
-    # The function is called for each message. The common part is calculated here.
-    numbers = size >= _HEADER.size
-    rest = size - _HEADER.size if numbers else size
-    origin = connection * 7919
-    connection &= _MASK
-    pack = _HEADER.pack
-    noise = _NOISE
-
-    def generate(message: int, block: int) -> bytes:
-        start = (origin + message * 104729 + block * 15485863) % _STARTS
-        if numbers:
-            return pack(connection, message & _MASK, block) + noise[start : start + rest]
-        return noise[start : start + rest]
-
-    return generate
+    start = _start(connection, message, block)
+    if size < NUMBERED_SIZE:
+        return _NOISE[start : start + size]
+    numbers = _PACK(connection & _MASK, message & _MASK, block)
+    return numbers + _NOISE[start : start + size - NUMBERED_SIZE]
 
 
 def messageNumber(block: bytes) -> int | None:
@@ -91,21 +94,38 @@ class Script(Protocol):
 
 
 class GeneratedScript:
-    """The L{Script} of generated messages."""
+    """The L{Script} of generated messages (L{generatedBlock})."""
+
+    __slots__ = (
+        "_connection",
+        "_lastSize",
+        "_number",
+        "_origin",
+        "_perMessage",
+        "_rest",
+        "whole",
+    )
 
     def __init__(self, connection: int, size: int) -> None:
+        self._connection = connection
+        self._number = connection & _MASK
+        self._origin = _start(connection, 0, 0)
         self._perMessage = -(-size // BLOCK_SIZE)
-        lastSize = size - (self._perMessage - 1) * BLOCK_SIZE
-        self._generate = blockGenerator(connection, BLOCK_SIZE)
-        self._generateLast = blockGenerator(connection, lastSize)
+        self._lastSize = size - (self._perMessage - 1) * BLOCK_SIZE
+        self._rest = self._lastSize - NUMBERED_SIZE
         self.whole = self._perMessage == 1
 
     def block(self, index: int) -> bytes:
-        if self.whole:
-            return self._generateLast(index + 1, 0)
+        if self.whole and self._rest >= 0:
+            # The usual case. This is generatedBlock, without what is the same for all messages.
+            message = index + 1
+            start = (self._origin + message * _PER_MESSAGE) % _STARTS
+            numbers = _PACK(self._number, message & _MASK, 0)
+            return numbers + _NOISE[start : start + self._rest]
         number, part = divmod(index, self._perMessage)
         last = part == self._perMessage - 1
-        return (self._generateLast if last else self._generate)(number + 1, part)
+        size = self._lastSize if last else BLOCK_SIZE
+        return generatedBlock(self._connection, number + 1, part, size)
 
     def begins(self, index: int) -> bool:
         return index % self._perMessage == 0

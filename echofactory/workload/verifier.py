@@ -77,17 +77,15 @@ class StreamVerifier:
     It keeps the expected block. Of the sent blocks after it, it keeps at most L{KEPT_BLOCKS}
     and L{KEPT_SIZE} bytes. A peer that does not return what it was sent therefore costs no more
     memory.
-
-    @ivar verified: messages of which every byte has come back.
     """
+
+    __slots__ = ("_block", "_index", "_kept", "_keptSize", "_offset", "_script", "_sent")
 
     def __init__(self, script: Script) -> None:
         """
         @param script: the messages of this connection.
         """
-        self.verified = 0
         self._script = script
-        self._whole = script.whole
         # The expected block, if it was sent, and the number of its bytes that have arrived.
         self._block: bytes | None = None
         self._offset = 0
@@ -95,8 +93,13 @@ class StreamVerifier:
         self._index = 0
         self._sent = 0
         # The blocks after the expected block, as far as they are kept.
-        self._kept: deque[bytes] = deque()
+        self._kept: deque[bytes] | None = None
         self._keptSize = 0
+
+    @property
+    def verified(self) -> int:
+        """The number of messages of which every byte has come back."""
+        return self._script.place(self._index)[0] - 1
 
     def sent(self, block: bytes) -> None:
         """Record that the next block of the script was sent."""
@@ -105,12 +108,30 @@ class StreamVerifier:
         if not ahead:
             self._block = block
         elif (
-            ahead == len(self._kept) + 1
+            ahead == (len(self._kept) if self._kept else 0) + 1
             and ahead <= KEPT_BLOCKS
             and self._keptSize + len(block) <= KEPT_SIZE
         ):
+            if self._kept is None:
+                self._kept = deque()
             self._kept.append(block)
             self._keptSize += len(block)
+
+    def exchange(self, data: bytes) -> bytes | None:
+        """
+        Check received data in the usual case: it is exactly the one block that is out.
+        Return the next block of the script, which the caller has to send.
+
+        @return: C{None}: the data is something else, or more is out. L{feed} has to check the
+            data: nothing has changed.
+        """
+        index = self._index + 1
+        if data != self._block or self._offset or self._sent != index:
+            return None
+        self._index = index
+        self._sent = index + 1
+        block = self._block = self._script.block(index)
+        return block
 
     def feed(self, data: bytes) -> int:
         """
@@ -142,7 +163,7 @@ class StreamVerifier:
 
     def _advance(self) -> int:
         """Go on to the next block. Return whether this block was the last of its message."""
-        ended = self._whole or self._script.ends(self._index)
+        ended = self._script.ends(self._index)
         self._index += 1
         self._offset = 0
         if self._index == self._sent:
@@ -152,7 +173,6 @@ class StreamVerifier:
             self._keptSize -= len(self._block)
         else:
             self._block = self._script.block(self._index)
-        self.verified += ended
         return ended
 
     def _mismatch(self, block: bytes, piece: bytes, completed: int) -> EchoMismatch:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echofactory.workload.script import BLOCK_SIZE, blockGenerator
+from echofactory.workload.script import BLOCK_SIZE, generatedBlock
 from echofactory.workload.settings import DEFAULT_MESSAGES, Workload
 from echofactory.workload.verifier import (
     KEPT_SIZE,
@@ -98,15 +98,30 @@ class TestWorkload:
 
     def test_generated_content_is_the_same_everywhere(self) -> None:
         """Two processes agree on what message 2 of connection 1 is."""
-        block = blockGenerator(1, 32)(2, 0)
+        block = generatedBlock(1, 2, 0, 32)
         assert block.hex() == (
             "000000010000000200000000fca352ff943f91335154138dd610a58b4bee1b83"
         )
 
+    @given(
+        st.sampled_from([1, 7919, (1 << 32) - 1, 1 << 32]),
+        st.sampled_from([0, 1, 65520, (1 << 32) - 2, (1 << 32) - 1, 1 << 33]),
+        st.sampled_from([1, 11, 12, 13, 64, BLOCK_SIZE, BLOCK_SIZE + 12, 3 * BLOCK_SIZE]),
+    )
+    def test_a_script_is_of_generated_blocks(
+        self, connection: int, index: int, size: int
+    ) -> None:
+        """Whatever the size and the numbers, a block of a script is the generated block."""
+        script = Workload(size=size, count=1).script(connection)
+        message, offset = script.place(index)
+        length = min(size - offset, BLOCK_SIZE)
+        block = generatedBlock(connection, message, offset // BLOCK_SIZE, length)
+        assert script.block(index) == block
+
     def test_generated_messages_differ_everywhere(self) -> None:
         """No two blocks of the same size are the same, nor shifted the same."""
         blocks = [
-            blockGenerator(connection, 256)(message, block)
+            generatedBlock(connection, message, block, 256)
             for connection in range(1, 30)
             for message in range(1, 10)
             for block in range(3)
@@ -231,6 +246,67 @@ class TestStreamVerifier:
                 assert verifier.feed(blocks[back]) == 1
                 back += 1
         assert (back, verifier.verified) == (40, 40)
+
+    @given(
+        st.sampled_from(
+            [
+                Workload(count=40),
+                Workload(size=1, count=40),
+                Workload(size=64, count=40),
+                Workload(size=BLOCK_SIZE + 1, count=20),
+            ]
+        ),
+        st.integers(0, 39),
+        st.sampled_from(["first byte", "last byte", "short", "long", "next", "empty"]),
+    )
+    def test_an_exchange_is_the_whole_block(
+        self, workload: Workload, at: int, damage: str
+    ) -> None:
+        """Only the block that is out is exchanged. Other data changes nothing."""
+        blocks = blocksOf(workload)
+        verifier = StreamVerifier(workload.script(1))
+        verifier.sent(blocks[0])
+        at = min(at, len(blocks) - 2)
+        for index in range(at):
+            assert verifier.exchange(blocks[index]) == blocks[index + 1]
+        block = blocks[at]
+        bad = {
+            "first byte": bytes([block[0] ^ 1]) + block[1:],
+            "last byte": block[:-1] + bytes([block[-1] ^ 1]),
+            "short": block[:-1],
+            "long": block + b"x",
+            "next": blocks[at + 1],
+            "empty": b"",
+        }[damage]
+        before = verifier.verified
+        if bad != block:
+            assert verifier.exchange(bad) is None
+        assert verifier.verified == before
+        verifier.feed(block)
+        with pytest.raises(ExtraBytes):
+            verifier.feed(b"x")
+
+    def test_an_exchange_needs_the_whole_block_at_once(self) -> None:
+        """The rest of a block is not a block, even if it has the same bytes."""
+        verifier = StreamVerifier(Workload(messages=(b"aa", b"a")).script(1))
+        verifier.sent(b"aa")
+        assert verifier.feed(b"a") == 0
+        assert verifier.exchange(b"a") is None
+        assert verifier.exchange(b"aa") is None
+        assert verifier.feed(b"a") == 1
+
+    def test_an_exchange_with_more_out(self) -> None:
+        """A reply is no exchange while another message is out."""
+        verifier = verifierOf(Workload())
+        assert verifier.exchange(DEFAULT_MESSAGES[0]) is None
+        assert verifier.feed(DEFAULT_MESSAGES[0]) == 1
+        assert verifier.exchange(DEFAULT_MESSAGES[1]) == DEFAULT_MESSAGES[0]
+
+    def test_nothing_is_out(self) -> None:
+        """What nobody asked for is not exchanged."""
+        verifier = StreamVerifier(Workload().script(1))
+        assert verifier.exchange(DEFAULT_MESSAGES[0]) is None
+        assert verifier.exchange(b"") is None
 
     def test_what_was_not_sent_yet_is_extra(self) -> None:
         """A peer that knows what comes next has still to wait for it."""
