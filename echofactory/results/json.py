@@ -19,8 +19,9 @@ from echofactory.results.path import Datagrams, Kernel
 from echofactory.results.search import SearchOutcome
 from echofactory.results.workloadfacts import WorkloadFacts
 
-SCHEMA = "echofactory.results/2"
+SCHEMA = "echofactory.results/3"
 _FIRST = "echofactory.results/1"
+_SECOND = "echofactory.results/2"
 
 
 def _mistake(written: dict[str, Any]) -> str | None:
@@ -44,7 +45,7 @@ def _mistake(written: dict[str, Any]) -> str | None:
 
 def _fromFirst(written: dict[str, Any]) -> dict[str, Any]:
     """
-    Convert results of version 1 to the present version.
+    Convert results of version 1 to version 2.
 
     Version 1 has neither the time of the last send nor the messages that were due but not
     sent. The time of the last reply is used for the former, and 0 for the latter.
@@ -68,6 +69,11 @@ def _fromFirst(written: dict[str, Any]) -> dict[str, Any]:
             "interval_s": None,
             "warnings": [],
         }
+    return written | {"schema": _SECOND}
+
+
+def _fromSecond(written: dict[str, Any]) -> dict[str, Any]:
+    """Convert results of version 2 to the present version."""
     return written | {"schema": SCHEMA}
 
 
@@ -170,10 +176,16 @@ def fromJSON(written: Any) -> Results:
 
     @raise ValueError: if the JSON is something else.
     """
-    if not isinstance(written, dict) or written.get("schema") not in (_FIRST, SCHEMA):
+    if not isinstance(written, dict) or written.get("schema") not in (
+        _FIRST,
+        _SECOND,
+        SCHEMA,
+    ):
         raise ValueError(f"not the results of a run ({SCHEMA})")
     if written["schema"] == _FIRST:
         written = _fromFirst(written)
+    if written["schema"] == _SECOND:
+        written = _fromSecond(written)
     if (mistake := _mistake(written)) is not None:
         raise ValueError(f"not the results of a run: {mistake}")
     try:

@@ -398,6 +398,7 @@ DOCUMENTS = [
     aRun(),
     aRun() | {"datagrams": {"lost": 1, "repeated": 2, "reordered": 3}, "tcp": None},
     aRun() | {"schema": "echofactory.results/1"},
+    aRun() | {"schema": "echofactory.results/2"},
     *map(aSearch, ("found", "first", "client", "interrupted")),
 ]
 VALUES = st.one_of(

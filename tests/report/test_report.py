@@ -420,7 +420,7 @@ def test_the_page_of_a_search() -> None:
         ([], "give the JSON file of one run or more"),
         (["/nowhere.json"], "'/nowhere.json': No such file or directory"),
         (["{empty}"], "'{empty}': not JSON: Expecting value: line 1 column 1"),
-        (["{other}"], "'{other}': not the results of a run (echofactory.results/2)"),
+        (["{other}"], "'{other}': not the results of a run (echofactory.results/3)"),
         (["{lacking}"], "'{lacking}': not the results of a run: $: 'version' is a required"),
         (["{nan}"], "'{nan}': NaN is not a finite number"),
         (["{endless}"], "'{endless}': 1e999 is not a finite number"),
@@ -454,7 +454,7 @@ def test_what_makes_no_sense(
     contents = {
         "empty": "",
         "other": "[5]",
-        "lacking": json.dumps({"schema": "echofactory.results/2"}),
+        "lacking": json.dumps({"schema": "echofactory.results/3"}),
         "nan": json.dumps(run | {"elapsed_s": float("nan")}),
         "endless": json.dumps(run | {"elapsed_s": 5}).replace('_s": 5,', '_s": 1e999,'),
         "text": json.dumps(run | {"rate": run["rate"] | {"asked": "abc"}}),

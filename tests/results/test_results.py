@@ -309,6 +309,15 @@ def test_small_rates_and_shares_have_decimals() -> None:
     assert [counted(n, "rate") for n in (0, 1, 1000)] == ["0 rates", "1 rate", "1,000 rates"]
 
 
+@pytest.mark.parametrize("name", ["open", "closed"])
+def test_results_of_the_second_version(name: str) -> None:
+    """They are read, and written again without a loss."""
+    path = Path(__file__).parent / "data" / f"results-2-{name}.json"
+    before = json.loads(path.read_text())
+    written = validate(toJSON(fromJSON(before), before["version"]))
+    assert {key: written[key] for key in before} == before | {"schema": written["schema"]}
+
+
 @pytest.mark.parametrize(
     ("name", "asked", "achieved", "due"),
     [("open", 10.0, 10.0, 10), ("closed", None, 524.3, None)],
@@ -320,7 +329,7 @@ def test_results_of_the_first_version(
     path = Path(__file__).parent / "data" / f"results-1-{name}.json"
     results = fromJSON(json.loads(path.read_text()))
     written = validate(toJSON(results, "1"))
-    assert written["schema"] == "echofactory.results/2"
+    assert written["schema"] == "echofactory.results/3"
     assert written["rate"]["asked"] == asked
     assert written["rate"]["achieved"] == pytest.approx(achieved, rel=0.01)
     assert (written["messages"]["due"], written["messages"]["unsent"]) == (due, 0)
