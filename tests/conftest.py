@@ -91,7 +91,8 @@ def refusal(
 ) -> Iterator[Refusal]:
     """
     Run a program's C{main} in this process with the words of a bad command line, see that
-    it ends with exit status 2, and return the one line that it writes, on stderr.
+    it ends with exit status 2, and return the one line that it writes on stderr, without
+    its reference to the help.
     """
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
 
@@ -103,7 +104,7 @@ def refusal(
         out, err = capsys.readouterr()
         assert out == ""
         (line,) = err.splitlines()
-        return line
+        return line.removesuffix(" (see --help)")
 
     yield refused
     resource.setrlimit(resource.RLIMIT_NOFILE, limits)

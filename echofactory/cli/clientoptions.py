@@ -69,6 +69,17 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --rate 1k --duration 1
 python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
     the highest rate whose response time is less than 5 ms at p99
 """
+    groups: ClassVar[dict[str, tuple[str, ...]]] = {
+        "Target": ("connect", "bind"),
+        "Load": (
+            "connections", "connect-rate", "size", "message", "message-file", "count", "rate",
+            "window", "churn", "hold", "half-close", "find-rate",
+        ),
+        "Time": ("duration", "connect-timeout", "reply-timeout", "keepalive"),
+        "Output": (
+            "json", "plot", "html", "hdr", "interval", "progress", "trace", "quiet",
+        ),
+    }  # fmt: skip
     parameters: ClassVar[tuple[Option, ...]] = (
         Option(
             "connect",

@@ -59,6 +59,12 @@ twistd -n multiecho-client 192.0.2.7 7007 --status tcp:9466:interface=127.0.0.1
 twistd -n multiecho-client --connect tls:echo.example:7007 -n 10 --rate 5
     ten connections over TLS; five messages per second over all of them
 """
+    groups: ClassVar[dict[str, tuple[str, ...]]] = {
+        "Target": ("connect",),
+        "Load": ("connections", "rate", "size"),
+        "Time": ("connect-timeout", "reply-timeout", "keepalive"),
+        "Output": ("status", "trace"),
+    }
     parameters: ClassVar[tuple[Option, ...]] = (
         Option(
             "connect",

@@ -2,6 +2,7 @@
 Options as declarations, and the base class of the command lines.
 """
 
+import difflib
 import getopt
 import shutil
 import sys
@@ -75,7 +76,7 @@ class Flag:
 
     @property
     def words(self) -> str:
-        """The flag as it is written: C{-h, --help}."""
+        """The flag as it is written: C{-q, --quiet}."""
         return _names(self)
 
 
@@ -84,10 +85,13 @@ def _names(option: Option | Flag) -> str:
 
 
 _COMMON_FLAGS = (
-    Flag("help", "Show this help and exit.", short="h"),
+    Flag("help", "Show this help and exit. -h shows the names of the options only."),
     Flag("version", "Show the versions and exit."),
 )
 """Those that L{CommandOptions} handles itself."""
+
+OTHER = "Other"
+"""The heading, in the help, of options that no group names."""
 
 
 class CommandOptions(usage.Options):
@@ -96,7 +100,9 @@ class CommandOptions(usage.Options):
     before and after the arguments. A mistake is one line on stderr and exit status 2.
 
     @cvar program: the name that begins the line on stderr.
-    @cvar examples: the end of the help.
+    @cvar examples: each is a line with a command and a line that explains it. The help begins
+        with the first command, and ends with all of them.
+    @cvar groups: by the heading in the help, the names of the options.
     @cvar parameters: the options that take a value.
     @cvar flags: the options without a value.
     @ivar given: whether the command line had any words.
@@ -104,6 +110,7 @@ class CommandOptions(usage.Options):
 
     program: ClassVar[str]
     examples: ClassVar[str]
+    groups: ClassVar[dict[str, tuple[str, ...]]] = {}
     parameters: ClassVar[tuple[Option, ...]] = ()
     flags: ClassVar[tuple[Flag, ...]] = ()
     # What usage.Options reads, with those of the base classes.
@@ -146,12 +153,18 @@ class CommandOptions(usage.Options):
             try:
                 found, arguments = getopt.gnu_getopt(words, self.shortOpt, self.longOpt)
             except getopt.GetoptError as error:
-                raise usage.UsageError(str(error)) from None
+                raise usage.UsageError(error.msg + self._resembling(error.opt)) from None
             self._refuseTwice([option for option, _ in found])
             ordered = [word for pair in found for word in self._words(*pair)]
             super().parseOptions([*ordered, "--", *arguments])
         except usage.UsageError as error:
-            self._exit(str(error))
+            self._exit(f"{error} (see --help)")
+
+    def _resembling(self, name: str) -> str:
+        """Return a question about the option that was probably meant."""
+        names = [option.name for option in self.listed()]
+        close = difflib.get_close_matches(name, names, n=1)
+        return f"; did you mean --{close[0]}?" if close and close[0] != name else ""
 
     def _refuseTwice(self, given: list[str]) -> None:
         """
@@ -179,16 +192,44 @@ class CommandOptions(usage.Options):
             return [word, value]
         return [word]
 
+    @classmethod
+    def grouped(cls) -> dict[str, list[Option | Flag]]:
+        """Return every option, by the heading of its group, in the order of the groups."""
+        known = {option.name: option for option in cls.listed()}
+        found = {
+            heading: [known.pop(name) for name in names]
+            for heading, names in cls.groups.items()
+        }
+        return {**found, OTHER: list(known.values())}
+
     def getUsage(self, width: int | None = None) -> str:
-        """Return the options, what the program does, and examples."""
-        width = width or shutil.get_terminal_size().columns
-        lines = ["Options:"]
-        for option in self.listed():
-            indent = "  " if option.short else "      "
-            lines += [f"{indent}{option.words}", *_wrapped(helpText(option), width, 10)]
-        lines += ["", *_wrapped(str(getattr(self, "longdesc", "")), width, 0)]
+        """Return an example, what the program does, the options, and more examples."""
+        width = _widthOf(width)
+        lines = self._lead(width)
+        for heading, options in self.grouped().items():
+            lines += ["", f"{heading}:"]
+            for option in options:
+                indent = "  " if option.short else "      "
+                lines += [f"{indent}{option.words}", *_wrapped(helpText(option), width, 10)]
         lines += ["", "Examples:", textwrap.indent(self.examples, "  ")]
         return "\n".join(lines)
+
+    def summary(self, width: int | None = None) -> str:
+        """Return the usage, an example, and the names of the options."""
+        width = _widthOf(width)
+        lines = [self.getSynopsis(), *self._lead(width), ""]
+        for heading, options in self.grouped().items():
+            words = "  ".join(option.words.replace(" ", "\0") for option in options)
+            lines += [f"{heading}:", *_wrapped(words, width, 4)]
+        return "\n".join([*lines, "", "--help explains them."]).replace("\0", " ")
+
+    def _lead(self, width: int) -> list[str]:
+        """Return the first lines of the help."""
+        return [
+            f"Example: {self.examples.splitlines()[0]}",
+            "",
+            *_wrapped(str(getattr(self, "longdesc", "")), width, 0),
+        ]
 
     def refuse(self, option: str, text: str) -> NoReturn:
         """
@@ -259,7 +300,17 @@ class CommandOptions(usage.Options):
         print(self)
         raise SystemExit(0)
 
-    opt_h = opt_help
+    def opt_h(self) -> NoReturn:
+        """
+        Show the names of the options and exit.
+        """
+        print(self.summary())
+        raise SystemExit(0)
+
+
+def _widthOf(width: int | None) -> int:
+    """Return the columns of the help: at most 80, and those of the terminal."""
+    return min(width or shutil.get_terminal_size().columns, 80)
 
 
 def _wrapped(text: str, width: int, indent: int) -> Iterator[str]:

@@ -49,6 +49,10 @@ python -m echofactory.report before.json after.json --plot both.svg
 python -m echofactory.report --merge client1.json client2.json
     two clients that ran at the same time, as one run
 """
+    groups: ClassVar[dict[str, tuple[str, ...]]] = {
+        "Input": ("merge",),
+        "Output": ("json", "plot", "html"),
+    }
     parameters: ClassVar[tuple[Option, ...]] = (
         *CHART_OPTIONS,
         Option(

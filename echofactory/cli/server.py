@@ -69,6 +69,14 @@ twistd -n multiecho --listen tcp:7007 --listen unix:/run/echo.sock --trace none
 twistd -n multiecho --trace data 127.0.0.1 65432
     as the tutorial's multiconn-server.py does
 """
+    groups: ClassVar[dict[str, tuple[str, ...]]] = {
+        "Addresses": ("listen", "udp", "status"),
+        "Limits": ("max-connections", "max-per-host", "udp-rate"),
+        "Time": ("idle-timeout", "keepalive", "drain"),
+        "Faults": ("fault", "fault-seed"),
+        "Processes": ("workers", "no-express"),
+        "Output": ("trace",),
+    }
     parameters: ClassVar[tuple[Option, ...]] = (
         Option(
             "listen",

@@ -133,10 +133,10 @@ def test_an_error_of_another_field() -> None:
 def test_the_help() -> None:
     """It shows how each option is written, its default and its example."""
     assert (
-        str(SomeOptions()).partition("Options:\n")[2]
+        str(SomeOptions()).partition("\n\n\nOther:\n")[2]
         == """\
-  -h, --help
-          Show this help and exit.
+      --help
+          Show this help and exit. -h shows the names of the options only.
       --number N
           Number. Example: --number 3
       --quick
@@ -145,7 +145,6 @@ def test_the_help() -> None:
           Show the versions and exit.
   -w, --wait DURATION
           Time. Default: 1s. Example: --wait 2s
-
 
 Examples:
   some --wait 3s

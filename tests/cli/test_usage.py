@@ -29,7 +29,7 @@ def refusal(capsys: pytest.CaptureFixture[str]) -> Refusal:
             options().parseOptions(list(arguments))
         assert refused.value.code == 2
         (line,) = capsys.readouterr().err.splitlines()
-        return line
+        return line.removesuffix(" (see --help)")
 
     return parse
 

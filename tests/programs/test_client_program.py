@@ -212,7 +212,7 @@ def test_bad_usage_of_the_process() -> None:
     """The same, with nothing on stdout."""
     done = client("127.0.0.1", "7", "--nonsense")
     assert (done.process.returncode, done.out) == (2, [])
-    assert done.err == ["echofactory.client: option --nonsense not recognized"]
+    assert done.err == ["echofactory.client: option --nonsense not recognized (see --help)"]
 
 
 def test_an_empty_message_file(refusal: Callable[..., str], tmp_path: Path) -> None:

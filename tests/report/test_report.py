@@ -483,7 +483,8 @@ def test_bad_usage_of_the_process() -> None:
     """The same."""
     done = report("/nowhere.json")
     assert (done.process.returncode, done.out) == (2, [])
-    assert done.err == ["echofactory.report: '/nowhere.json': No such file or directory"]
+    said = "echofactory.report: '/nowhere.json': No such file or directory (see --help)"
+    assert done.err == [said]
 
 
 @pytest.mark.parametrize("mistake", [["--plot", "x.gif"], ["--html", "/nowhere/x.html"]])
