@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from echofactory.net.monotonic import useMonotonicTime
     from echofactory.net.tracing import Trace
     from echofactory.results.books import Results
+    from echofactory.results.expectations import Expectation, Judgement
     from echofactory.results.failures import FailureKind
+    from echofactory.results.judging import judge
     from echofactory.server.counts import Counts
     from echofactory.server.echo import Echo
     from echofactory.server.factory import EchoFactory
@@ -37,11 +39,13 @@ _MODULES = {
     "EchoClientFactory": "client.factory",
     "EchoFactory": "server.factory",
     "EchoService": "server.service",
+    "Expectation": "results.expectations",
     "ExpressReactor": "express.reactor",
     "FailureKind": "results.failures",
     "Faults": "server.faults.settings",
     "FaultyEcho": "server.faults.echo",
     "FaultyEchoFactory": "server.faults.echo",
+    "Judgement": "results.expectations",
     "Limits": "server.settings",
     "OrderedServices": "server.service",
     "Patience": "client.settings",
@@ -50,6 +54,7 @@ _MODULES = {
     "Results": "results.books",
     "Trace": "net.tracing",
     "Workload": "workload.settings",
+    "judge": "results.judging",
     "onExpress": "express.reactor",
     "probe": "client.probe",
     "useMonotonicTime": "net.monotonic",
@@ -62,11 +67,13 @@ __all__ = [
     "EchoClientFactory",
     "EchoFactory",
     "EchoService",
+    "Expectation",
     "ExpressReactor",
     "FailureKind",
     "Faults",
     "FaultyEcho",
     "FaultyEchoFactory",
+    "Judgement",
     "Limits",
     "OrderedServices",
     "Patience",
@@ -76,6 +83,7 @@ __all__ = [
     "Trace",
     "Workload",
     "__version__",
+    "judge",
     "onExpress",
     "probe",
     "useMonotonicTime",

@@ -34,6 +34,7 @@ from echofactory.cli.outputs import (
 )
 from echofactory.cli.streams import prepareStreams, printError, printLine
 from echofactory.client.factory import EchoClientFactory
+from echofactory.client.findrate import NAMES
 from echofactory.client.search import SETTLING, Search
 from echofactory.client.target import Target
 from echofactory.net.descriptors import connectionsThatFit, raiseDescriptorLimit
@@ -43,8 +44,9 @@ from echofactory.net.tracing import Trace, reasonText
 from echofactory.report.compare import Run
 from echofactory.report.hdrlog import HdrLog
 from echofactory.report.live import progress
-from echofactory.report.text import failureLines, report, searchText, stepText
+from echofactory.report.text import failureLines, report, searchText, stepText, unmetLines
 from echofactory.results.books import Results
+from echofactory.results.judging import judge
 from echofactory.results.search import SearchStep
 from echofactory.server.factory import EchoFactory
 from echofactory.server.service import EchoService
@@ -52,7 +54,7 @@ from echofactory.values.printable import printable
 from echofactory.workload.schedule import Rate
 from echofactory.workload.settings import Workload
 
-_EXIT_STATUSES = {"ok": 0, "failed": 1}
+_EXIT_STATUSES = {"ok": 0, "failed": 1, "unmet": 3}
 """The exit status for each verdict of a run that was not interrupted."""
 _SIGNAL_STATUS = 128
 """Plus the number of the signal, this is the exit status of an interrupted run, as in a
@@ -142,7 +144,7 @@ def _search(reactor: IClientReactor, options: ClientOptions, text: IO[str]) -> S
         )
 
     assert options.goals is not None
-    named = {goal.name: goal.field for goal in options.goals}
+    named = {goal.quantity: NAMES[goal.quantity] for goal in options.goals}
 
     def show(step: SearchStep) -> None:
         if not options["quiet"]:
@@ -212,7 +214,10 @@ def _run(
 
 
 def _printFailures(options: ClientOptions, results: Results, text: IO[str]) -> None:
-    """Print failures and warnings on stderr, unless the report shows them there."""
+    """
+    Print failures, warnings and expectations that were not met on stderr, unless the report
+    shows them there.
+    """
     together = text is sys.stderr or (text.isatty() and sys.stderr.isatty())
     if together and not options["quiet"]:
         return
@@ -220,6 +225,8 @@ def _printFailures(options: ClientOptions, results: Results, text: IO[str]) -> N
         printError(f"{options.program}: {line}")
     for sentence in results.warnings:
         printError(f"{options.program}: warning: {sentence}")
+    for line in unmetLines(results):
+        printError(f"{options.program}: {line}")
 
 
 def main() -> NoReturn:
@@ -270,6 +277,7 @@ def main() -> NoReturn:
     if target is None:
         printLine(_INTRODUCTION, text)
     results, number = _run(reactor, options, target, hdrLog, text)
+    results.expectations = judge(results, options.expectations)
     status = _EXIT_STATUSES.get(results.verdict) or 0
     if number is not None and results.interrupted:
         status = _SIGNAL_STATUS + number

@@ -15,6 +15,12 @@ from echofactory.cli.commonoptions import (
     TRACE,
     TargetOptions,
 )
+from echofactory.cli.expecting import (
+    EXPECT,
+    readExpectations,
+    refuseRelative,
+    refuseUnmeasured,
+)
 from echofactory.cli.options import Flag, Option
 from echofactory.cli.parsers import (
     parseAddress,
@@ -29,9 +35,9 @@ from echofactory.cli.parsers import (
     parseSize,
     parseWhole,
 )
-from echofactory.client.findrate import Goal
 from echofactory.client.settings import Opening
 from echofactory.net.tracing import Trace, dataText
+from echofactory.results.expectations import Expectation
 from echofactory.values.printable import printable
 from echofactory.workload.datagrams import MAX_DATAGRAM_SIZE
 from echofactory.workload.settings import Workload
@@ -47,6 +53,7 @@ class ClientOptions(TargetOptions):
     @ivar patience: how long to wait for a connection and for a reply.
     @ivar opening: how connections are opened.
     @ivar goals: the goals of C{--find-rate}; C{None}: no search.
+    @ivar expectations: what the run is judged by.
     @ivar interval: the length of the run's intervals, in seconds.
     @ivar progress: one of L{CHOICES<echofactory.report.live.CHOICES>}.
     @ivar trace: which events of each connection are shown.
@@ -59,7 +66,8 @@ class ClientOptions(TargetOptions):
         " Without address and options, the program starts a server in its own process and"
         " connects to it."
         " Exit status: 0 every message came back unchanged; 1 something was lost, refused, late"
-        " or wrong; 2 bad usage; 130, 143 or 129 interrupted by SIGINT, SIGTERM or SIGHUP."
+        " or wrong; 2 bad usage; 3 every message came back, but an expectation (--expect) was"
+        " not met; 130, 143 or 129 interrupted by SIGINT, SIGTERM or SIGHUP."
     )
     examples = """\
 python -m echofactory.client 127.0.0.1 65432 100 --size 1k --count 1000
@@ -76,6 +84,7 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
             "window", "churn", "hold", "half-close", "find-rate",
         ),
         "Time": ("duration", "connect-timeout", "reply-timeout", "keepalive"),
+        "Pass or fail": ("expect",),
         "Output": (
             "json", "plot", "html", "hdr", "interval", "progress", "trace", "quiet",
         ),
@@ -176,6 +185,7 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
             " if not given) after 1 second that does not count.",
             example="'p99<5ms'",
         ),
+        EXPECT,
         Option(
             "connect-rate",
             "RATE",
@@ -271,7 +281,7 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
 
     def postOptions(self) -> None:
         self.trace: Trace = self.value("trace")
-        self.goals: tuple[Goal, ...] | None = self.value("find-rate")
+        self.goals: tuple[Expectation, ...] | None = self.value("find-rate")
         self._refuseTogether("find-rate", "hdr", "a log is of one run")
         if self["hdr"] == "-":
             raise usage.UsageError("--hdr: '-' is not a file")
@@ -282,6 +292,12 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
         self.target = self.readTarget()
         self.connections = self.readConnections(2)
         self.workload = self._readWorkload()
+        self.expectations = readExpectations(self)
+        refuseRelative(
+            self.expectations, "it works in python -m echofactory.report, with several files"
+        )
+        scheduled = self.workload.rate is not None or self.goals is not None
+        refuseUnmeasured(self.expectations, scheduled, self.target)
         overTLS = (self.target or "").lower().startswith(("tls:", "ssl:"))
         if self.workload.halfClose and overTLS and self["no-express"]:
             raise usage.UsageError(
@@ -300,6 +316,7 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
             "connections": self.connections,
             "message": ", ".join(dataText(message) for message in self.value("message")),
             "bind": ", ".join(self.opening.addresses),
+            "expect": ",".join(self["expect"]),
         }
         return [
             (f"--{name}", printable(str(value)))

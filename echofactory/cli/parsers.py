@@ -15,18 +15,17 @@ from ipaddress import IPv6Address, ip_address
 from socket import SOCK_STREAM, getaddrinfo, socket
 from typing import NamedTuple
 
-from echofactory.client.findrate import NAMES, Goal
+from echofactory.client.findrate import NAMES, checkGoal
 from echofactory.net.tracing import Trace
 from echofactory.report.live import CHOICES
+from echofactory.results.expectations import Expectation
 from echofactory.server.faults.settings import Stall
 from echofactory.server.workers.cores import usableCores
 from echofactory.values.checks import checkRate, checkSeconds, checkWhole
+from echofactory.values.quantities import DURATION_UNITS_NS, MULTIPLES
 from echofactory.workload.schedule import Rate
 
 _SIZES = {"": 1, "k": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-_GOAL = re.compile(r"([a-z0-9.]+)\s*<\s*(\d+(?:\.\d+)?)(us|µs|ms|s)", re.ASCII)
-_GOAL_UNITS = {"us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0}
-_RATES = {"": 1.0, "k": 1e3, "M": 1e6}
 _DURATIONS = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
 _PORT = re.compile(r"\d{1,5}", re.ASCII)
 
@@ -115,7 +114,7 @@ def parseRate(text: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([kM]?)", text, re.ASCII)
     if match is None:
         raise ValueError("not a rate such as 500 or 20k")
-    return float(match[1]) * _RATES[match[2]]
+    return float(match[1]) * MULTIPLES[match[2]]
 
 
 def parseMonitorRate(text: str) -> float:
@@ -144,22 +143,18 @@ def parseRates(text: str) -> Rate:
         ) from None
 
 
-def parseGoals(text: str) -> tuple[Goal, ...]:
+def parseGoals(text: str) -> tuple[Expectation, ...]:
     """Read the limits of response times, such as C{p99<5ms,max<1s}."""
-    goals = []
-    for part in text.split(","):
-        match = _GOAL.fullmatch(part.strip())
-        try:
-            if match is None:
-                raise ValueError("not of this form")
-            limitNs = int(float(match[2]) * 1e9 * _GOAL_UNITS[match[3]])
-            goals.append(Goal(match[1], limitNs, part.strip()))
-        except (ValueError, OverflowError):
-            raise ValueError(
-                "not a goal such as p99<5ms, nor several, such as p50<300us,max<1s. The"
-                f" names are {', '.join(NAMES)}. The units are us, µs, ms and s"
-            ) from None
-    return tuple(goals)
+    try:
+        goals = tuple(Expectation(part.strip()) for part in text.split(","))
+        for goal in goals:
+            checkGoal(goal)
+    except ValueError:
+        raise ValueError(
+            "not a goal such as p99<5ms, nor several, such as p50<300us,max<1s. The names are"
+            f" {', '.join(NAMES)}. The units are {', '.join(DURATION_UNITS_NS)}"
+        ) from None
+    return goals
 
 
 def parseMessage(text: str) -> bytes:

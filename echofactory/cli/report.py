@@ -10,6 +10,7 @@ from twisted.python import usage
 
 from echofactory._version import __version__
 from echofactory.cli.commonoptions import CHART_OPTIONS
+from echofactory.cli.expecting import EXPECT_OF_REPORT, readExpectations, refuseRelative
 from echofactory.cli.options import CommandOptions, Flag, Option
 from echofactory.cli.outputs import (
     Charts,
@@ -23,7 +24,9 @@ from echofactory.report.compare import Run, comparisonText
 from echofactory.report.reading import MAX_FILE_SIZE, readResults
 from echofactory.report.text import report
 from echofactory.results.books import Results
+from echofactory.results.expectations import Expectation
 from echofactory.results.json import fromJSON, toJSON
+from echofactory.results.judging import judge
 from echofactory.results.merge import merged
 
 
@@ -39,22 +42,27 @@ class ReportOptions(CommandOptions):
     longdesc = (
         "Show the results that python -m echofactory.client wrote with --json. Of one run: its"
         " report. Of several runs: a table, with the difference of each run from the first."
-        " FILE can be -, which is stdin."
+        " FILE can be -, which is stdin. Exit status: 0 the report was written; 1 an output"
+        " could not be written; 2 bad usage; 3 an expectation (--expect) was not met."
     )
     examples = """\
 python -m echofactory.report before.json after.json
     both runs in one table
 python -m echofactory.report before.json after.json --plot both.svg
     the same, and a plot
+python -m echofactory.report before.json after.json --expect 'p99<+10%,rate>-5%'
+    the same, and exit status 3 if p99 has risen by 10 % or the rate has fallen by 5 %
 python -m echofactory.report --merge client1.json client2.json
     two clients that ran at the same time, as one run
 """
     groups: ClassVar[dict[str, tuple[str, ...]]] = {
         "Input": ("merge",),
+        "Pass or fail": ("expect",),
         "Output": ("json", "plot", "html"),
     }
     parameters: ClassVar[tuple[Option, ...]] = (
         *CHART_OPTIONS,
+        EXPECT_OF_REPORT,
         Option(
             "json",
             "FILE",
@@ -93,6 +101,25 @@ python -m echofactory.report --merge client1.json client2.json
             except ValueError as error:
                 raise usage.UsageError(f"--merge: {error}") from None
             self.runs = [Run(" + ".join(run.name for run in self.runs), whole)]
+        expectations = readExpectations(self)
+        if len(self.runs) == 1:
+            refuseRelative(expectations, "give a first run and others, without --merge")
+        if expectations:
+            self._judge(expectations)
+
+    def _judge(self, expectations: tuple[Expectation, ...]) -> None:
+        """Judge each run. A relative expectation is about every run but the first."""
+        first = self.runs[0].results
+        absolute = [each for each in expectations if not each.relative]
+        for _, results in self.runs[1:]:
+            results.expectations = judge(results, expectations, first)
+        first.expectations = judge(first, absolute)
+
+    @property
+    def unmet(self) -> bool:
+        """Whether C{--expect} was given, and a run does not meet an expectation."""
+        judged = (each for run in self.runs for each in run.results.expectations)
+        return bool(self["expect"]) and not all(each.met for each in judged)
 
     def _read(self, path: str) -> Results:
         try:
@@ -123,4 +150,4 @@ def main() -> NoReturn:
     if jsonFile is not None:
         written = jsonText(runs[0].results)
         status = writeOutput(options, "--json", jsonFile, written) or status
-    sys.exit(charts.write(runs) or status)
+    sys.exit(charts.write(runs) or status or (3 if options.unmet else 0))

@@ -10,11 +10,14 @@ from contextlib import suppress
 from io import TextIOWrapper
 from typing import IO
 
+_WORDS = {"µ": "u", "✓": "ok", "✗": "not met"}
+"""What is written for a character that an encoding does not have."""
+
 
 def _escaped(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Handle an encoding error: C{µ} becomes C{u}, every other character an escape."""
-    if isinstance(error, UnicodeEncodeError) and error.object[error.start] == "µ":
-        return "u", error.start + 1
+    """Handle an encoding error: some characters have words, every other becomes an escape."""
+    if isinstance(error, UnicodeEncodeError) and error.object[error.start] in _WORDS:
+        return _WORDS[error.object[error.start]], error.start + 1
     return backslashreplace_errors(error)
 
 
@@ -24,7 +27,7 @@ register_error("echofactory", _escaped)
 def prepareStreams() -> None:
     """
     Open stdin, stdout and stderr if they are closed. A character that is not in their
-    encoding is written as an escape, such as C{\\xfc}; C{µ} is written as C{u}.
+    encoding is written as an escape, such as C{\\xfc}, or as a word: C{µ} as C{u}.
     """
     # Otherwise the next file or socket gets the number of a closed stream.
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:

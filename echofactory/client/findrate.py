@@ -3,12 +3,12 @@ The search for the highest rate that keeps the goals: which rate to try next. Pu
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from echofactory.results.books import Results
-from echofactory.results.latency import PERCENTILES, Fields
+from echofactory.results.expectations import Expectation
+from echofactory.results.judging import judge
+from echofactory.results.latency import PERCENTILES
 from echofactory.results.search import Ending, SearchOutcome, SearchStep
-from echofactory.values.checks import checkType, checkWhole
 
 NAMES = {field.replace("_", "."): field for field in (*PERCENTILES, "max")}
 """The percentiles that a goal can be about, and their fields in the JSON: C{p99.9} is
@@ -19,43 +19,17 @@ PRECISION = 1.05
 which a search ends."""
 
 
-@dataclass(frozen=True)
-class Goal:
+def checkGoal(expectation: Expectation) -> None:
     """
-    An upper bound of a percentile of the response times.
-
-    @ivar name: one of L{NAMES}.
-    @ivar limitNs: the bound, in nanoseconds.
-    @ivar text: the goal as the user wrote it.
-    @raise TypeError: from the constructor, if a field is of another type.
-    @raise ValueError: from the constructor, naming the field and the value.
+    @raise ValueError: if an expectation is not a goal, which is an upper bound of one of
+        L{NAMES} of the response times.
     """
-
-    name: str
-    limitNs: int
-    text: str
-
-    def __post_init__(self) -> None:
-        for field in ("name", "text"):
-            checkType(field, getattr(self, field), str)
-        if self.name not in NAMES:
-            raise ValueError(f"name: {self.name!r} is not one of {', '.join(NAMES)}")
-        checkWhole("limitNs", self.limitNs)
-
-    @property
-    def field(self) -> str:
-        """The field of the JSON's latencies."""
-        return NAMES[self.name]
-
-    @property
-    def percent(self) -> float:
-        """The percentile, up to 100."""
-        return PERCENTILES.get(self.field, 100.0)
-
-    def isKept(self, response: Fields) -> bool:
-        """Tell whether a run kept the goal. A run without a reply did not."""
-        reached = response[self.field]
-        return reached is not None and reached < self.limitNs
+    accepted = expectation.quantity in NAMES and expectation.comparison == "<"
+    if not accepted or expectation.relative:
+        raise ValueError(
+            f"goals: {expectation.text!r} is not an upper bound of {', '.join(NAMES)}, such as"
+            " p99<5ms"
+        )
 
 
 _KEPT_UP = 0.95
@@ -73,14 +47,15 @@ def _fellBehind(asked: float, results: Results) -> bool:
     return results.lastAt - results.firstAt > results.scheduledNs / _KEPT_UP + results.leastNs
 
 
-def judged(asked: float, results: Results, goals: Sequence[Goal]) -> SearchStep:
+def judged(asked: float, results: Results, goals: Sequence[Expectation]) -> SearchStep:
     """
     Judge a run at some rate.
 
     @param asked: messages a second.
     """
     response, lag = results.response.asJSON(), results.sendLag.asJSON()
-    broken = [goal for goal in goals if not goal.isKept(response)]
+    broken = [each.expectation for each in judge(results, goals) if not each.met]
+    fields = [NAMES[goal.quantity] for goal in broken]
     return SearchStep(
         asked=asked,
         achieved=results.achieved,
@@ -89,7 +64,7 @@ def judged(asked: float, results: Results, goals: Sequence[Goal]) -> SearchStep:
         clientLimited=not results.failed
         and (
             results.keptNoSchedule
-            or any(2 * (lag[goal.field] or 0) > (response[goal.field] or 0) for goal in broken)
+            or any(2 * (lag[field] or 0) > (response[field] or 0) for field in fields)
         ),
         interrupted=results.interrupted,
         endedEarly=results.endedEarly,
@@ -145,7 +120,7 @@ class RateSearch:
         else:
             self._next = (best.asked + broken.asked) / 2
 
-    def outcome(self, goals: Sequence[Goal]) -> SearchOutcome:
+    def outcome(self, goals: Sequence[Expectation]) -> SearchOutcome:
         """Return what came of the search, once it is over."""
         best = self.best
         assert self.ending is not None

@@ -8,8 +8,9 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.task import LoopingCall
 
 from echofactory.client.factory import EchoClientFactory
-from echofactory.client.findrate import Goal, RateSearch, judged
+from echofactory.client.findrate import RateSearch, checkGoal, judged
 from echofactory.results.books import Results
+from echofactory.results.expectations import Expectation
 from echofactory.results.search import SearchStep
 
 FIRST = 500.0
@@ -33,14 +34,18 @@ class Search:
 
     def __init__(
         self,
-        goals: Sequence[Goal],
+        goals: Sequence[Expectation],
         make: Callable[[float], EchoClientFactory],
         tell: Callable[[SearchStep], None],
     ) -> None:
         """
+        @param goals: upper bounds of response times (L{checkGoal}).
         @param make: takes a rate in messages a second, and returns the factory of a run.
         @param tell: called with each step, when it is judged.
+        @raise ValueError: if an expectation is not a goal.
         """
+        for goal in goals:
+            checkGoal(goal)
         self.goals = tuple(goals)
         self.search = RateSearch(FIRST)
         self._make = make
@@ -76,7 +81,8 @@ class Search:
 
         def look() -> None:
             missed = (
-                factory.sender.isMissed(goal.percent, goal.limitNs) for goal in self.goals
+                factory.sender.isMissed(goal.percent or 0.0, int(goal.bound))
+                for goal in self.goals
             )
             if factory.results.failed or any(missed):
                 factory.endEarly()

@@ -5,6 +5,7 @@ The comparison of several runs, as one table.
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from echofactory.report.expectations import expectationLines
 from echofactory.results.books import Results
 from echofactory.results.latency import Latency
 from echofactory.values.printable import printable
@@ -135,9 +136,19 @@ def comparisonText(runs: Sequence[Run]) -> str:
         aligned = [f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True)]
         lines.append("  ".join([f"{name:<{widths[0]}}", *aligned]).rstrip())
     lines += [f"{name}: warning: {sentence}" for name, sentence in warnings(runs)]
+    lines += [f"{name}: {line}" for name, line in expected(runs)]
     return "".join(f"{line}\n" for line in lines)
 
 
 def warnings(runs: Sequence[Run]) -> list[tuple[str, str]]:
     """Return each run's name with each of its warnings."""
     return [(name, sentence) for name, results in runs for sentence in results.warnings]
+
+
+def expected(runs: Sequence[Run]) -> list[tuple[str, str]]:
+    """Return each run's name with each of its expectations."""
+    return [
+        (name, line)
+        for name, results in runs
+        for line in expectationLines(results.expectations)
+    ]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from io import BytesIO
 
-from echofactory.report.compare import Run, comparison, warnings
+from echofactory.report.compare import Run, comparison, expected, warnings
 from echofactory.report.plot import draw
 from echofactory.report.text import ladder, summary
 
@@ -18,7 +18,7 @@ _STYLE = """
 body { margin: 2rem auto; max-width: 64rem; padding: 0 1rem; color: var(--ink);
   background: var(--paper); font: 16px/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.4rem; } h2 { font-size: 1.05rem; margin-top: 2rem; }
-.ok { color: var(--ok); } .failed { color: var(--failed); }
+.ok { color: var(--ok); } .failed, .unmet { color: var(--failed); }
 .interrupted { color: var(--interrupted); }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
@@ -83,6 +83,8 @@ def page(
         tables = _figures(comparison(runs))
         if warned := warnings(runs):
             tables += f"<h2>Warnings</h2>\n{_facts(warned)}"
+        if judged := expected(runs):
+            tables += f"<h2>Expectations</h2>\n{_facts(judged)}"
     else:
         title = f"{results.verdict}: {results.target}"
         heading = (

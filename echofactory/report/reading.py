@@ -28,8 +28,15 @@ MAX_ITEMS = 10_000
 """Maximum number of items of a list, except intervals and steps."""
 MAX_STEPS = 200
 """Maximum number of steps of a search. The check of a step takes 2 ms."""
+MAX_EXPECTATIONS = 1_000
+"""Maximum number of expectations."""
 MAX_STRING_LENGTH = 1 << 20
 """Maximum length of a string in characters."""
+_MOST_ITEMS = {
+    "intervals": MAX_VALUES,
+    "steps": MAX_STEPS,
+    "expectations": MAX_EXPECTATIONS,
+}
 _MAX_DIGITS = 20
 _MAX_MESSAGE_LENGTH = 300
 """Maximum length of an error message in characters."""
@@ -93,7 +100,7 @@ def _object(members: list[tuple[str, Any]]) -> dict[str, Any]:
         if shown in made:
             raise ValueError(f"'{shown}' is given twice in one object")
         if isinstance(value, list):
-            most = {"intervals": MAX_VALUES, "steps": MAX_STEPS}.get(shown, MAX_ITEMS)
+            most = _MOST_ITEMS.get(shown, MAX_ITEMS)
             if len(value) > most:
                 raise ValueError(f"{shown}: more than {most:,} items")
         made[shown] = _escaped(value)

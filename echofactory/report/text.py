@@ -4,6 +4,7 @@ The report of a run: aligned lines of text, with a unit for every figure.
 
 from collections.abc import Mapping
 
+from echofactory.report.expectations import expectationLines, expectationText, unmetText
 from echofactory.results.books import Results
 from echofactory.results.failures import FailureKind
 from echofactory.results.path import Kernel
@@ -84,8 +85,13 @@ def _pathText(results: Results) -> tuple[str, str]:
 def _verdictText(results: Results) -> str:
     if results.underWay:
         return f"under way: {counted(results.unfinished, 'connection')} not done yet"
-    if results.verdict == "ok":
-        return "ok: every byte came back"
+    text = _outcomeText(results)
+    return f"{text}; {unmetText(results.expectations)}" if results.expectations else text
+
+
+def _outcomeText(results: Results) -> str:
+    if results.verdict in ("ok", "unmet"):
+        return f"{results.verdict}: every byte came back"
     if results.verdict == "failed":
         if not results.failed:
             return "failed: no rate keeps the goals"
@@ -210,6 +216,10 @@ def summary(results: Results) -> list[tuple[str, str]]:
             for index, kind in enumerate(sorted(results.failures))
         ),
         *(("warning", sentence) for sentence in results.warnings),
+        *(
+            ("" if index else "expected", line)
+            for index, line in enumerate(expectationLines(results.expectations))
+        ),
         ("verdict", _verdictText(results)),
     ]
 
@@ -230,4 +240,13 @@ def failureLines(results: Results) -> list[str]:
         f"{kind}: {results.failures[kind]:,} of {counted(results.requested, 'connection')};"
         f" first connection {example.connection} to {example.peer}: {example.detail}"
         for kind, example in sorted(results.examples.items())
+    ]
+
+
+def unmetLines(results: Results) -> list[str]:
+    """Return a line for each expectation that was not met."""
+    return [
+        f"not met: {expectationText(judgement)}"
+        for judgement in results.expectations
+        if not judgement.met
     ]

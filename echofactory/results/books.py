@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from statistics import median
 
+from echofactory.results.expectations import Judgement
 from echofactory.results.failures import ConnectionFailure, FailureKind
 from echofactory.results.intervals import Interval
 from echofactory.results.latency import Latency
@@ -59,6 +60,7 @@ class Results:
     @ivar intervals: the intervals of the run, in order.
     @ivar recent: the response times of the last interval.
     @ivar search: the outcome of the search to which the run belongs; C{None}: no search.
+    @ivar expectations: the expectations that the run was judged by, and whether it met them.
     @ivar rateAsked: the mean of the scheduled rate, in messages a second; C{None}: no
         schedule (closed loop).
     @ivar due: scheduled messages, sent or not; 0 without a rate.
@@ -106,6 +108,7 @@ class Results:
     intervals: list[Interval] = field(default_factory=list)
     recent: Latency = field(default_factory=Latency)
     search: SearchOutcome | None = None
+    expectations: list[Judgement] = field(default_factory=list)
     rateAsked: float | None = None
     due: int = 0
     scheduledNs: int = 0
@@ -273,12 +276,17 @@ class Results:
 
     @property
     def verdict(self) -> str:
-        """C{"ok"}, C{"failed"} or C{"interrupted"}."""
+        """
+        C{"ok"}, C{"failed"}, C{"unmet"} or C{"interrupted"}. Unmet: every message was verified,
+        but an expectation was not met.
+        """
         if self.interrupted:
             return "interrupted"
         if self.search is not None and self.search.found is None:
             return "failed"
-        return "ok" if self.completed == self.requested else "failed"
+        if self.completed != self.requested:
+            return "failed"
+        return "ok" if all(each.met for each in self.expectations) else "unmet"
 
     def connectionEstablished(self, connectNs: int | None) -> None:
         """

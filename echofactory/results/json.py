@@ -12,6 +12,7 @@ from importlib.resources import files
 from typing import Any
 
 from echofactory.results.books import Results
+from echofactory.results.expectations import Judgement
 from echofactory.results.failures import ConnectionFailure, FailureKind
 from echofactory.results.intervals import intervalsFromJSON
 from echofactory.results.latency import Latency
@@ -74,7 +75,7 @@ def _fromFirst(written: dict[str, Any]) -> dict[str, Any]:
 
 def _fromSecond(written: dict[str, Any]) -> dict[str, Any]:
     """Convert results of version 2 to the present version."""
-    return written | {"schema": SCHEMA}
+    return written | {"schema": SCHEMA, "expectations": []}
 
 
 def _started(text: str) -> datetime:
@@ -106,6 +107,21 @@ def _latency(written: dict[str, Any], name: str) -> Latency:
     if latency.count != written[f"{name}_ns"]["count"]:
         raise ValueError(f"$.histograms.{name}: the number of readings is not {name}_ns.count")
     return latency
+
+
+def _judgements(written: list[dict[str, Any]]) -> list[Judgement]:
+    """
+    Read the expectations.
+
+    @raise ValueError: if one contradicts itself.
+    """
+    judgements = []
+    for number, each in enumerate(written):
+        try:
+            judgements.append(Judgement.fromJSON(each))
+        except ValueError as error:
+            raise ValueError(f"$.expectations[{number}].{error}") from error
+    return judgements
 
 
 def toJSON(results: Results, version: str) -> dict[str, object]:
@@ -165,6 +181,7 @@ def toJSON(results: Results, version: str) -> dict[str, object]:
         "interval_s": results.intervalNs / 1e9 if results.intervalNs else None,
         "intervals": [interval.asJSON() for interval in results.intervals],
         "find_rate": results.search.asJSON() if results.search is not None else None,
+        "expectations": [judgement.asJSON() for judgement in results.expectations],
         "warnings": results.warnings,
         "verdict": results.verdict,
     }
@@ -234,6 +251,7 @@ def _read(written: dict[str, Any]) -> Results:
         datagrams=Datagrams(**datagrams) if datagrams is not None else None,
         intervals=intervalsFromJSON(written["intervals"]),
         search=SearchOutcome.fromJSON(search) if search is not None else None,
+        expectations=_judgements(written["expectations"]),
         rateAsked=asked,
         due=due,
         scheduledNs=round(due / asked * 1e9) if asked is not None else 0,

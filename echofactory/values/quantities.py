@@ -4,6 +4,18 @@ Writes numbers for people: with a unit and few digits.
 
 from math import floor, log10
 
+DURATION_UNITS_NS = {
+    "us": 1_000,
+    "µs": 1_000,
+    "ms": 1_000_000,
+    "s": 1_000_000_000,
+    "m": 60_000_000_000,
+    "h": 3_600_000_000_000,
+}
+"""The units of a bound of a latency, in nanoseconds."""
+MULTIPLES = {"": 1, "k": 1_000, "M": 1_000_000}
+"""What can follow the number of a rate."""
+
 _SIZES = ("B", "KiB", "MiB", "GiB", "TiB")
 _MS_NS = 1_000_000
 _S_NS = 1_000_000_000

@@ -22,17 +22,18 @@ from twisted.internet.testing import MemoryReactor
 from echofactory.cli.client import main
 from echofactory.cli.parsers import parseGoals
 from echofactory.client.factory import EchoClientFactory
-from echofactory.client.findrate import PRECISION, Goal, RateSearch, judged
+from echofactory.client.findrate import PRECISION, RateSearch, judged
 from echofactory.client.search import Search
 from echofactory.report.text import searchText, stepText
 from echofactory.results.books import Results
+from echofactory.results.expectations import Expectation
 from echofactory.results.failures import ConnectionFailure, FailureKind
 from echofactory.results.search import Ending, SearchOutcome, SearchStep
 from echofactory.workload.schedule import Rate
 from echofactory.workload.settings import Workload
 
 MS = 1_000_000
-GOALS = (Goal("p99", 5 * MS, "p99<5ms"),)
+GOALS = (Expectation("p99<5ms"),)
 
 
 def came(rate: float, responseNs: int, lagNs: int = 1000, failed: bool = False) -> SearchStep:
@@ -112,7 +113,7 @@ def test_replies_that_do_not_keep_up(capacity: float) -> None:
     """
     asked = 1000.0
     results = carried(asked, capacity)
-    assert not judged(asked, results, (Goal("p99", 10_000 * MS, "p99<10s"),)).kept
+    assert not judged(asked, results, (Expectation("p99<10s"),)).kept
 
 
 def test_a_failure_breaks_every_promise() -> None:
@@ -125,22 +126,31 @@ def test_a_failure_breaks_every_promise() -> None:
 
 def test_goals() -> None:
     """Several, each with its unit."""
-    assert parseGoals("p50<300us, p99.9 < 5ms,max<1.5s") == (
-        Goal("p50", 300_000, "p50<300us"),
-        Goal("p99.9", 5 * MS, "p99.9 < 5ms"),
-        Goal("max", 1500 * MS, "max<1.5s"),
-    )
+    goals = parseGoals("p50<300us, p99.9 < 5ms,max<1.5s")
+    assert [(goal.text, goal.quantity, goal.bound) for goal in goals] == [
+        ("p50<300us", "p50", 300_000),
+        ("p99.9 < 5ms", "p99.9", 5 * MS),
+        ("max<1.5s", "max", 1500 * MS),
+    ]
 
 
 @pytest.mark.parametrize(
-    "text", ["", "p99", "p98<5ms", "p99>5ms", "p99<5", "p99<0ms", "p99<5ms,"]
-)
+    "text",
+    ["", "p99", "p98<5ms", "p99>5ms", "p99<5", "p99<0ms", "p99<5ms,", "p99<=5ms", "p99<+5%",
+     "service:p99<5ms", "mean<5ms", "failed<1"],
+)  # fmt: skip
 def test_goals_that_are_none(refusal: Callable[..., str], text: str) -> None:
     """One line that names the option, the value and what is accepted."""
     line = refusal(main, "127.0.0.1", "7", "--find-rate", text)
     assert line.startswith(
         f"echofactory.client: --find-rate: {text!r} is not a goal such as p99<5ms"
     )
+
+
+def test_a_search_by_what_is_no_goal() -> None:
+    """It is refused when it is made."""
+    with pytest.raises(ValueError, match=r"^goals: 'rate>5' is not an upper bound of p50, "):
+        Search([Expectation("rate>5")], lambda _: pytest.fail("it runs"), lambda _: None)
 
 
 def test_a_search_where_nobody_listens() -> None:

@@ -27,11 +27,12 @@ from schema import FACTS, validate
 
 from echofactory.cli.client import main as clientMain
 from echofactory.cli.report import main
-from echofactory.client.findrate import Goal, RateSearch, judged
+from echofactory.client.findrate import RateSearch, judged
 from echofactory.report.compare import Run, comparisonText
 from echofactory.report.page import page
 from echofactory.report.plot import draw
 from echofactory.results.books import Results
+from echofactory.results.expectations import Expectation
 from echofactory.results.failures import ConnectionFailure, FailureKind
 from echofactory.results.intervals import Interval, mergedIntervals
 from echofactory.results.json import fromJSON, toJSON
@@ -405,7 +406,7 @@ def test_what_peers_say_is_no_markup() -> None:
 def test_the_page_of_a_search() -> None:
     """It draws what was reached at each rate."""
     results = both().whole
-    goals = (Goal("p50", 1000, "p50<1us"),)
+    goals = (Expectation("p50<1us"),)
     search = RateSearch(500.0)
     search.note(judged(500.0, results, goals))
     search.ending = Ending.FIRST

@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 from echofactory import (
     EchoFactory,
     EchoService,
+    Expectation,
     Faults,
     FaultyEchoFactory,
     Limits,
@@ -18,6 +19,7 @@ from echofactory import (
     Rate,
     Results,
     Workload,
+    judge,
     onExpress,
     probe,
     useMonotonicTime,
@@ -39,4 +41,5 @@ async def main(chosen: IReactorTime) -> float | None:
     workload = Workload(size=64, rate=Rate(100, 200), duration=1.0)
     results: Results = await probe(chosen, "tcp:127.0.0.1:7007", workload, 3, Patience(reply=2))
     assert results.service is not None
-    return results.achieved if results.verdict == "ok" else None
+    met = all(judgement.met for judgement in judge(results, [Expectation("p99<5ms")]))
+    return results.achieved if results.verdict == "ok" and met else None

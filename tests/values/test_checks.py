@@ -13,6 +13,7 @@ from echofactory import (
     EchoClientFactory,
     EchoFactory,
     EchoService,
+    Expectation,
     Faults,
     FaultyEchoFactory,
     Limits,
@@ -22,7 +23,6 @@ from echofactory import (
     Workload,
     probe,
 )
-from echofactory.client.findrate import Goal
 from echofactory.client.settings import Opening
 from echofactory.server.faults.settings import Stall
 from echofactory.server.guard import DatagramGuard
@@ -39,10 +39,6 @@ def rate(first: Any = 500, last: Any = 500) -> Rate:
 
 def stall(lasts: Any = 1.0, every: Any = 2.0) -> Stall:
     return Stall(lasts, every)
-
-
-def goal(name: Any = "p99", limitNs: Any = 1000, text: Any = "p99<1us") -> Goal:
-    return Goal(name, limitNs, text)
 
 
 def service(endpoints: Any = (), factory: Any = None, **settings: Any) -> EchoService:
@@ -108,7 +104,6 @@ def fields() -> list[Any]:
         Workload: ("size", "count", "window"),
         Limits: ("connections", "perHost"),
         Faults: ("throttle", "dribble", "truncate"),
-        goal: ("limitNs",),
         clientFactory: ("connections",),
         probing: ("connections", "size"),
         status: ("connections",),
@@ -161,8 +156,8 @@ def test_nonsense_is_refused(make: Callable[..., object], name: str, wrong: Wron
         (Opening, {"addresses": ("nowhere",)}, ValueError,
          "addresses: number 1: 'nowhere' is not an IPv4 or IPv6 address"),
         (Opening, {"addresses": (5,)}, TypeError, "addresses: number 1: 5 is not an IPv4 or"),
-        (goal, {"name": "p98"}, ValueError, "name: 'p98' is not one of p50, p90, "),
-        (goal, {"text": 5}, TypeError, "text: 5 is not of type str"),
+        (Expectation, {"text": "p98"}, ValueError, "text: 'p98' is not an expectation such as"),
+        (Expectation, {"text": 5}, TypeError, "text: 5 is not of type str"),
         (service, {"endpoints": "tcp:7007"}, TypeError,
          "endpoints: 'tcp:7007' is not a sequence of endpoint strings or endpoints, such as"),
         (service, {"endpoints": [7007]}, TypeError,
