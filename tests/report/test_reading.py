@@ -189,7 +189,9 @@ def refusal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[...,
             ReportOptions().parseOptions([str(path), *options])
         assert ended.value.code == 2
         (line,) = capsys.readouterr().err.splitlines()
-        said = line.removeprefix(f"echofactory.report: {str(path)!r}: ")
+        said = line.removesuffix(" (see --help)").removeprefix(
+            f"echofactory.report: {str(path)!r}: "
+        )
         assert said != line
         return said
 
