@@ -32,6 +32,8 @@ class Results:
      - connections requested = completed + failed + unfinished. Only an interrupted run has
        unfinished connections.
 
+    @ivar title: what the user calls the run; empty: it has no title.
+    @ivar labels: what the user says about the run, by key.
     @ivar target: the endpoint, as the user gave it.
     @ivar workload: the messages that were sent.
     @ivar requested: requested connections.
@@ -42,6 +44,8 @@ class Results:
     @ivar peakOpen: the highest number of connections that were open at the same time.
     @ivar failures: failed connections by kind.
     @ivar examples: the first failure of each kind.
+    @ivar latest: the latest failure of each kind, and when it was, in UTC. Not known of
+        results that were read.
     @ivar sent: messages of which the client handed at least one byte to a transport.
     @ivar verified: messages of which every byte came back.
     @ivar mismatched: messages that came back with wrong bytes.
@@ -86,6 +90,8 @@ class Results:
     target: str
     workload: WorkloadFacts
     requested: int
+    title: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     established: int = 0
     completed: int = 0
@@ -93,6 +99,7 @@ class Results:
     peakOpen: int = 0
     failures: Counter[FailureKind] = field(default_factory=Counter)
     examples: dict[FailureKind, ConnectionFailure] = field(default_factory=dict)
+    latest: dict[FailureKind, tuple[datetime, ConnectionFailure]] = field(default_factory=dict)
     sent: int = 0
     verified: int = 0
     mismatched: int = 0
@@ -301,6 +308,7 @@ class Results:
             self.connect.record(connectNs)
 
     def connectionFailed(self, failure: ConnectionFailure) -> None:
-        """Count a failed connection, and keep the first failure of each kind."""
+        """Count a failed connection, and keep the first and the latest of each kind."""
         self.failures[failure.kind] += 1
+        self.latest[failure.kind] = (datetime.now(UTC), failure)
         self.examples.setdefault(failure.kind, failure)

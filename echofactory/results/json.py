@@ -74,8 +74,13 @@ def _fromFirst(written: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fromSecond(written: dict[str, Any]) -> dict[str, Any]:
-    """Convert results of version 2 to the present version."""
-    return written | {"schema": SCHEMA, "expectations": []}
+    """
+    Convert results of version 2 to the present version.
+
+    Version 2 has no title, no labels and no expectations.
+    """
+    added: dict[str, Any] = {"title": "", "labels": {}, "expectations": []}
+    return written | added | {"schema": SCHEMA}
 
 
 def _started(text: str) -> datetime:
@@ -137,6 +142,8 @@ def toJSON(results: Results, version: str) -> dict[str, object]:
         "version": version,
         "started": results.started.isoformat(timespec="milliseconds"),
         "elapsed_s": elapsed,
+        "title": results.title,
+        "labels": results.labels,
         "target": results.target,
         "workload": results.workload.asJSON(),
         "connections": {
@@ -223,6 +230,8 @@ def _read(written: dict[str, Any]) -> Results:
     service = _latency(written, "service")
     firstAt = round((rate["from_s"] or 0) * 1e9)
     return Results(
+        title=written["title"],
+        labels=dict(written["labels"]),
         target=written["target"],
         workload=WorkloadFacts.fromJSON(written["workload"]),
         requested=connections["requested"],

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from echofactory.results.books import Results
 from echofactory.results.intervals import mergedIntervals
+from echofactory.results.labels import labelsTogether, together
 from echofactory.results.latency import Latency
 from echofactory.results.path import Datagrams
 
@@ -88,6 +89,8 @@ def merged(runs: Sequence[Results]) -> Results:
     first = min(runs, key=lambda run: run.started)
     _refuseUnfit(runs, first)
     whole = Results(
+        title=together(run.title for run in runs),
+        labels=labelsTogether([run.labels for run in runs]),
         target=", ".join(dict.fromkeys(run.target for run in runs)),
         workload=first.workload,
         started=first.started,
