@@ -23,15 +23,10 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from echofactory.cli.clientoptions import ClientOptions
+from echofactory.cli.clientstatus import ClientStatus
 from echofactory.cli.interrupts import Interrupts
-from echofactory.cli.outputs import (
-    Charts,
-    jsonText,
-    lockAndEmpty,
-    openOutput,
-    requireDistinctFiles,
-    writeOutput,
-)
+from echofactory.cli.outputs import writeOutput
+from echofactory.cli.runoutputs import RunOutputs
 from echofactory.cli.streams import prepareStreams, printError, printLine
 from echofactory.client.factory import EchoClientFactory
 from echofactory.client.findrate import NAMES
@@ -41,10 +36,15 @@ from echofactory.net.descriptors import connectionsThatFit, raiseDescriptorLimit
 from echofactory.net.endpoints import EndpointError
 from echofactory.net.monotonic import useMonotonicTime
 from echofactory.net.tracing import Trace, reasonText
-from echofactory.report.compare import Run
-from echofactory.report.hdrlog import HdrLog
 from echofactory.report.live import progress
-from echofactory.report.text import failureLines, report, searchText, stepText, unmetLines
+from echofactory.report.text import (
+    PERCENTS,
+    failureLines,
+    report,
+    searchText,
+    stepText,
+    unmetLines,
+)
 from echofactory.results.books import Results
 from echofactory.results.judging import judge
 from echofactory.results.search import SearchStep
@@ -116,9 +116,13 @@ async def _job(
 
 
 def _factory(
-    reactor: IClientReactor, options: ClientOptions, workload: Workload, settling: float = 0.0
+    reactor: IClientReactor,
+    options: ClientOptions,
+    status: ClientStatus,
+    workload: Workload,
+    settling: float = 0.0,
 ) -> EchoClientFactory:
-    return EchoClientFactory(
+    factory = EchoClientFactory(
         reactor,
         workload,
         options.connections,
@@ -128,9 +132,15 @@ def _factory(
         interval=options.interval,
         settling=settling,
     )
+    factory.results.title = options.title
+    factory.results.labels = options.labels
+    status.show(factory.results)
+    return factory
 
 
-def _search(reactor: IClientReactor, options: ClientOptions, text: IO[str]) -> Search:
+def _search(
+    reactor: IClientReactor, options: ClientOptions, outputs: RunOutputs, status: ClientStatus
+) -> Search:
     """Return the search for the highest rate that keeps the goals."""
     workload = options.workload
 
@@ -139,6 +149,7 @@ def _search(reactor: IClientReactor, options: ClientOptions, text: IO[str]) -> S
         return _factory(
             reactor,
             options,
+            status,
             replace(workload, rate=Rate(rate, rate), duration=lasting),
             SETTLING,
         )
@@ -147,8 +158,9 @@ def _search(reactor: IClientReactor, options: ClientOptions, text: IO[str]) -> S
     named = {goal.quantity: NAMES[goal.quantity] for goal in options.goals}
 
     def show(step: SearchStep) -> None:
+        outputs.step(step)
         if not options["quiet"]:
-            printLine(stepText(step, named), text)
+            printLine(stepText(step, named), outputs.text)
 
     return Search(options.goals, make, show)
 
@@ -157,8 +169,8 @@ def _run(
     reactor: IClientReactor,
     options: ClientOptions,
     target: Target | None,
-    hdrLog: HdrLog | None,
-    text: IO[str],
+    outputs: RunOutputs,
+    status: ClientStatus,
 ) -> tuple[Results, int | None]:
     """
     Run the reactor until the run ends or a signal stops it.
@@ -166,18 +178,17 @@ def _run(
     @return: the results so far, and the signal; C{None}: no signal stopped the run.
     """
     run: EchoClientFactory | Search
-    view = None
+    text, view = outputs.text, None
+    percents = options.percents or PERCENTS
     if options.goals is not None:
-        run = _search(reactor, options, text)
+        run = _search(reactor, options, outputs, status)
     else:
-        run = factory = _factory(reactor, options, options.workload)
+        run = factory = _factory(reactor, options, status, options.workload)
         # Trace lines on the same terminal would break the live view.
         tracing = options.target is None or options.trace > Trace.NONE
         choice = "never" if tracing and sys.stderr.isatty() else options.progress
         view = progress(choice, sys.stderr, factory.sender.remaining)
-        factory.ticker.watchers += [
-            watcher for watcher in (view, hdrLog) if watcher is not None
-        ]
+        factory.ticker.watchers += [*outputs.watchers, *([view] if view is not None else [])]
     outcome: list[Results | Failure] = []
 
     def start() -> None:
@@ -186,16 +197,16 @@ def _run(
     def finish(result: Results | Failure) -> None:
         interrupts.runEnded()
         outcome.append(result)
-        reactor.stop()
+        status.stop().addBoth(lambda _: reactor.stop())
 
     def show() -> None:
         so = run.soFar()
         if so is None:
             return
         if view is not None and text.isatty():
-            view.say(report(so))
+            view.say(report(so, percents))
         else:
-            printLine(report(so).rstrip("\n"), text)
+            printLine(report(so, percents).rstrip("\n"), text)
 
     interrupts = Interrupts(
         partial(reactor.callFromThread, run.interrupt), partial(reactor.callFromThread, show)
@@ -259,37 +270,25 @@ def main() -> NoReturn:
             )
         except EndpointError as error:
             options.refuse("connect", str(error))
-    messages = options["message-file"]
-    requireDistinctFiles(options, [] if messages is None else [messages])
-    jsonFile = openOutput(options, "json")
-    hdrFile = openOutput(options, "hdr")
-    charts = Charts(options)
-    # If this process is killed, the files must not hold the results of an earlier run.
-    lockAndEmpty(options, "json", jsonFile)
-    lockAndEmpty(options, "hdr", hdrFile)
-    charts.begin()
-    hdrLog = HdrLog(hdrFile) if hdrFile is not None else None
-    text = sys.stderr if jsonFile is sys.stdout else sys.stdout
+    outputs = RunOutputs(options)
+    text = outputs.text
     globalLogBeginner.beginLoggingTo(
         [_LogObserver(text)], discardBuffer=True, redirectStandardIO=False
     )
+    # The reactor itself, because the fast lane is for the measured connections.
+    serving = ClientStatus(options, chosen)
+    outputs.begin()
 
     if target is None:
         printLine(_INTRODUCTION, text)
-    results, number = _run(reactor, options, target, hdrLog, text)
+    results, number = _run(reactor, options, target, outputs, serving)
     results.expectations = judge(results, options.expectations)
     status = _EXIT_STATUSES.get(results.verdict) or 0
     if number is not None and results.interrupted:
         status = _SIGNAL_STATUS + number
     _printFailures(options, results, text)
     if not options["quiet"]:
-        status = writeOutput(options, "report", text, report(results)) or status
-    if jsonFile is not None:
-        status = writeOutput(options, "--json", jsonFile, jsonText(results)) or status
-    if hdrLog is not None and hdrLog.error is not None:
-        printError(f"{options.program}: --hdr: {hdrLog.error.strerror}")
-        status = status or 1
+        shown = report(results, options.percents or PERCENTS)
+        status = writeOutput(options, "report", text, shown) or status
     command = printable(shlex.join(["python", "-m", options.program, *sys.argv[1:]]))
-    sys.exit(
-        charts.write([Run(results.target, results)], command, options.effective()) or status
-    )
+    sys.exit(outputs.write(results, command) or status)

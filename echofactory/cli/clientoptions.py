@@ -8,11 +8,12 @@ from typing import ClassVar
 from twisted.python import usage
 
 from echofactory.cli.commonoptions import (
-    CHART_OPTIONS,
     CONNECT_TIMEOUT,
     KEEP_ALIVE,
     NO_EXPRESS,
+    STATUS,
     TRACE,
+    StatusOptions,
     TargetOptions,
 )
 from echofactory.cli.expecting import (
@@ -22,14 +23,13 @@ from echofactory.cli.expecting import (
     refuseUnmeasured,
 )
 from echofactory.cli.options import Flag, Option
+from echofactory.cli.outputoptions import RUN_OUTPUTS, readLabels
 from echofactory.cli.parsers import (
     parseAddress,
     parseCount,
     parseDuration,
     parseGoals,
-    parseInterval,
     parseMessage,
-    parseProgress,
     parseRate,
     parseRates,
     parseSize,
@@ -38,12 +38,13 @@ from echofactory.cli.parsers import (
 from echofactory.client.settings import Opening
 from echofactory.net.tracing import Trace, dataText
 from echofactory.results.expectations import Expectation
+from echofactory.results.labels import labelsText
 from echofactory.values.printable import printable
 from echofactory.workload.datagrams import MAX_DATAGRAM_SIZE
 from echofactory.workload.settings import Workload
 
 
-class ClientOptions(TargetOptions):
+class ClientOptions(TargetOptions, StatusOptions):
     """
     The command line of C{python -m echofactory.client}.
 
@@ -56,6 +57,9 @@ class ClientOptions(TargetOptions):
     @ivar expectations: what the run is judged by.
     @ivar interval: the length of the run's intervals, in seconds.
     @ivar progress: one of L{CHOICES<echofactory.report.live.CHOICES>}.
+    @ivar title: the title of the run; empty: it has none.
+    @ivar labels: the labels of the run.
+    @ivar percents: the percentiles of the report; C{None}: those of every report.
     @ivar trace: which events of each connection are shown.
     """
 
@@ -86,7 +90,8 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
         "Time": ("duration", "connect-timeout", "reply-timeout", "keepalive"),
         "Pass or fail": ("expect",),
         "Output": (
-            "json", "plot", "html", "hdr", "interval", "progress", "trace", "quiet",
+            "json", "json-lines", "csv", "hdr", "plot", "html", "title", "label",
+            "percentiles", "interval", "progress", "status", "trace", "quiet",
         ),
     }  # fmt: skip
     parameters: ClassVar[tuple[Option, ...]] = (
@@ -227,42 +232,8 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
         ),
         KEEP_ALIVE,
         TRACE,
-        Option(
-            "json",
-            "FILE",
-            str,
-            None,
-            "Write the results to this file as JSON. - is stdout; the report then goes to"
-            " stderr.",
-            example="run.json",
-        ),
-        Option(
-            "hdr",
-            "FILE",
-            str,
-            None,
-            "Write the response times to this file as an HdrHistogram log with one histogram"
-            " per interval.",
-            example="run.hlog",
-        ),
-        *CHART_OPTIONS,
-        Option(
-            "progress",
-            "auto|always|never",
-            parseProgress,
-            "auto",
-            "Progress on stderr during the run. auto: a live view if stderr is a terminal."
-            " always: without a terminal, one line per interval.",
-            example="always",
-        ),
-        Option(
-            "interval",
-            "DURATION",
-            parseInterval,
-            "1s",
-            "Length of an interval. Progress, JSON, log and plots show figures per interval.",
-            example="250ms",
-        ),
+        STATUS,
+        *RUN_OUTPUTS,
     )
     flags: ClassVar[tuple[Flag, ...]] = (
         Flag("churn", "Open a new connection for each message."),
@@ -280,11 +251,16 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
         self.target: str | None = None
 
     def postOptions(self) -> None:
+        super().postOptions()
         self.trace: Trace = self.value("trace")
         self.goals: tuple[Expectation, ...] | None = self.value("find-rate")
-        self._refuseTogether("find-rate", "hdr", "a log is of one run")
-        if self["hdr"] == "-":
+        if not all(path.endswith(".hgrm") for path in self["hdr"]):
+            self._refuseTogether("find-rate", "hdr", "a log is of one run")
+        if "-" in self["hdr"]:
             raise usage.UsageError("--hdr: '-' is not a file")
+        self.title: str = self.value("title") or ""
+        self.labels = readLabels(self)
+        self.percents: tuple[float, ...] | None = self.value("percentiles")
         self.interval: float = self.value("interval")
         self.progress: str = self.value("progress")
         self.opening = self.built(Opening, {"rate": "connect-rate", "addresses": "bind"})
@@ -317,6 +293,8 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
             "message": ", ".join(dataText(message) for message in self.value("message")),
             "bind": ", ".join(self.opening.addresses),
             "expect": ",".join(self["expect"]),
+            "hdr": ", ".join(self["hdr"]),
+            "label": labelsText(self.labels),
         }
         return [
             (f"--{name}", printable(str(value)))

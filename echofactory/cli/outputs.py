@@ -33,15 +33,24 @@ def requireDistinctFiles(options: CommandOptions, inputs: Sequence[str] = ()) ->
     """
     named: dict[str, str] = {}
     read = {os.path.realpath(path) for path in inputs if path != "-"}
-    for name in ("json", "hdr", "plot", "html"):
-        path = options.get(name)
-        if path is None or path == "-":
-            continue
-        if os.path.realpath(path) in read:
+    given = [
+        (name, path)
+        for name in ("json", "json-lines", "csv", "hdr", "plot", "html")
+        for path in _paths(options, name)
+    ]
+    for name, path in given:
+        place = path if path == "-" else os.path.realpath(path)
+        if place in read:
             options.refuse(name, f"{path!r} is also an input")
-        other = named.setdefault(os.path.realpath(path), name)
-        if other != name:
-            options.refuse(name, f"{path!r} is also the file of --{other}")
+        if place in named:
+            options.refuse(name, f"{path!r} is also the file of --{named[place]}")
+        named[place] = name
+
+
+def _paths(options: CommandOptions, name: str) -> list[str]:
+    """Return the files that an option names, if the program has the option."""
+    path = options.get(name)
+    return path if isinstance(path, list) else [path] if path is not None else []
 
 
 def openOutput(options: CommandOptions, name: str, binary: bool = False) -> IO[Any] | None:
@@ -52,9 +61,16 @@ def openOutput(options: CommandOptions, name: str, binary: bool = False) -> IO[A
     @return: C{None} if the option was not given.
     @raise SystemExit: with status 2 and one line, if it cannot be opened.
     """
-    path = options[name]
-    if path is None:
-        return None
+    opened = openOutputs(options, name, binary)
+    return opened[0] if opened else None
+
+
+def openOutputs(options: CommandOptions, name: str, binary: bool = False) -> list[IO[Any]]:
+    """Open the files of an option that can be repeated, as L{openOutput} does."""
+    return [_opened(options, name, path, binary) for path in _paths(options, name)]
+
+
+def _opened(options: CommandOptions, name: str, path: str, binary: bool) -> IO[Any]:
     if path == "-":
         return sys.stdout
     kind = ("ab",) if binary else ("a", -1, "utf-8", "backslashreplace")
@@ -79,7 +95,7 @@ def lockAndEmpty(options: CommandOptions, name: str, file: IO[Any] | None) -> No
         try:
             flock(file, LOCK_EX | LOCK_NB)
         except BlockingIOError:
-            options.refuse(name, f"{options[name]!r}: another run is writing this file")
+            options.refuse(name, f"{file.name!r}: another run is writing this file")
         except OSError:
             # A file system without locks.
             pass
@@ -105,12 +121,22 @@ def writeOutput(options: CommandOptions, name: str, file: IO[Any], content: str 
         file.write(content)
         file.flush()
     except OSError as error:
-        printError(f"{options.program}: {name}: {error.strerror}")
-        # Otherwise the rest in the buffer fails again when the process ends.
-        with suppress(OSError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
-        return 1
+        return abandon(options, name, file, error)
     return 0
+
+
+def abandon(options: CommandOptions, name: str, file: IO[Any], error: OSError) -> int:
+    """
+    Say that an output cannot be written, and write nothing more to it.
+
+    @param name: as in L{writeOutput}.
+    @return: 1.
+    """
+    printError(f"{options.program}: {name}: {error.strerror}")
+    # Otherwise the rest in the buffer fails again when the process ends.
+    with suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), file.fileno())
+    return 1
 
 
 def jsonText(results: Results) -> str:

@@ -12,6 +12,7 @@ from echofactory._version import __version__
 from echofactory.cli.commonoptions import CHART_OPTIONS
 from echofactory.cli.expecting import EXPECT_OF_REPORT, readExpectations, refuseRelative
 from echofactory.cli.options import CommandOptions, Flag, Option
+from echofactory.cli.outputoptions import CSV, PERCENTILES
 from echofactory.cli.outputs import (
     Charts,
     jsonText,
@@ -21,8 +22,10 @@ from echofactory.cli.outputs import (
 )
 from echofactory.cli.streams import prepareStreams
 from echofactory.report.compare import Run, comparisonText
+from echofactory.report.intervalcsv import intervalsCSV
+from echofactory.report.naming import namedByLabels
 from echofactory.report.reading import MAX_FILE_SIZE, readResults
-from echofactory.report.text import report
+from echofactory.report.text import PERCENTS, report
 from echofactory.results.books import Results
 from echofactory.results.expectations import Expectation
 from echofactory.results.json import fromJSON, toJSON
@@ -35,6 +38,7 @@ class ReportOptions(CommandOptions):
     The command line of C{python -m echofactory.report}.
 
     @ivar runs: the runs to show; with C{--merge}, one.
+    @ivar percents: the percentiles to show; C{None}: those of every report.
     """
 
     program = "echofactory.report"
@@ -58,10 +62,12 @@ python -m echofactory.report --merge client1.json client2.json
     groups: ClassVar[dict[str, tuple[str, ...]]] = {
         "Input": ("merge",),
         "Pass or fail": ("expect",),
-        "Output": ("json", "plot", "html"),
+        "Output": ("json", "csv", "plot", "html", "percentiles"),
     }
     parameters: ClassVar[tuple[Option, ...]] = (
         *CHART_OPTIONS,
+        CSV,
+        PERCENTILES,
         EXPECT_OF_REPORT,
         Option(
             "json",
@@ -90,6 +96,9 @@ python -m echofactory.report --merge client1.json client2.json
     def postOptions(self) -> None:
         if self["json"] and not self["merge"]:
             raise usage.UsageError("--json: give --merge too")
+        if self["csv"] and not self["merge"] and len(self.paths) > 1:
+            raise usage.UsageError("--csv: give one run, or --merge")
+        self.percents: tuple[float, ...] | None = self.value("percentiles")
         self.runs = [Run.named(path, self._read(path)) for path in self.paths]
         if self["merge"]:
             if len({os.path.realpath(path) for path in self.paths}) < len(self.paths):
@@ -101,6 +110,7 @@ python -m echofactory.report --merge client1.json client2.json
             except ValueError as error:
                 raise usage.UsageError(f"--merge: {error}") from None
             self.runs = [Run(" + ".join(run.name for run in self.runs), whole)]
+        self.runs = namedByLabels(self.runs)
         expectations = readExpectations(self)
         if len(self.runs) == 1:
             refuseRelative(expectations, "give a first run and others, without --merge")
@@ -142,12 +152,19 @@ def main() -> NoReturn:
     options.parseOptions()
     requireDistinctFiles(options, options.paths)
     jsonFile = openOutput(options, "json")
+    csvFile = openOutput(options, "csv")
     charts = Charts(options)
-    runs = options.runs
-    text = comparisonText(runs) if len(runs) > 1 else report(runs[0].results)
-    told = sys.stderr if jsonFile is sys.stdout else sys.stdout
+    runs, percents = options.runs, options.percents
+    if len(runs) > 1:
+        text = comparisonText(runs, percents or ())
+    else:
+        text = report(runs[0].results, percents or PERCENTS)
+    told = sys.stderr if sys.stdout in (jsonFile, csvFile) else sys.stdout
     status = writeOutput(options, "report", told, text)
     if jsonFile is not None:
         written = jsonText(runs[0].results)
         status = writeOutput(options, "--json", jsonFile, written) or status
+    if csvFile is not None:
+        written = intervalsCSV(runs[0].results)
+        status = writeOutput(options, "--csv", csvFile, written) or status
     sys.exit(charts.write(runs) or status or (3 if options.unmet else 0))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from echofactory.report.expectations import expectationLines
+from echofactory.report.text import percentileName
 from echofactory.results.books import Results
 from echofactory.results.latency import Latency
 from echofactory.values.printable import printable
@@ -62,6 +63,13 @@ def _latency(name: str, field: str) -> Callable[[Results], float | None]:
     return read
 
 
+def _percentile(percent: float) -> Callable[[Results], float | None]:
+    def read(results: Results) -> float | None:
+        return results.response.percentiles(percent)[0]
+
+    return read
+
+
 def _datagrams(field: str) -> Callable[[Results], float | None]:
     def read(results: Results) -> float | None:
         return getattr(results.datagrams, field, None)
@@ -94,6 +102,22 @@ _ROWS = (
 )
 
 
+_RESPONSE = "response time p"
+
+
+def _rows(percents: Sequence[float]) -> list[_Row]:
+    """Return the rows, with these percentiles of the response time."""
+    if not percents:
+        return list(_ROWS)
+    chosen = [
+        _Row(f"response time {percentileName(percent)}", _percentile(percent), durationText)
+        for percent in percents
+    ]
+    begin = [row.title.startswith(_RESPONSE) for row in _ROWS].index(True)
+    rest = [row for row in _ROWS[begin:] if not row.title.startswith(_RESPONSE)]
+    return [*_ROWS[:begin], *chosen, *rest]
+
+
 def _change(first: float | None, value: float | None) -> str:
     """Write the difference of a figure from the first run's, in percent."""
     if first is None or value is None or not first:
@@ -101,10 +125,12 @@ def _change(first: float | None, value: float | None) -> str:
     return f"{value / first - 1:+.1%}"
 
 
-def comparison(runs: Sequence[Run]) -> list[list[str]]:
+def comparison(runs: Sequence[Run], percents: Sequence[float] = ()) -> list[list[str]]:
     """
     Return a table with a column for each run.
 
+    @param percents: the percentiles of the response time, each more than 0 and less than 100;
+        empty: those of the table.
     @return: a row of titles, and a row for each figure that at least one run has. The first
         run has one cell in a row. Each other run has two: the figure, and its difference
         from the first run's.
@@ -115,7 +141,7 @@ def comparison(runs: Sequence[Run]) -> list[list[str]]:
         ["verdict", first.verdict,
          *(cell for run in runs[1:] for cell in (run.results.verdict, ""))],
     ]  # fmt: skip
-    for row in _ROWS:
+    for row in _rows(percents):
         figures = [row.read(results) for _, results in runs]
         if not any(figure is not None for figure in figures):
             continue
@@ -127,9 +153,13 @@ def comparison(runs: Sequence[Run]) -> list[list[str]]:
     return rows
 
 
-def comparisonText(runs: Sequence[Run]) -> str:
-    """Write the comparison as aligned lines. The last line ends with a newline too."""
-    rows = comparison(runs)
+def comparisonText(runs: Sequence[Run], percents: Sequence[float] = ()) -> str:
+    """
+    Write the comparison as aligned lines. The last line ends with a newline too.
+
+    @param percents: see L{comparison}.
+    """
+    rows = comparison(runs, percents)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
     for name, *cells in rows:

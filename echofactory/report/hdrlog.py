@@ -8,6 +8,7 @@ from typing import IO
 from hdrh.log import HistogramLogWriter
 
 from echofactory.results.books import Results
+from echofactory.results.labels import labelsText
 from echofactory.results.latency import Latency
 
 
@@ -45,6 +46,10 @@ class HdrLog:
                 f"[StartTime: {results.started.timestamp():.3f} "
                 f"(seconds since epoch), {results.started}]"
             )
+            if results.title:
+                self._writer.output_comment(f"[Title: {results.title}]")
+            if results.labels:
+                self._writer.output_comment(f"[Labels: {labelsText(results.labels)}]")
             self._writer.output_legend()
         interval = results.intervals[-1]
         histogram = self._histogram

@@ -2,11 +2,13 @@
 The report of a run: aligned lines of text, with a unit for every figure.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from echofactory.report.expectations import expectationLines, expectationText, unmetText
 from echofactory.results.books import Results
 from echofactory.results.failures import FailureKind
+from echofactory.results.labels import labelsText
+from echofactory.results.latency import PERCENTILES
 from echofactory.results.path import Kernel
 from echofactory.results.search import Ending, SearchOutcome, SearchStep
 from echofactory.values.quantities import (
@@ -19,34 +21,33 @@ from echofactory.values.quantities import (
     sizeText,
 )
 
-_LADDER = (
-    ("min", "min"),
-    ("p50", "p50"),
-    ("p90", "p90"),
-    ("p95", "p95"),
-    ("p99", "p99"),
-    ("p99_9", "p99.9"),
-    ("p99_99", "p99.99"),
-    ("max", "max"),
-    ("mean", "mean"),
-)
+PERCENTS = tuple(PERCENTILES.values())
+"""The percentiles of the report, unless the user chooses others."""
 
 
-def ladder(results: Results) -> list[list[str]]:
+def percentileName(percent: float) -> str:
+    """Return the name of a percentile, such as C{p99.9}."""
+    return "p" + f"{percent:.7f}".rstrip("0").rstrip(".")
+
+
+def ladder(results: Results, percents: Sequence[float] = PERCENTS) -> list[list[str]]:
     """
     Return the latencies by percentile.
 
+    @param percents: the percentiles to show, each more than 0 and less than 100.
     @return: a row of titles, and a row for each latency that has readings; empty: there is
         none.
     """
     named = [("connect time", results.connect), ("response time", results.response)]
     if results.rateAsked is not None:
         named += [("service time", results.serviceTime), ("send lag", results.sendLag)]
-    rows = [["", *(title for _, title in _LADDER)]]
+    rows = [["", "min", *map(percentileName, percents), "max", "mean"]]
     for name, latency in named:
         fields = latency.asJSON()
         if fields["count"]:
-            rows.append([name, *(durationText(fields[field] or 0) for field, _ in _LADDER)])
+            most = [fields["max"], fields["mean"]]
+            figures = [fields["min"], *latency.percentiles(*percents), *most]
+            rows.append([name, *(durationText(figure or 0) for figure in figures)])
     return rows if len(rows) > 1 else []
 
 
@@ -195,6 +196,8 @@ def _searchRows(search: SearchOutcome | None) -> list[tuple[str, str]]:
 def summary(results: Results) -> list[tuple[str, str]]:
     """Return the lines of the report before the latencies, each with its name."""
     return [
+        *([("title", results.title)] if results.title else []),
+        *([("labels", labelsText(results.labels))] if results.labels else []),
         ("target", results.target),
         *_searchRows(results.search),
         (
@@ -224,12 +227,20 @@ def summary(results: Results) -> list[tuple[str, str]]:
     ]
 
 
-def report(results: Results) -> str:
-    """Write the report. The last line ends with a newline too."""
+def report(results: Results, percents: Sequence[float] = PERCENTS) -> str:
+    """
+    Write the report. The last line ends with a newline too.
+
+    @param percents: see L{ladder}.
+    """
     *facts, verdict = (f"{name:<13}  {value}" for name, value in summary(results))
+    rows = ladder(results, percents)
+    # The name of a percentile can be longer than its figures.
+    widths = [max(8, len(title)) for title in rows[0][1:]] if rows else []
     latencies = [
-        f"{name:<13}" + "".join(f"  {cell:>8}" for cell in cells)
-        for name, *cells in ladder(results)
+        f"{name:<13}"
+        + "".join(f"  {cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+        for name, *cells in rows
     ]
     return "".join(f"{line}\n" for line in (*facts, *latencies, verdict))
 
