@@ -4,6 +4,7 @@ The program C{python -m echofactory.client}: its streams, signals, outputs and e
 
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import IO, Any, NoReturn, cast
@@ -36,6 +37,7 @@ from echofactory.net.descriptors import connectionsThatFit, raiseDescriptorLimit
 from echofactory.net.endpoints import EndpointError
 from echofactory.net.monotonic import useMonotonicTime
 from echofactory.net.tracing import Trace, reasonText
+from echofactory.report.layout import hasColour, widthOf
 from echofactory.report.live import progress
 from echofactory.report.text import (
     PERCENTS,
@@ -204,9 +206,9 @@ def _run(
         if so is None:
             return
         if view is not None and text.isatty():
-            view.say(report(so, percents))
+            view.say(_reported(so, percents, text).rstrip("\n") + "\n")
         else:
-            printLine(report(so, percents).rstrip("\n"), text)
+            printLine(_reported(so, percents, text).rstrip("\n"), text)
 
     interrupts = Interrupts(
         partial(reactor.callFromThread, run.interrupt), partial(reactor.callFromThread, show)
@@ -222,6 +224,11 @@ def _run(
     if result.search is not None and not options["quiet"]:
         printLine(searchText(result.search), text)
     return result, interrupts.number
+
+
+def _reported(results: Results, percents: Sequence[float], text: IO[str]) -> str:
+    """Return the report for a stream."""
+    return report(results, percents, widthOf(text), hasColour(text))
 
 
 def _printFailures(options: ClientOptions, results: Results, text: IO[str]) -> None:
@@ -288,7 +295,7 @@ def main() -> NoReturn:
         status = _SIGNAL_STATUS + number
     _printFailures(options, results, text)
     if not options["quiet"]:
-        shown = report(results, options.percents or PERCENTS)
+        shown = _reported(results, options.percents or PERCENTS, text)
         status = writeOutput(options, "report", text, shown) or status
     command = printable(shlex.join(["python", "-m", options.program, *sys.argv[1:]]))
     sys.exit(outputs.write(results, command) or status)

@@ -23,6 +23,7 @@ from echofactory.cli.outputs import (
 from echofactory.cli.streams import prepareStreams
 from echofactory.report.compare import Run, comparisonText
 from echofactory.report.intervalcsv import intervalsCSV
+from echofactory.report.layout import hasColour, widthOf
 from echofactory.report.naming import namedByLabels
 from echofactory.report.reading import MAX_FILE_SIZE, readResults
 from echofactory.report.text import PERCENTS, report
@@ -155,11 +156,11 @@ def main() -> NoReturn:
     csvFile = openOutput(options, "csv")
     charts = Charts(options)
     runs, percents = options.runs, options.percents
+    told = sys.stderr if sys.stdout in (jsonFile, csvFile) else sys.stdout
     if len(runs) > 1:
         text = comparisonText(runs, percents or ())
     else:
-        text = report(runs[0].results, percents or PERCENTS)
-    told = sys.stderr if sys.stdout in (jsonFile, csvFile) else sys.stdout
+        text = report(runs[0].results, percents or PERCENTS, widthOf(told), hasColour(told))
     status = writeOutput(options, "report", told, text)
     if jsonFile is not None:
         written = jsonText(runs[0].results)

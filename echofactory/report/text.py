@@ -4,7 +4,9 @@ The report of a run: aligned lines of text, with a unit for every figure.
 
 from collections.abc import Mapping, Sequence
 
+from echofactory.report.advice import advice
 from echofactory.report.expectations import expectationLines, expectationText, unmetText
+from echofactory.report.layout import WIDTH, factLines, styled, tableLines
 from echofactory.results.books import Results
 from echofactory.results.failures import FailureKind
 from echofactory.results.labels import labelsText
@@ -223,26 +225,50 @@ def summary(results: Results) -> list[tuple[str, str]]:
             ("" if index else "expected", line)
             for index, line in enumerate(expectationLines(results.expectations))
         ),
+        *(("advice", sentence) for sentence in advice(results)),
         ("verdict", _verdictText(results)),
     ]
 
 
-def report(results: Results, percents: Sequence[float] = PERCENTS) -> str:
+_MARKS = {"failures": "bad", "warning": "doubtful", "advice": "doubtful"}
+_VERDICTS = {"ok": "good", "failed": "bad", "interrupted": "doubtful"}
+
+
+def report(
+    results: Results,
+    percents: Sequence[float] = PERCENTS,
+    width: int = WIDTH,
+    colour: bool = False,
+) -> str:
     """
     Write the report. The last line ends with a newline too.
 
     @param percents: see L{ladder}.
+    @param width: the columns that it shall fit in.
+    @param colour: whether to write in the colours of a terminal.
     """
-    *facts, verdict = (f"{name:<13}  {value}" for name, value in summary(results))
+    *facts, verdict = summary(results)
+    lines: list[str] = []
+    style = ""
+    for name, text in facts:
+        # A second kind of failure has no name of its own.
+        style = _MARKS.get(name, "") if name else style
+        lines += _marked(factLines(name, text, width), style, colour)
     rows = ladder(results, percents)
-    # The name of a percentile can be longer than its figures.
-    widths = [max(8, len(title)) for title in rows[0][1:]] if rows else []
-    latencies = [
-        f"{name:<13}"
-        + "".join(f"  {cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
-        for name, *cells in rows
-    ]
-    return "".join(f"{line}\n" for line in (*facts, *latencies, verdict))
+    if rows:
+        columns = [[_heading(row[0]), *row[1:]] for row in rows]
+        lines += ["", *tableLines(columns, width), ""]
+    lines += _marked(factLines(*verdict, width), _VERDICTS.get(results.verdict, ""), colour)
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _heading(name: str) -> str:
+    """Return the heading of a column of latencies."""
+    return name.removesuffix(" time") or "latency"
+
+
+def _marked(lines: list[str], style: str, colour: bool) -> list[str]:
+    return [styled(line, style) if colour else line for line in lines]
 
 
 def failureLines(results: Results) -> list[str]:

@@ -40,6 +40,11 @@ class Interval:
         """Messages a second."""
         return self.messages / (self.lengthNs / 1e9) if self.lengthNs else 0.0
 
+    @property
+    def bytesPerSecond(self) -> float:
+        """Received bytes a second."""
+        return self.bytes / (self.lengthNs / 1e9) if self.lengthNs else 0.0
+
     def asJSON(self) -> dict[str, object]:
         """Return an item of the JSON's C{intervals}."""
         return {

@@ -31,14 +31,23 @@ def sizeText(size: float) -> str:
 
 
 def durationText(ns: float) -> str:
-    """Write a number of nanoseconds: C{250 µs}, C{1.50 ms}, C{2.00 s}."""
+    """
+    Write a number of nanoseconds with up to three significant digits: C{250 µs}, C{1.50 ms},
+    C{132 ms}, C{2.00 s}. Under 10 µs, one decimal is known.
+    """
     if ns < 9_950:
         return f"{ns / 1000:.1f} µs"
     if ns < 999_500:
         return f"{ns / 1000:.0f} µs"
-    if ns < 999_995_000:
-        return f"{ns / _MS_NS:.2f} ms"
-    return f"{ns / _S_NS:.2f} s"
+    if ns < 999_500_000:
+        return f"{_threeDigits(ns / _MS_NS)} ms"
+    return f"{_threeDigits(ns / _S_NS)} s"
+
+
+def _threeDigits(number: float) -> str:
+    """Write a number of 1 or more with three significant digits, or all of a whole number."""
+    decimals = 2 if number < 9.995 else 1 if number < 99.95 else 0
+    return f"{number:,.{decimals}f}"
 
 
 def _small(number: float) -> str:

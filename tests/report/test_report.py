@@ -254,7 +254,7 @@ def test_a_comparison() -> None:
     assert lines["failed"] == ["0", "1"]
     assert lines["messages asked"] == ["200/s", "200/s", "+0.0%"]
     assert lines["response time p50"] == ["536", "µs", "557", "µs", "+3.9%"]
-    assert lines["response time max"][:4] == ["886", "µs", "900.20", "ms"]
+    assert lines["response time max"][:4] == ["886", "µs", "900", "ms"]
 
 
 @pytest.fixture(scope="module")
@@ -316,7 +316,7 @@ def test_runs_taken_as_one(reported: Callable[..., Done], written: list[Path]) -
     assert results["rate"]["asked"] == 800
     assert results["connections"]["requested"] == 10
     assert sum(interval["messages"] for interval in results["intervals"]) == 400
-    assert re.match(r"messages +400 sent, 400 verified", done.err[2])
+    assert any(re.match(r"messages +400 sent, 400 verified", line) for line in done.err)
 
 
 @pytest.mark.parametrize(

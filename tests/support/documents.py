@@ -132,8 +132,16 @@ def isGap(line: str) -> bool:
 
 
 def withoutWarnings(lines: Sequence[str]) -> list[str]:
-    """Return the lines, without the warnings that a slow machine adds."""
-    return [line for line in lines if not re.match(r"(echofactory\.client: )?warning\b", line)]
+    """Return the lines, without the warnings and the advice that a slow machine adds."""
+    kept = []
+    dropping = False
+    for line in lines:
+        dropping = bool(re.match(r"(echofactory\.client: )?(warning|advice)\b", line)) or (
+            dropping and line.startswith(" " * 15)
+        )
+        if not dropping:
+            kept.append(line)
+    return kept
 
 
 def matches(shown: Sequence[str], said: Sequence[str]) -> bool:
