@@ -15,7 +15,7 @@ from OpenSSL.SSL import TLS_METHOD, Connection, Context
 from twisted.internet import tcp, udp, unix
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.base import ReactorBase
-from twisted.internet.endpoints import _WrappingProtocol
+from twisted.internet.endpoints import SSL4ServerEndpoint, _WrappingProtocol
 from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
 from twisted.internet.ssl import CertificateOptions
 from twisted.internet.task import Clock
@@ -55,6 +55,10 @@ def wrapping() -> _WrappingProtocol:
 
 def tlsFactory() -> TLSMemoryBIOFactory:
     return TLSMemoryBIOFactory(CertificateOptions(), False, Factory(), clock=Clock())
+
+
+def sslEndpoint() -> SSL4ServerEndpoint:
+    return SSL4ServerEndpoint(MemoryReactor(), 0, CertificateOptions())
 
 
 def handle() -> Connection:
@@ -162,6 +166,10 @@ NAMES = [
     Name(
         "express.openssl", handle, "_from_ssl",
         "It refers to a buffer that OpenSSL frees when the connection gets a socket.",
+    ),
+    Name(
+        "net.endpoints", sslEndpoint, "_sslContextFactory",
+        "The options of ssl: are made by Twisted, and refuse clients that offer protocols.",
     ),
     Name(
         "net.udp", udp.Port, "_bindSocket",

@@ -6,6 +6,7 @@ A function of OpenSSL returns a count or a result. If it is not positive, L{erro
 why. It has to be the next call.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from cryptography.hazmat.bindings.openssl.binding import Binding
@@ -81,13 +82,27 @@ def takeOffSocket(handle: SSL.Connection) -> None:
     handle._from_ssl = out
 
 
+def handshake(handle: SSL.Connection) -> Exception | None:
+    """
+    Go on with the handshake.
+
+    @return: C{None}: it is complete. Otherwise pyOpenSSL's exception.
+    """
+    return _caught(handle.do_handshake)
+
+
 def errorOf(handle: SSL.Connection, ssl: Any, result: int) -> Exception:
     """
     @param result: what the last call returned.
     @return: pyOpenSSL's exception for it.
     """
+    return _caught(handle._raise_ssl_error, ssl, result) or SSL.Error([])
+
+
+def _caught(method: Callable[..., object], *arguments: object) -> Exception | None:
+    """Return what a method of pyOpenSSL raises."""
     try:
-        handle._raise_ssl_error(ssl, result)
+        method(*arguments)
     except SSL.SysCallError as error:
         # Otherwise, what is left in OpenSSL's queue would look like an error of the next
         # connection.
@@ -95,7 +110,7 @@ def errorOf(handle: SSL.Connection, ssl: Any, result: int) -> Exception:
         return error
     except SSL.Error as error:
         return error
-    return SSL.Error([])
+    return None
 
 
 def isLoss(error: Exception) -> bool:

@@ -73,6 +73,7 @@ class LaneTLS(TLSSession):
             data = b"".join((data,))
         if not data or self._ignoresWrites():
             return
+        self._direct = False
         self._queue.append(data)
         if self._producer is not None:
             self._pauseIfFull()
@@ -164,7 +165,9 @@ class LaneTLS(TLSSession):
     def pauseProducing(self) -> None:
         """See L{IPushProducer}. The handshake goes on."""
         self._readPaused = True
-        if not self._handshaking:
+        if self.disconnecting and self._alertSent and not self._ended:
+            self._closeFor(self._discardRest())
+        elif not self._handshaking:
             self.transport.stopReading()
 
     def resumeProducing(self) -> None:
@@ -189,6 +192,11 @@ class LaneTLS(TLSSession):
     def getPeerCertificate(self) -> Any:
         """See L{ISSLTransport<twisted.internet.interfaces.ISSLTransport>}."""
         return self._handle.get_peer_certificate()
+
+    @property
+    def queuedBytes(self) -> int:
+        """The number of bytes that wait for the kernel, before they are encrypted."""
+        return len(self._queue)
 
     @property
     def negotiatedProtocol(self) -> bytes | None:

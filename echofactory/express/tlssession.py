@@ -27,7 +27,8 @@ The rules are those of L{twisted.protocols.tls}, with the exceptions that are na
  - Exception: what a protocol writes while it receives data goes out together. Other writes go
    out immediately. Twisted delays both until the next turn of the reactor.
  - Exception: C{abortConnection} sends no alert.
- - Exception: if a protocol pauses reading during the handshake, the handshake goes on.
+ - Exception: if a protocol pauses reading during the handshake, the handshake goes on. If it
+   pauses reading and closes the connection, what the peer sends before its alert is discarded.
 
 The private names of Twisted and of pyOpenSSL that this module uses are listed in
 C{tests/test_private_names.py}, with the reasons.
@@ -49,6 +50,7 @@ from echofactory.express.openssl import (
     READ_SIZE,
     RECORD,
     errorOf,
+    handshake,
     isLoss,
     putOnSocket,
     read,
@@ -134,8 +136,13 @@ class TLSSession(ProtocolWrapper):
         self.transport = transport
         self.connected = 1
         self.factory.registerProtocol(self)
-        handle = self.factory._creatorCallable(self)
-        self._ssl = putOnSocket(handle, transport.socket)
+        try:
+            handle = self.factory._creatorCallable(self)
+            self._ssl = putOnSocket(handle, transport.socket)
+        except BaseException:
+            # The peer may send nothing that would end the connection.
+            transport.abortConnection()
+            raise
         self._handle = handle
         buffer = transport.reactor.lane.readBuffer
         self._memory = buffer.memory
@@ -198,14 +205,12 @@ class TLSSession(ProtocolWrapper):
         return self._emptied()
 
     def _handshake(self) -> Exception | None:
-        try:
-            self._handle.do_handshake()
-        except SSL.WantReadError:
+        error = handshake(self._handle)
+        if isinstance(error, SSL.WantReadError | SSL.WantWriteError):
+            if isinstance(error, SSL.WantWriteError):
+                self._block()
             return None
-        except SSL.WantWriteError:
-            self._block()
-            return None
-        except SSL.Error as error:
+        if error is not None:
             return self._failed(error)
         if not self._handshaking:
             # A callback of OpenSSL has aborted the connection.
@@ -218,7 +223,9 @@ class TLSSession(ProtocolWrapper):
             self.wrappedProtocol.handshakeCompleted()
         if not self._isOpen:
             return None
-        return self._flush() if self._queue.first and not self._blocked else self._emptied()
+        if not self._queue.first:
+            return self._emptied()
+        return None if self._blocked else self._flush()
 
     def _readFailed(self, error: Exception) -> Exception | None:
         match error:
@@ -329,13 +336,28 @@ class TLSSession(ProtocolWrapper):
                 if isinstance(error, SSL.WantWriteError):
                     self._block()
                     return None
-                if not isinstance(error, SSL.WantReadError):
+                if not (isinstance(error, SSL.WantReadError) or self._ended):
                     return CONNECTION_LOST
+            # If the peer has ended and does not take the alert, nothing is lost.
             self._alertSent = True
             half = self._halfClosing and not self.disconnecting
             if half and IHalfCloseableProtocol.providedBy(self.wrappedProtocol):
                 self.wrappedProtocol.writeConnectionLost()
-        return CONNECTION_DONE if self._ended else None
+        if self._ended:
+            return CONNECTION_DONE
+        return self._discardRest() if self._readPaused and self.disconnecting else None
+
+    def _discardRest(self) -> Exception | None:
+        """
+        Read up to the peer's alert, from now on, for a protocol that has paused reading and
+        closed the connection. Otherwise, the connection would stay open.
+        """
+        self.transport.doRead = self._discardRest
+        self.transport.startReading()
+        received = read(self._ssl, self._memory, RECORD)
+        if received > 0:
+            return None
+        return self._readFailed(errorOf(self._handle, self._ssl, received))
 
     def _closeFor(self, why: Exception | None) -> None:
         """End the connection after the event that is served now."""
@@ -361,14 +383,15 @@ class TLSSession(ProtocolWrapper):
         self._queue.clear()
         self.connected = 0
         del self.transport.doRead, self.transport.doWrite, self.transport.session
-        if self._handle is None:
+        if self._handle is not None:
+            takeOffSocket(self._handle)
+        elif self._connectWrapped:
             # The protocol has never been connected.
             self.factory.unregisterProtocol(self)
             return
-        takeOffSocket(self._handle)
-        # These refer to each other.
-        self._handle = self._ssl = self._reason = None
         producer, self._producer = self._producer, None
         if producer is not None:
             producer.stopProducing()
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
+        # These refer to each other.
+        self._handle = self._ssl = self._reason = None

@@ -1,20 +1,27 @@
 """
 Endpoint strings: parsing, joining, and server endpoints with a long backlog.
 
-This module replaces two of Twisted's endpoint types:
+This module replaces three of Twisted's endpoint types, and changes C{ssl:}:
 
  - C{haproxy:} (L{echofactory.net.proxyprotocol}). Twisted's closes connections of real
    proxies.
  - C{systemd:} (L{echofactory.net.socketactivation}). Twisted's refuses sockets without a
    name.
+ - C{tls:} and C{ssl:} (L{echofactory.net.alpn}). Twisted's refuse clients that offer
+   application protocols.
 """
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from twisted.internet.abstract import isIPv6Address
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
-from twisted.internet.endpoints import quoteStringArgument, serverFromString
+from twisted.internet.endpoints import (
+    SSL4ServerEndpoint,
+    quoteStringArgument,
+    serverFromString,
+)
 from twisted.internet.interfaces import (
     IListeningPort,
     IProtocolFactory,
@@ -24,6 +31,7 @@ from twisted.python.failure import Failure
 
 from echofactory.express.ports import withPorts
 from echofactory.express.reactor import onExpress
+from echofactory.net.alpn import acceptOffers, tlsEndpoint
 from echofactory.net.proxyprotocol import HeaderReactor, Refused
 from echofactory.net.socketactivation import passedEndpoint
 from echofactory.net.tracing import reasonText
@@ -221,7 +229,7 @@ def startListening(
     return listening
 
 
-def _endpoint(reactor: object, description: str) -> IStreamServerEndpoint:
+def _endpoint(reactor: Any, description: str) -> IStreamServerEndpoint:
     positional, named = argumentsOf(description)
     if not positional:
         raise ValueError("the endpoint type is missing, such as 'tcp'")
@@ -230,5 +238,11 @@ def _endpoint(reactor: object, description: str) -> IStreamServerEndpoint:
         raise ValueError("a server cannot listen on standard input")
     if kind.lower() == "systemd":
         return passedEndpoint(reactor, *positional, **named)
-    endpoint: IStreamServerEndpoint = serverFromString(reactor, withBacklog(description))
+    description = withBacklog(description)
+    if kind.lower() == "tls":
+        (_, *positional), named = argumentsOf(description)
+        return tlsEndpoint(reactor, *positional, **named)
+    endpoint: IStreamServerEndpoint = serverFromString(reactor, description)
+    if isinstance(endpoint, SSL4ServerEndpoint):
+        acceptOffers(endpoint._sslContextFactory.getContext())
     return endpoint

@@ -8,6 +8,7 @@ from contextlib import suppress
 from fcntl import ioctl
 from termios import TIOCOUTQ
 
+from echofactory.express.tls import LaneTLS
 from echofactory.net.transport import lowestTransport
 from echofactory.server.echo import Echo
 
@@ -26,6 +27,8 @@ def unsent(echo: Echo) -> tuple[int, int]:
     """
     transport = lowestTransport(echo.transport)
     queued = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
+    if isinstance(echo.transport, LaneTLS):
+        queued += echo.transport.queuedBytes
     unread = 0
     with suppress(OSError, ValueError):
         (unread,) = _INT.unpack(ioctl(transport.fileno(), TIOCOUTQ, bytes(_INT.size)))
