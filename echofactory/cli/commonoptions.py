@@ -26,7 +26,7 @@ CHART_OPTIONS = (
         str,
         None,
         "Draw latency by percentile and the run over time into this file. The suffix names the"
-        " format: .png, .svg or .pdf.",
+        " format: .png, .svg or .pdf. This needs matplotlib.",
         example="run.svg",
     ),
     Option(
@@ -34,8 +34,8 @@ CHART_OPTIONS = (
         "FILE",
         str,
         None,
-        "Write one page with the figures and the plots to this file. The page needs no other"
-        " file.",
+        "Write one page with the figures and interactive charts to this file. The page needs"
+        " no other file and no network.",
         example="run.html",
     ),
 )

@@ -164,8 +164,8 @@ class Charts:
                 self._suffix = path.rpartition(".")[2].lower()
                 if self._suffix not in SUFFIXES:
                     options.refuse(name, f"{path!r} does not end in .png, .svg or .pdf")
-            if lacking := missing():
-                options.refuse(name, lacking)
+                if lacking := missing():
+                    options.refuse(name, lacking)
         self._plot = openOutput(options, "plot", binary=True)
         self._html = openOutput(options, "html")
 
@@ -187,7 +187,7 @@ class Charts:
         status = 0
         if self._plot is not None:
             drawn = BytesIO()
-            draw(runs, drawn, self._suffix)
+            draw(runs, drawn, self._suffix, command)
             status = writeOutput(self._options, "--plot", self._plot, drawn.getvalue())
         if self._html is not None:
             text = page(runs, __version__, command, used)

@@ -3,14 +3,19 @@ The comparison of several runs, as one table.
 """
 
 from collections.abc import Callable, Sequence
+from enum import Enum
 from typing import NamedTuple
 
 from echofactory.report.expectations import expectationLines
+from echofactory.report.noise import Range, latencyRange, overlap, rateRange
 from echofactory.report.text import percentileName
 from echofactory.results.books import Results
-from echofactory.results.latency import Latency
+from echofactory.results.latency import PERCENTILES
 from echofactory.values.printable import printable
 from echofactory.values.quantities import durationText, numberText, sizeRateText
+
+FACTOR = 2.0
+"""From this ratio on, a difference is written as a factor, not in percent."""
 
 
 class Run(NamedTuple):
@@ -31,16 +36,44 @@ class Run(NamedTuple):
         return cls(f"./{name}" if name.startswith("_") else name, results)
 
 
+class Direction(Enum):
+    """What a higher figure means."""
+
+    MORE_IS_BETTER = 1
+    MORE_IS_WORSE = -1
+    NEITHER = 0
+    """It is a setting of the run, or one reading."""
+
+
 class _Row(NamedTuple):
     """
     @ivar title: the name of the figure.
     @ivar read: returns the figure of a run; C{None}: the run does not have it.
     @ivar write: writes the figure with its unit.
+    @ivar direction: what a higher figure means.
+    @ivar within: returns the range of the figure within a run (L{noise}).
     """
 
     title: str
     read: Callable[[Results], float | None]
     write: Callable[[float], str]
+    direction: Direction = Direction.NEITHER
+    within: Callable[[Results], Range | None] = lambda _: None
+
+
+class Cell(NamedTuple):
+    """
+    A figure of a run in the comparison.
+
+    @ivar figure: the figure with its unit; C{-}: the run does not have it.
+    @ivar change: its difference from the first run's: C{+3.9%}, C{× 11}, C{÷ 2.5}; empty:
+        there is none to tell.
+    @ivar verdict: C{better}, C{worse}, C{noise}, or empty: nothing is judged.
+    """
+
+    figure: str
+    change: str = ""
+    verdict: str = ""
 
 
 def _count(value: float) -> str:
@@ -55,21 +88,6 @@ def _unsent(results: Results) -> float | None:
     return results.unsent if results.rateAsked is not None else None
 
 
-def _latency(name: str, field: str) -> Callable[[Results], float | None]:
-    def read(results: Results) -> float | None:
-        latency: Latency = getattr(results, name)
-        return latency.asJSON()[field]
-
-    return read
-
-
-def _percentile(percent: float) -> Callable[[Results], float | None]:
-    def read(results: Results) -> float | None:
-        return results.response.percentiles(percent)[0]
-
-    return read
-
-
 def _datagrams(field: str) -> Callable[[Results], float | None]:
     def read(results: Results) -> float | None:
         return getattr(results.datagrams, field, None)
@@ -77,28 +95,45 @@ def _datagrams(field: str) -> Callable[[Results], float | None]:
     return read
 
 
+def _latency(title: str, name: str, *fields: str) -> list[_Row]:
+    """Return a row for each of these fields of a latency: percentiles, and C{max}."""
+    return [
+        _percentile(title, name, PERCENTILES[field])
+        if field in PERCENTILES
+        # A maximum is one reading, from which nothing follows.
+        else _Row(f"{title} max", lambda run: getattr(run, name).asJSON()["max"], durationText)
+        for field in fields
+    ]
+
+
+def _percentile(title: str, name: str, percent: float) -> _Row:
+    """Return the row of a percentile of a latency."""
+    return _Row(
+        f"{title} {percentileName(percent)}",
+        lambda results: getattr(results, name).percentiles(percent)[0],
+        durationText,
+        Direction.MORE_IS_WORSE,
+        lambda results: latencyRange(results, name, percent),
+    )
+
+
+_BETTER, _WORSE = Direction.MORE_IS_BETTER, Direction.MORE_IS_WORSE
 _ROWS = (
     _Row("connections", lambda results: results.requested, _count),
-    _Row("failed", lambda results: results.failed, _count),
+    _Row("failed", lambda results: results.failed, _count, _WORSE),
     _Row("messages verified", lambda results: results.verified, _count),
-    _Row("messages unsent", _unsent, _count),
+    _Row("messages unsent", _unsent, _count, _WORSE),
     _Row("messages asked", lambda results: results.rateAsked, _perSecond),
-    _Row("messages achieved", lambda results: results.achieved, _perSecond),
+    _Row("messages achieved", lambda results: results.achieved, _perSecond, _BETTER, rateRange),
     _Row("received", lambda results: results.bytesPerSecond, sizeRateText),
-    _Row("segments retransmitted", lambda results: results.kernel.retransmits, _count),
-    _Row("datagrams lost", _datagrams("lost"), _count),
-    _Row("datagrams repeated", _datagrams("repeated"), _count),
-    _Row("datagrams reordered", _datagrams("reordered"), _count),
-    _Row("connect time p50", _latency("connect", "p50"), durationText),
-    _Row("connect time p99", _latency("connect", "p99"), durationText),
-    _Row("response time p50", _latency("response", "p50"), durationText),
-    _Row("response time p90", _latency("response", "p90"), durationText),
-    _Row("response time p99", _latency("response", "p99"), durationText),
-    _Row("response time p99.9", _latency("response", "p99_9"), durationText),
-    _Row("response time max", _latency("response", "max"), durationText),
-    _Row("service time p50", _latency("serviceTime", "p50"), durationText),
-    _Row("service time p99", _latency("serviceTime", "p99"), durationText),
-    _Row("send lag p99", _latency("sendLag", "p99"), durationText),
+    _Row("segments retransmitted", lambda results: results.kernel.retransmits, _count, _WORSE),
+    _Row("datagrams lost", _datagrams("lost"), _count, _WORSE),
+    _Row("datagrams repeated", _datagrams("repeated"), _count, _WORSE),
+    _Row("datagrams reordered", _datagrams("reordered"), _count, _WORSE),
+    *_latency("connect time", "connect", "p50", "p99"),
+    *_latency("response time", "response", "p50", "p90", "p99", "p99_9", "max"),
+    *_latency("service time", "serviceTime", "p50", "p99"),
+    *_latency("send lag", "sendLag", "p99"),
 )
 
 
@@ -109,47 +144,61 @@ def _rows(percents: Sequence[float]) -> list[_Row]:
     """Return the rows, with these percentiles of the response time."""
     if not percents:
         return list(_ROWS)
-    chosen = [
-        _Row(f"response time {percentileName(percent)}", _percentile(percent), durationText)
-        for percent in percents
-    ]
+    chosen = [_percentile("response time", "response", percent) for percent in percents]
     begin = [row.title.startswith(_RESPONSE) for row in _ROWS].index(True)
     rest = [row for row in _ROWS[begin:] if not row.title.startswith(_RESPONSE)]
     return [*_ROWS[:begin], *chosen, *rest]
 
 
 def _change(first: float | None, value: float | None) -> str:
-    """Write the difference of a figure from the first run's, in percent."""
+    """
+    Write the difference of a figure from the first run's: in percent, or as a factor if one
+    figure is at least L{FACTOR} times the other.
+    """
     if first is None or value is None or not first:
         return ""
+    if value >= FACTOR * first:
+        return f"× {numberText(value / first)}"
+    if value and first >= FACTOR * value:
+        return f"÷ {numberText(first / value)}"
     return f"{value / first - 1:+.1%}"
 
 
-def comparison(runs: Sequence[Run], percents: Sequence[float] = ()) -> list[list[str]]:
+def _verdict(row: _Row, first: Results, other: Results) -> str:
+    """Judge the difference of a figure between two runs."""
+    before, now = row.read(first), row.read(other)
+    if before is None or now is None or before == now or row.direction is Direction.NEITHER:
+        return ""
+    if row.direction is _BETTER and first.rateAsked != other.rateAsked:
+        # With a schedule, a run achieves what is asked of it.
+        return ""
+    if overlap(row.within(first), row.within(other)):
+        return "noise"
+    return "better" if (now > before) is (row.direction is _BETTER) else "worse"
+
+
+def comparison(
+    runs: Sequence[Run], percents: Sequence[float] = ()
+) -> list[tuple[str, list[Cell]]]:
     """
-    Return a table with a column for each run.
+    Return a table with a cell for each run.
 
     @param percents: the percentiles of the response time, each more than 0 and less than 100;
         empty: those of the table.
-    @return: a row of titles, and a row for each figure that at least one run has. The first
-        run has one cell in a row. Each other run has two: the figure, and its difference
-        from the first run's.
+    @return: the verdicts, and a row for each figure that at least one run has: its name, and
+        a cell of each run.
     """
-    (_, first), *_ = runs
-    rows = [
-        ["", runs[0].name, *(cell for run in runs[1:] for cell in (run.name, ""))],
-        ["verdict", first.verdict,
-         *(cell for run in runs[1:] for cell in (run.results.verdict, ""))],
-    ]  # fmt: skip
+    (_, first), *others = runs
+    rows = [("verdict", [Cell(results.verdict) for _, results in runs])]
     for row in _rows(percents):
         figures = [row.read(results) for _, results in runs]
         if not any(figure is not None for figure in figures):
             continue
         written = ["-" if figure is None else row.write(figure) for figure in figures]
-        cells = [written[0]]
-        for figure, text in zip(figures[1:], written[1:], strict=True):
-            cells += [text, _change(figures[0], figure)]
-        rows.append([row.title, *cells])
+        cells = [Cell(written[0])]
+        for (_, other), figure, text in zip(others, figures[1:], written[1:], strict=True):
+            cells.append(Cell(text, _change(figures[0], figure), _verdict(row, first, other)))
+        rows.append((row.title, cells))
     return rows
 
 
@@ -159,12 +208,23 @@ def comparisonText(runs: Sequence[Run], percents: Sequence[float] = ()) -> str:
 
     @param percents: see L{comparison}.
     """
-    rows = comparison(runs, percents)
+    names = [runs[0].name, *(cell for run in runs[1:] for cell in (run.name, "", ""))]
+    rows = [
+        ["", *names],
+        *(
+            [title, cells[0].figure, *(text for cell in cells[1:] for text in cell)]
+            for title, cells in comparison(runs, percents)
+        ),
+    ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
-    for name, *cells in rows:
-        aligned = [f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True)]
-        lines.append("  ".join([f"{name:<{widths[0]}}", *aligned]).rstrip())
+    for row in rows:
+        aligned = [
+            # The names of figures and the verdicts are words, the other columns are numbers.
+            f"{text:<{width}}" if column > 0 and column % 3 == 0 else f"{text:>{width}}"
+            for column, (text, width) in enumerate(zip(row, widths, strict=True), -1)
+        ]
+        lines.append("  ".join([f"{row[0]:<{widths[0]}}", *aligned[1:]]).rstrip())
     lines += [f"{name}: warning: {sentence}" for name, sentence in warnings(runs)]
     lines += [f"{name}: {line}" for name, line in expected(runs)]
     return "".join(f"{line}\n" for line in lines)

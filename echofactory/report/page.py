@@ -1,36 +1,77 @@
 """
-The page of a run: one HTML file without scripts, which needs no other file and no network.
+The page of a run: one HTML file, which needs no other file and no network. The rules:
+
+ - The charts are drawn by U{uPlot<https://github.com/leeoniya/uPlot>}, whose file is part of
+   the page.
+ - The content security policy allows the page's own scripts and styles by their hashes, and
+   nothing else.
+ - Text of peers, files and command lines is escaped: as HTML, and in the data of the charts.
 """
 
+import json
+from base64 import b64encode
 from collections.abc import Sequence
+from hashlib import sha256
 from html import escape
-from io import BytesIO
+from importlib.resources import files
 
+from echofactory.report.charts import charts
 from echofactory.report.compare import Run, comparison, expected, warnings
-from echofactory.report.plot import draw
-from echofactory.report.text import ladder, summary
+from echofactory.report.course import caption, title
+from echofactory.report.palette import (
+    COLOURS,
+    DARK_COLOURS,
+    DARK_PAPER,
+    DIM,
+    GRID,
+    INK,
+    PAPER,
+)
+from echofactory.report.text import ladder, latencyText, summary
+from echofactory.results.search import SearchOutcome
+from echofactory.values.quantities import numberText
 
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1d2730; --dim: #5b6770; --line: #d8dee3;
-  --paper: #fff; --ok: #1b7f4b; --failed: #b3261e; --interrupted: #8a6100; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e4e9ed; --dim: #9aa7b1; --line: #39434c;
-  --paper: #14191e; --ok: #5fcf97; --failed: #ff8a80; --interrupted: #f0c25a; } }
-body { margin: 2rem auto; max-width: 64rem; padding: 0 1rem; color: var(--ink);
-  background: var(--paper); font: 16px/1.5 system-ui, sans-serif; }
-h1 { font-size: 1.4rem; } h2 { font-size: 1.05rem; margin-top: 2rem; }
-.ok { color: var(--ok); } .failed, .unmet { color: var(--failed); }
-.interrupted { color: var(--interrupted); }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .2rem .8rem .2rem 0; border-bottom: 1px solid var(--line); text-align: left;
-  vertical-align: top; overflow-wrap: anywhere; }
-th { color: var(--dim); font-weight: 500; white-space: nowrap; }
-.figures th, .figures td { white-space: nowrap; overflow-wrap: normal; }
-.figures td, .figures thead th { text-align: right; }
-.plot { background: #fff; border-radius: 6px; padding: .5rem; }
-.plot svg { width: 100%; height: auto; }
-pre { overflow-x: auto; } footer { margin-top: 2rem; color: var(--dim); }
-"""
+_DARK_INK = "#e4e9ed"
+_DARK_DIM = "#9aa7b1"
+_DARK_GRID = "#39434c"
+
+
+def _file(name: str) -> str:
+    return files("echofactory.report").joinpath(name).read_text("utf-8")
+
+
+def _style() -> str:
+    """Return the style sheet: the colours, and the files."""
+
+    def colours(ink: str, dim: str, grid: str, paper: str, lines: Sequence[str]) -> str:
+        numbered = "".join(f" --c{number}: {line};" for number, line in enumerate(lines))
+        return f"--ink: {ink}; --dim: {dim}; --grid: {grid}; --paper: {paper};{numbered}"
+
+    light = colours(INK, DIM, GRID, PAPER, COLOURS)
+    dark = colours(_DARK_INK, _DARK_DIM, _DARK_GRID, DARK_PAPER, DARK_COLOURS)
+    return (
+        f":root {{ color-scheme: light dark; {light} }}\n"
+        f"@media (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}\n"
+        f"{_file('uplot/uPlot.min.css')}\n{_file('page.css')}"
+    )
+
+
+def _script() -> str:
+    """Return the script: uPlot with its licence, and the charts."""
+    licence = _file("uplot/LICENSE").strip()
+    return f"/*!\n{licence}\n*/\n{_file('uplot/uPlot.iife.min.js')}\n{_file('page.js')}"
+
+
+def _hash(content: str) -> str:
+    return f"'sha256-{b64encode(sha256(content.encode()).digest()).decode()}'"
+
+
+def _data(value: object) -> str:
+    """Write data as JSON that can stand in a script element: no C{<} ends it."""
+    written = json.dumps(value, separators=(",", ":"))
+    for character in "<>&":
+        written = written.replace(character, f"\\u{ord(character):04x}")
+    return written
 
 
 def _facts(rows: Sequence[tuple[str, str]]) -> str:
@@ -39,31 +80,77 @@ def _facts(rows: Sequence[tuple[str, str]]) -> str:
         f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>\n'
         for name, value in rows
     )
-    return f'<div class="scroll"><table>\n{lines}</table></div>\n'
+    return f'<table class="facts">\n{lines}</table>\n'
 
 
-def _figures(rows: Sequence[Sequence[str]]) -> str:
+def _figures(rows: Sequence[Sequence[str]], kind: str = "") -> str:
     """Return a table of figures: a row of titles, then rows of a title and figures."""
     titles, *rest = rows
-    head = "".join(f'<th scope="col">{escape(title)}</th>' for title in titles)
+    head = "".join(f'<th scope="col">{escape(each)}</th>' for each in titles)
     body = "".join(
-        f'<tr><th scope="row">{escape(title)}</th>'
+        f'<tr><th scope="row">{escape(name)}</th>'
         + "".join(f"<td>{escape(cell)}</td>" for cell in cells)
         + "</tr>\n"
-        for title, *cells in rest
+        for name, *cells in rest
     )
+    return _table(head, body, kind)
+
+
+def _table(head: str, body: str, kind: str = "") -> str:
     return (
-        '<div class="scroll"><table class="figures">\n'
+        f'<div class="scroll" tabindex="0"><table class="figures {kind}">\n'
         f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div>\n"
     )
 
 
-def _plot(runs: Sequence[Run]) -> str:
-    drawn = BytesIO()
-    draw(runs, drawn, "svg")
-    # The XML declaration before the element belongs into a separate file only.
-    svg = drawn.getvalue().decode()
-    return f'<div class="plot">{svg[svg.index("<svg") :]}</div>\n'
+def _comparison(runs: Sequence[Run]) -> str:
+    """Return the table that compares the runs. The words better and worse have a colour."""
+    head = "<td></td>" + "".join(f'<th scope="col">{escape(run.name)}</th>' for run in runs)
+    body = ""
+    for name, cells in comparison(runs):
+        body += f'<tr><th scope="row">{escape(name)}</th>'
+        for cell in cells:
+            judged = " ".join(text for text in (cell.change, cell.verdict) if text)
+            kind = cell.verdict or ("same" if name != "verdict" else cell.figure)
+            change = f'<span class="{kind}">{escape(judged)}</span>' if judged else ""
+            shown = f'<span class="{kind}">{escape(cell.figure)}</span>'
+            body += f"<td>{shown if name == 'verdict' else escape(cell.figure)} {change}</td>"
+        body += "</tr>\n"
+    warned = warnings(runs)
+    told = f"<h2>Warnings</h2>\n{_facts(warned)}" if warned else ""
+    if expectations := expected(runs):
+        told += f"<h2>Expectations</h2>\n{_facts(expectations)}"
+    return _table(head, body, "compared") + told
+
+
+def _steps(search: SearchOutcome) -> str:
+    """Return the table of the rates that a search tried."""
+    rows = [["messages/s asked", "achieved", "p50", "p99", "failed", "goals"]]
+    for step in search.steps:
+        kept = "kept" if step.kept else "broken"
+        rows.append(
+            [
+                numberText(step.asked),
+                numberText(step.achieved),
+                latencyText(step.response["p50"]),
+                latencyText(step.response["p99"]),
+                f"{sum(step.failures.values()):,}",
+                "interrupted" if step.interrupted else kept,
+            ]
+        )
+    return f"<h2>Rates tried</h2>\n{_figures(rows)}"
+
+
+def _tables(run: Run) -> tuple[str, str]:
+    """Return the tables of one run: those before the charts, and those after them."""
+    results = run.results
+    after = ""
+    if latencies := ladder(results):
+        # Percentiles go down, so that the table is narrow enough for a phone.
+        after += f"<h2>Latencies</h2>\n{_figures([*zip(*latencies, strict=True)])}"
+    if results.search is not None:
+        after += _steps(results.search)
+    return _facts(summary(results)), after
 
 
 def page(
@@ -76,38 +163,36 @@ def page(
     @param command: the command line of the run, if it is known.
     @param used: the options of the run and their values, defaults included.
     """
-    (name, results), *others = runs
-    if others:
-        title = "Comparison: " + ", ".join(run.name for run in runs)
-        heading = escape(title)
-        tables = _figures(comparison(runs))
-        if warned := warnings(runs):
-            tables += f"<h2>Warnings</h2>\n{_facts(warned)}"
-        if judged := expected(runs):
-            tables += f"<h2>Expectations</h2>\n{_facts(judged)}"
-    else:
-        title = f"{results.verdict}: {results.target}"
-        heading = (
-            f'<span class="{results.verdict}">{results.verdict}</span>:'
-            f" {escape(results.target)}"
-        )
-        latencies = ladder(results)
-        tables = _facts(summary(results))
-        if latencies:
-            tables += f"<h2>Latencies</h2>\n{_figures(latencies)}"
-    options = ""
+    before, after = (_comparison(runs), "") if len(runs) > 1 else _tables(runs[0])
+    heading = title(runs)
+    shown = escape(heading)
+    if len(runs) == 1:
+        verdict = runs[0].results.verdict
+        shown = f'<span class="{verdict}">{verdict}</span>{shown[len(verdict) :]}'
+    about = "".join(f"<p>{escape(line)}</p>\n" for line in caption(runs))
     if command:
-        options = (
-            f"<h2>Options used</h2>\n<pre><code>{escape(command)}</code></pre>\n{_facts(used)}"
-        )
-    begun = "" if others else f"{name}, started {results.started:%Y-%m-%d %H:%M:%S} UTC. "
+        about += f"<pre><code>{escape(command)}</code></pre>\n"
+    options = ""
+    if used:
+        options = f"<details><summary>All options</summary>\n{_facts(used)}</details>\n"
+    style, script = _style(), _script()
+    policy = (
+        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)};"
+        " base-uri 'none'; form-action 'none'"
+    )
     return (
         "<!DOCTYPE html>\n"
-        f'<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>\n'
+        '<html lang="en"><head><meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        f"<title>{escape(heading)}</title>\n"
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<style>{_STYLE}</style></head>\n"
-        f"<body>\n<h1>{heading}</h1>\n{tables}"
-        f"<h2>Plots</h2>\n{_plot(runs)}{options}"
-        f"<footer>{escape(begun)}echofactory {escape(version)}</footer>\n"
+        f"<style>{style}</style></head>\n"
+        f'<body>\n<header><h1>{shown}</h1>\n<div class="about">{about}</div></header>\n'
+        f'<main>\n{before}<div id="charts">'
+        "<noscript><p>The charts need JavaScript.</p></noscript></div>\n"
+        f"{after}{options}</main>\n"
+        f"<footer>echofactory {escape(version)}</footer>\n"
+        f'<script type="application/json" id="data">{_data(charts(runs))}</script>\n'
+        f"<script>{script}</script>\n"
         "</body></html>\n"
     )

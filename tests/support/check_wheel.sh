@@ -20,7 +20,9 @@ import echofactory, sys
 assert echofactory.__file__.startswith(sys.prefix), echofactory.__file__
 from importlib.resources import files
 page = ('status/index.html', 'status/status.css', 'status/status.js', 'status/icon.svg')
-for name in ('py.typed', 'results.schema.json', *page):
+charts = ('page.css', 'page.js', 'uplot/LICENSE', 'uplot/uPlot.iife.min.js', 'uplot/uPlot.min.css')
+report = [f'report/{name}' for name in charts]
+for name in ('py.typed', 'results.schema.json', *page, *report):
     assert files('echofactory').joinpath(name).is_file(), name
 "
 PATH="$place/venv/bin:$PATH" sh demo.sh 0
