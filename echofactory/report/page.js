@@ -58,15 +58,31 @@
   // y holds from the x before to its own x; undefined is the x of another line.
   const steps = (line) => (u, index, first, last) => {
     const [xs, ys] = [u.data[0], u.data[index]], path = new Path2D(), brief = new Set(line.brief);
+    // Of many points in one column of pixels, only the lowest and the highest are drawn.
+    let column = null, low = 0, high = 0;
+    const drawColumn = () => {
+      if (column === null) return;
+      path.lineTo(column, low);
+      path.lineTo(column, high);
+      column = null;
+    };
     let from = null, joined = false, i = first;
     do i--; while (i > 0 && ys[i] === undefined);
     for (i = Math.max(i, 0); i < xs.length; i++) {
       if (ys[i] === undefined) continue;
       const x = u.valToPos(xs[i], "x", true);
-      if (ys[i] === null) joined = false;
-      else {
+      if (ys[i] === null) {
+        drawColumn();
+        joined = false;
+      } else {
         const alone = brief.has(xs[i]);
         const y = Math.min(Math.max(u.valToPos(ys[i], "y", true), -1e5), 1e5);
+        if (joined && !alone && x - (column ?? from) < 0.5) {
+          if (column === null) [column, low, high] = [from, y, y];
+          [low, high] = [Math.min(low, y), Math.max(high, y)];
+          continue;
+        }
+        drawColumn();
         const begin = alone && from !== null ? Math.min(from, x - 4 * devicePixelRatio) : from;
         if (from !== null) path[joined && !alone ? "lineTo" : "moveTo"](begin, y);
         path[from === null ? "moveTo" : "lineTo"](x, y);
@@ -75,6 +91,7 @@
       from = x;
       if (i > last) break;
     }
+    drawColumn();
     return { stroke: path, fill: null, clip: null, band: null, gaps: null, flags: 0 };
   };
 
