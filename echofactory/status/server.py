@@ -243,7 +243,9 @@ def _about(facts: Mapping[str, Any]) -> list[Tile]:
         {"name": "Host", "value": facts["host"], "unit": ""},
         {
             "name": "Listening on",
-            "value": ", ".join(facts["addresses"]) or "nothing",
+            # "udp" stays in one line with its address.
+            "value": ", ".join(facts["addresses"]).replace("udp ", "udp\N{NO-BREAK SPACE}")
+            or "nothing",
             "unit": "",
         },
         {

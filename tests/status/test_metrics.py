@@ -10,6 +10,7 @@ from math import inf
 from typing import Any, cast
 
 import pytest
+from programs import withStatus
 from prometheus_client import CollectorRegistry, Metric, ProcessCollector, generate_latest
 from prometheus_client.openmetrics.exposition import generate_latest as openMetrics
 from prometheus_client.openmetrics.parser import (
@@ -17,7 +18,6 @@ from prometheus_client.openmetrics.parser import (
 )
 from prometheus_client.parser import text_string_to_metric_families as families
 from prometheus_client.registry import Collector
-from programs import withStatus
 from statuses import Source, get
 
 from echofactory import Limits, ProbeService
@@ -66,9 +66,9 @@ def faults(family: Metric) -> Iterable[str]:
     suffixes = ("_total", "_count", "_sum", "_bucket")
     if family.type == "gauge" and name.endswith(suffixes):
         yield "a gauge with the suffix of another type"
-    if any(label in ("le", "quantile") for each in family.samples for label in each.labels):
-        if family.type != "histogram":
-            yield "a label of histograms"
+    labels = {label for each in family.samples for label in each.labels}
+    if family.type != "histogram" and labels & {"le", "quantile"}:
+        yield "a label of histograms"
     if family.type == "counter" and any(
         not each.name.endswith("_total") for each in family.samples
     ):

@@ -206,7 +206,7 @@ async def test_what_the_server_is() -> None:
     assert 0 < facts["usage"]["open_descriptors"] < facts["usage"]["max_descriptors"] == most
     assert [(each["name"], each["value"]) for each in view["about"]] == [
         ("Host", socket.gethostname()),
-        ("Listening on", "[::1]:7007, udp 127.0.0.1:7"),
+        ("Listening on", "[::1]:7007, udp\N{NO-BREAK SPACE}127.0.0.1:7"),
         ("Connection limit", 10_000),
         ("Limit per host", "none"),
         ("Idle timeout", 90.0),

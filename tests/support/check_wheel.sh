@@ -19,7 +19,8 @@ venv/bin/python -c "
 import echofactory, sys
 assert echofactory.__file__.startswith(sys.prefix), echofactory.__file__
 from importlib.resources import files
-page = ('status/index.html', 'status/status.css', 'status/status.js', 'status/icon.svg')
+page = ('status/index.html', 'status/status.css', 'status/status.js', 'status/charts.js',
+    'status/icon.svg')
 for name in ('py.typed', 'results.schema.json', *page):
     assert files('echofactory').joinpath(name).is_file(), name
 "
