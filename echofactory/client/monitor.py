@@ -36,6 +36,8 @@ class ProbeService(Service):
         late: this process or its machine was stopped.
     @ivar latestAt: when the latest failure of each kind was.
     @ivar connections: how many are kept.
+    @ivar rate: messages a second, over all connections.
+    @ivar size: of each message, in bytes.
     """
 
     def __init__(
@@ -67,6 +69,8 @@ class ProbeService(Service):
             reason = ValueError("over UDP there are no connections to keep")
             raise EndpointError(endpoint.description, reason)
         self.connections = connections
+        self.rate = rate
+        self.size = size
         self._endpoint = endpoint
         self._arguments: tuple[Any, ...] = (
             *(reactor, connections, rate, size, patience, trace),

@@ -8,6 +8,10 @@ from dataclasses import asdict, dataclass, field
 from itertools import chain
 from typing import Any, NamedTuple, Protocol
 
+from twisted.internet.interfaces import IAddress
+
+from echofactory.server.settings import Limits
+
 REFUSALS: Mapping[str, str] = {
     "connections": "connection limit reached",
     "host": "connection limit of the host reached",
@@ -118,6 +122,14 @@ class CountsSource(Protocol):
     def draining(self) -> bool:
         """Whether the server is stopping and waits for open connections."""
 
+    @property
+    def addresses(self) -> Sequence[IAddress]:
+        """The addresses that the server listens on. While it stops, there are none."""
+
+    @property
+    def limits(self) -> Limits:
+        """The limits of the whole server."""
+
     def counts(self) -> Counts:
         """Return the latest known counts."""
 
@@ -133,10 +145,23 @@ class CountsSource(Protocol):
 
 
 class CombinedCounts:
-    """The L{CountsSource} that adds up several sources."""
+    """
+    The L{CountsSource} that adds up several sources.
+
+    @ivar limits: those of the first source.
+    """
 
     def __init__(self, sources: Sequence[CountsSource]) -> None:
+        """
+        @param sources: one or more.
+        """
         self._sources = sources
+        self.limits = sources[0].limits
+
+    @property
+    def addresses(self) -> Sequence[IAddress]:
+        """See L{CountsSource}."""
+        return [address for source in self._sources for address in source.addresses]
 
     @property
     def draining(self) -> bool:

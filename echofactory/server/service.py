@@ -118,6 +118,7 @@ class EchoService(Service):
         checkItems("datagrams", datagrams, accepted, _checkHostAndPort)
         checkRate("datagramRate", datagramRate, 1)
         self.factory = factory
+        self.limits = factory.limits
         self._reactor = reactor
         self._drain = drain
         self._endpoints = [

@@ -96,8 +96,9 @@ class Response:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-Handler = Callable[[str, str, Iterable[str]], Awaitable[Response]]
-"""Returns the response to a request: its method, its path and its C{Host} headers."""
+Handler = Callable[[str, str, Iterable[str], str], Awaitable[Response]]
+"""Returns the response to a request: its method, its path, its C{Host} headers, and its
+C{Accept} headers, joined with commas."""
 
 
 class _Stage(Enum):
@@ -129,6 +130,7 @@ class _Request(Request):
                 self.method.decode("latin-1"),
                 self.path.decode("latin-1"),
                 [host.decode("latin-1") for host in self._headers("Host")],
+                b",".join(self._headers("Accept")).decode("latin-1"),
             )
         except Exception:
             _log.failure("cannot answer a status request")

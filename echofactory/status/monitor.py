@@ -3,6 +3,7 @@ The status of a monitor: the results of its connections as metrics, as JSON, and
 """
 
 import os
+import socket
 from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -21,8 +22,9 @@ from echofactory.client.monitor import ProbeService
 from echofactory.results.failures import FailureKind
 from echofactory.results.latency import PERCENTILES, Latency
 from echofactory.status.history import History, LastMinute
-from echofactory.status.server import byLabel, chart, columns, timeText, withAll
-from echofactory.status.view import Table, View
+from echofactory.status.metrics import byLabel, programMetrics, withAll
+from echofactory.status.usage import UsageMeter, percent, usageTiles
+from echofactory.status.view import Table, View, chart, columns, timeText
 
 BUCKETS_S = (
     *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05),
@@ -35,7 +37,10 @@ _MS_NS = 1e6
 
 def _histogram(name: str, text: str, latency: Latency) -> HistogramMetricFamily:
     counts, count, sumNs = latency.buckets(*(int(bound * 1e9) for bound in BUCKETS_S))
-    buckets = [(f"{bound:g}", count) for bound, count in zip(BUCKETS_S, counts, strict=True)]
+    # OpenMetrics wants 1.0, not 1.
+    buckets = [
+        (str(float(bound)), count) for bound, count in zip(BUCKETS_S, counts, strict=True)
+    ]
     buckets.append(("+Inf", count))
     return HistogramMetricFamily(name, text, buckets, sumNs / 1e9)
 
@@ -71,6 +76,7 @@ class ProbeStatus:
         self._totals = Counter(messages=0, failures=0)
         # Counts by histogram step, because sixty L{Latency} objects take 11 MB.
         self._responses = LastMinute[int]()
+        self._usage = UsageMeter()
 
     @property
     def health(self) -> str:
@@ -82,7 +88,9 @@ class ProbeStatus:
         self._results = self._probing.results
         self._counted.begin(self._counts())
         self._responses.begin(self._results.response.counts())
-        self._history.begin(self._clock(), dict(self._totals))
+        atS = self._clock()
+        self._usage.begin(atS, [os.getpid()])
+        self._history.begin(atS, dict(self._totals))
 
     def sample(self) -> None:
         """See L{Status<echofactory.status.Status>}."""
@@ -96,7 +104,13 @@ class ProbeStatus:
         # The last interval of the results ends at another time than this sample.
         came = self._responses.record(atS, self._results.response.counts())
         p50, p99 = Latency.fromCounts(came).percentiles(50.0, 99.0)
-        levels = {"up": self._results.open, "p50": _ms(p50), "p99": _ms(p99)}
+        self._usage.sample(atS, [os.getpid()])
+        levels = {
+            "up": self._results.open,
+            "p50": _ms(p50),
+            "p99": _ms(p99),
+            "processor_percent": percent(self._usage.total),
+        }
         self._history.record(atS, levels, dict(self._totals))
 
     def _counts(self) -> dict[str, int]:
@@ -105,6 +119,7 @@ class ProbeStatus:
     def collect(self) -> Iterable[Metric]:
         """See L{Status<echofactory.status.Status>}."""
         results = self._probing.results
+        yield from programMetrics(self._started)
         yield GaugeMetricFamily(
             "echofactory_probe_connections_wanted",
             "Number of connections that the monitor keeps up.",
@@ -167,7 +182,11 @@ class ProbeStatus:
             "pid": os.getpid(),
             "started": self._started.isoformat(timespec="milliseconds"),
             "uptime_s": round(self._clock() - self._beganS, 1),
+            "host": socket.gethostname(),
             "target": self._target,
+            "messages_per_s": self._probing.rate,
+            "message_size": self._probing.size,
+            "usage": self._usage.facts([os.getpid()]),
             "connections": {
                 "wanted": self._probing.connections,
                 "up": results.open,
@@ -198,7 +217,10 @@ class ProbeStatus:
                 "t_s": [t for t, _ in history.points("up")],
                 **{
                     name: [value for _, value in history.points(name)]
-                    for name in ("up", "p50", "p99", "messages", "failures")
+                    for name in (
+                        *("up", "p50", "p99", "messages", "failures"),
+                        "processor_percent",
+                    )
                 },
             },
         }
@@ -233,6 +255,13 @@ class ProbeStatus:
             "title": f"multiecho-client: {facts['target']}",
             "state": "all up" if up == wanted else f"{up} of {wanted} up",
             "condition": "well" if up == wanted else "impaired" if up else "down",
+            "about": [
+                {"name": "Host", "value": facts["host"], "unit": ""},
+                {"name": "Target", "value": facts["target"], "unit": ""},
+                {"name": "Messages wanted", "value": facts["messages_per_s"], "unit": "/s"},
+                {"name": "Message size", "value": facts["message_size"], "unit": "B"},
+                {"name": "Uptime", "value": facts["uptime_s"], "unit": "s"},
+            ],
             "tiles": [
                 {"name": "Connections up", "value": up, "unit": f"of {wanted}"},
                 {
@@ -255,13 +284,15 @@ class ProbeStatus:
                     "value": _ms(recent["p99"]),
                     "unit": "ms",
                 },
-                {"name": "Uptime", "value": facts["uptime_s"], "unit": "s"},
+                *usageTiles(facts["usage"]),
             ],
             "charts": [
                 chart("Connections up", "", history, "up"),
+                chart("Messages verified", "/s", history, "messages"),
                 chart("Failures", "/s", history, "failures"),
                 chart("Response time, p50", "ms", history, "p50"),
                 chart("Response time, p99", "ms", history, "p99"),
+                chart("Processor", "%", history, "processor_percent"),
             ],
             "tables": [failures, ladder],
             "footer": f"echofactory {facts['version']}, process {facts['pid']}",

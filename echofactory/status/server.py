@@ -3,6 +3,7 @@ The status of an echo server: its counts as metrics, as JSON, and on the page.
 """
 
 import os
+import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -10,98 +11,27 @@ from time import perf_counter
 from typing import Any
 
 from prometheus_client import Metric
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
+from prometheus_client.metrics_core import GaugeMetricFamily
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.interfaces import IAddress
 
 from echofactory._version import __version__
-from echofactory.server.counts import LOSSES, REFUSALS, Counts, CountsSource, WorkerState
+from echofactory.express.addresstext import addressText
+from echofactory.server.counts import LOSSES, REFUSALS, CountsSource
 from echofactory.server.guard import UNANSWERED
 from echofactory.status.history import History, LastMinute
-from echofactory.status.view import Chart, Column, Condition, Table, View
+from echofactory.status.metrics import (
+    countsMetrics,
+    limitsMetrics,
+    programMetrics,
+    withAll,
+    workersMetrics,
+)
+from echofactory.status.usage import UsageMeter, percent, usageTiles
+from echofactory.status.view import Condition, Table, Tile, View, chart, columns, timeText
 
 _CONDITIONS: Mapping[str, Condition] = {"ok": "well", "draining": "impaired"}
 """The page's condition, by health. For any other health, it is C{down}."""
-
-
-def withAll(kinds: Iterable[str], counted: Mapping[str, int]) -> dict[str, int]:
-    """Return the counts by kind, and 0 for the kinds that are not counted yet."""
-    return dict.fromkeys(kinds, 0) | dict(counted)
-
-
-def byLabel(
-    name: str, text: str, label: str, counted: Mapping[str, float]
-) -> CounterMetricFamily:
-    family = CounterMetricFamily(name, text, labels=[label])
-    for value, count in counted.items():
-        family.add_metric([value], count)
-    return family
-
-
-def _explained(text: str, kinds: Mapping[str, str]) -> str:
-    """Return the help text of a metric, with the values of its label."""
-    return f"{text}: " + "; ".join(f"{kind} ({meaning})" for kind, meaning in kinds.items())
-
-
-def countsMetrics(counts: Counts) -> Iterable[Metric]:
-    """Return the metrics of the connections and their traffic."""
-    yield CounterMetricFamily(
-        "echofactory_connections_accepted", "Connections accepted and served.", counts.accepted
-    )
-    yield GaugeMetricFamily(
-        "echofactory_connections_open", "Connections open now.", counts.open
-    )
-    yield byLabel(
-        "echofactory_connections_refused",
-        _explained("Connections closed immediately and not served, by reason", REFUSALS),
-        "limit",
-        withAll(REFUSALS, counts.refused),
-    )
-    yield byLabel(
-        "echofactory_connections_lost",
-        _explained("Connections closed, by how they ended", LOSSES),
-        "how",
-        withAll(LOSSES, counts.lost),
-    )
-    yield CounterMetricFamily(
-        "echofactory_chunks",
-        "Pieces received, as the transports delivered them.",
-        counts.chunks,
-    )
-    yield CounterMetricFamily("echofactory_received_bytes", "Bytes received.", counts.bytesIn)
-    yield CounterMetricFamily(
-        "echofactory_sent_bytes", "Bytes handed to the transports.", counts.bytesOut
-    )
-    yield CounterMetricFamily(
-        "echofactory_datagrams_answered", "Datagrams answered.", counts.datagrams
-    )
-    yield byLabel(
-        "echofactory_datagrams_unanswered",
-        _explained("Datagrams not answered, by reason", UNANSWERED),
-        "why",
-        withAll(UNANSWERED, counts.unanswered),
-    )
-
-
-def workersMetrics(workers: Sequence[WorkerState]) -> Iterable[Metric]:
-    """Return the metrics of the worker processes."""
-    up = GaugeMetricFamily(
-        "echofactory_worker_up", "1 if the worker process serves, else 0.", labels=["worker"]
-    )
-    restarts = CounterMetricFamily(
-        "echofactory_worker_restarts",
-        "Restarts of the worker process.",
-        labels=["worker"],
-    )
-    open_ = GaugeMetricFamily(
-        "echofactory_worker_connections_open",
-        "Open connections of the worker process.",
-        labels=["worker"],
-    )
-    for worker in workers:
-        number = [str(worker.number)]
-        up.add_metric(number, worker.listening)
-        restarts.add_metric(number, worker.restarts)
-        open_.add_metric(number, worker.open)
-    return (up, restarts, open_)
 
 
 class ServerStatus:
@@ -128,6 +58,7 @@ class ServerStatus:
         self._counts = source.counts()
         self._history = History()
         self._lastMinute = LastMinute[str]()
+        self._usage = UsageMeter()
 
     @property
     def health(self) -> str:
@@ -143,14 +74,23 @@ class ServerStatus:
         """See L{Status<echofactory.status.Status>}."""
         self._counts = self._source.counts()
         self._lastMinute.begin(self._tiled())
-        self._history.begin(self._clock(), self._totals())
+        atS = self._clock()
+        self._usage.begin(atS, self._pids())
+        self._history.begin(atS, self._totals())
 
     def sample(self) -> None:
         """See L{Status<echofactory.status.Status>}."""
         self._counts = self._source.counts()
         atS = self._clock()
         self._lastMinute.record(atS, self._tiled())
-        self._history.record(atS, {"open": self._counts.open}, self._totals())
+        self._usage.sample(atS, self._pids())
+        levels = {"open": self._counts.open, "processor_percent": percent(self._usage.total)}
+        self._history.record(atS, levels, self._totals())
+
+    def _pids(self) -> list[int]:
+        """Return this process and its workers."""
+        workers = (worker.pid for worker in self._source.workers())
+        return [os.getpid(), *(pid for pid in workers if pid is not None)]
 
     def _tiled(self) -> dict[str, int]:
         """Return the counts whose last minute the page shows."""
@@ -166,21 +106,13 @@ class ServerStatus:
 
     def collect(self) -> Iterable[Metric]:
         """See L{Status<echofactory.status.Status>}."""
-        build = GaugeMetricFamily(
-            "echofactory_build_info", "Always 1. The label is the version.", labels=["version"]
-        )
-        build.add_metric([__version__], 1)
-        yield build
-        yield GaugeMetricFamily(
-            "echofactory_start_time_seconds",
-            "Start time of the server, in seconds since 1970-01-01 UTC.",
-            self._started.timestamp(),
-        )
+        yield from programMetrics(self._started)
         yield GaugeMetricFamily(
             "echofactory_draining",
             "1 if the server is stopping and waits for open connections, else 0.",
             self._source.draining,
         )
+        yield from limitsMetrics(self._source.limits)
         yield from countsMetrics(self._source.counts())
         if workers := self._source.workers():
             yield from workersMetrics(workers)
@@ -195,6 +127,7 @@ class ServerStatus:
         counts["bytes_out"] = counts.pop("bytesOut")
         counts["refused"] = withAll(REFUSALS, self._counts.refused)
         counts["lost"] = withAll(LOSSES, self._counts.lost)
+        limits = self._source.limits
         history = self._history
         open_ = history.points("open")
         return {
@@ -202,6 +135,14 @@ class ServerStatus:
             "pid": os.getpid(),
             "started": self._started.isoformat(timespec="milliseconds"),
             "uptime_s": round(self._clock() - self._beganS, 1),
+            "host": socket.gethostname(),
+            "addresses": [_listeningText(each) for each in self._source.addresses],
+            "limits": {
+                "connections": limits.connections,
+                "per_host": limits.perHost,
+                "idle_timeout_s": limits.idle,
+            },
+            "usage": self._usage.facts(self._pids()),
             "draining": self._source.draining,
             "health": self.health,
             "counts": counts,
@@ -210,12 +151,18 @@ class ServerStatus:
                 {"host": peer.host, "open": peer.open, "bytes_in": peer.bytesIn}
                 for peer in peers
             ],
-            "workers": [worker._asdict() for worker in self._source.workers()],
+            "workers": [
+                worker._asdict() | self._usage.facts([] if worker.pid is None else [worker.pid])
+                for worker in self._source.workers()
+            ],
             "history": {
                 "t_s": [t for t, _ in open_],
                 "open": [value for _, value in open_],
                 "chunks_per_s": [value for _, value in history.points("chunks")],
                 "bytes_per_s": [value for _, value in history.points("bytes")],
+                "processor_percent": [
+                    value for _, value in history.points("processor_percent")
+                ],
             },
         }
 
@@ -223,6 +170,7 @@ class ServerStatus:
         """See L{Status<echofactory.status.Status>}."""
         counts, lastMinute = facts["counts"], facts["last_minute"]
         since = timeText(facts["started"])
+        most = facts["limits"]["connections"]
         tables: list[Table] = [
             _byKind("Connections refused", since, "reason", REFUSALS, counts["refused"]),
             _byKind("Connections closed", since, "how", LOSSES, counts["lost"]),
@@ -258,36 +206,61 @@ class ServerStatus:
             "title": self._title,
             "state": "serving" if facts["health"] == "ok" else facts["health"],
             "condition": _CONDITIONS.get(facts["health"], "down"),
+            "about": _about(facts),
             "tiles": [
-                {"name": "Open connections", "value": counts["open"], "unit": ""},
+                {
+                    "name": "Open connections",
+                    "value": counts["open"],
+                    "unit": "" if most is None else f"of {most:,}",
+                },
                 {"name": "Accepted, last minute", "value": lastMinute["accepted"], "unit": ""},
                 {"name": "Refused, last minute", "value": lastMinute["refused"], "unit": ""},
                 {"name": "Received, last minute", "value": lastMinute["bytes_in"], "unit": "B"},
                 {"name": "Sent, last minute", "value": lastMinute["bytes_out"], "unit": "B"},
-                {"name": "Uptime", "value": facts["uptime_s"], "unit": "s"},
+                *usageTiles(facts["usage"]),
             ],
             "charts": [
                 chart("Open connections", "", facts["history"], "open"),
                 chart("Chunks received", "/s", facts["history"], "chunks_per_s"),
                 chart("Bytes received", "B/s", facts["history"], "bytes_per_s"),
+                chart("Processor", "%", facts["history"], "processor_percent"),
             ],
             "tables": tables,
             "footer": f"echofactory {facts['version']}, process {facts['pid']}",
         }
 
 
-def timeText(iso: str) -> str:
-    """Return a time, given in ISO 8601, as the page writes it."""
-    return f"{datetime.fromisoformat(iso):%Y-%m-%d %H:%M:%S} UTC"
+def _listeningText(address: IAddress) -> str:
+    """Write an address, and C{udp} before an address of UDP."""
+    udp = isinstance(address, IPv4Address | IPv6Address) and address.type == "UDP"
+    return f"udp {addressText(address)}" if udp else addressText(address)
 
 
-def chart(title: str, unit: str, history: dict[str, list[Any]], name: str) -> Chart:
-    points = list(zip(history["t_s"], history[name], strict=True))
-    return {"title": title, "unit": unit, "points": points}
-
-
-def columns(*columns: tuple[str, str]) -> list[Column]:
-    return [{"name": name, "unit": unit} for name, unit in columns]
+def _about(facts: Mapping[str, Any]) -> list[Tile]:
+    limits = facts["limits"]
+    idle = limits["idle_timeout_s"]
+    return [
+        {"name": "Host", "value": facts["host"], "unit": ""},
+        {
+            "name": "Listening on",
+            # "udp" stays in one line with its address.
+            "value": ", ".join(facts["addresses"]).replace("udp ", "udp\N{NO-BREAK SPACE}")
+            or "nothing",
+            "unit": "",
+        },
+        {
+            "name": "Connection limit",
+            "value": "none" if limits["connections"] is None else limits["connections"],
+            "unit": "",
+        },
+        {
+            "name": "Limit per host",
+            "value": "none" if limits["per_host"] is None else limits["per_host"],
+            "unit": "",
+        },
+        {"name": "Idle timeout", "value": "none" if idle is None else idle, "unit": "s"},
+        {"name": "Uptime", "value": facts["uptime_s"], "unit": "s"},
+    ]
 
 
 def _byKind(
@@ -326,10 +299,11 @@ def _workerState(worker: Mapping[str, Any]) -> str:
 
 def _workersTable(workers: Sequence[dict[str, Any]]) -> Table:
     names = ("worker", "state", "process", "restarts", "open")
+    used = (("processor", "%"), ("memory", "B"), ("descriptors", ""))
     return {
         "caption": "Workers",
         "since": "",
-        "columns": columns(*((name, "") for name in names)),
+        "columns": columns(*((name, "") for name in names), *used),
         "rows": [
             (
                 f"{worker['number']}",
@@ -337,6 +311,9 @@ def _workersTable(workers: Sequence[dict[str, Any]]) -> Table:
                 None if worker["pid"] is None else f"{worker['pid']}",
                 worker["restarts"],
                 worker["open"],
+                percent(worker["processor_cores"]),
+                worker["resident_bytes"],
+                worker["open_descriptors"],
             )
             for worker in workers
         ],

@@ -7,13 +7,6 @@ const PATIENCE_MS = 700;
 // Once a response has begun, the server is there, and only the network is slow.
 const LINE_PATIENCE_MS = 5000;
 
-const HISTORY_S = 300;
-// The minimum width of a chart's labels, so that charts in one column have the same time axis.
-const LABELS_WIDTH = 64;
-// Samples are one second apart. If two are further apart than this, samples are missing.
-const GAP_S = 2.5;
-const CHART_HEIGHT = 150;
-const SVG = "http://www.w3.org/2000/svg";
 const SPACE = "\u00a0";
 const NOTHING = "–";
 
@@ -86,12 +79,6 @@ function make(name, ...children) {
   return element;
 }
 
-function makeSVG(name, attributes) {
-  const element = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  return element;
-}
-
 // Never as HTML, because a peer can choose its name.
 function say(element, words) {
   if (element.textContent !== words) element.textContent = words;
@@ -103,13 +90,13 @@ function fit(parent, count, makeOne) {
   return Array.from(parent.children);
 }
 
-function drawTiles(tiles) {
+function drawTiles(list, tiles) {
   const makeTile = () => {
     const unit = make("span");
     unit.className = "unit";
     return make("div", make("dt"), make("dd", make("span"), unit));
   };
-  fit(byId("tiles"), tiles.length, makeTile).forEach((tile, index) => {
+  fit(list, tiles.length, makeTile).forEach((tile, index) => {
     const {name, value, unit} = tiles[index];
     const [number, its] = parts(value, unit);
     say(tile.querySelector("dt"), name);
@@ -118,107 +105,10 @@ function drawTiles(tiles) {
   });
 }
 
-// Returns the values of a chart's grid lines: at most five, from 0 to at least the highest
-// value, at a round distance.
-function scale(highest, unit, whole) {
-  const base = unit.startsWith("B") ? 1024 : 10;
-  const steps = base === 10 ? [1, 2, 5, 10] : [1, 2, 5, 10, 20, 50, 100, 200, 500, 1024];
-  const wanted = highest / 4;
-  let step = 1;
-  if (wanted > 0) {
-    let power = base ** Math.floor(Math.log(wanted) / Math.log(base));
-    step = power * steps.find((each) => power * each >= wanted * 0.999);
-  }
-  if (whole) step = Math.max(step, 1);
-  const lines = [0];
-  while (lines.length < 2 || lines.at(-1) < highest) lines.push(lines.length * step);
-  return lines;
-}
-
-// Returns the labels of a chart's grid lines. They have enough decimals to differ.
-function labelled(lines, unit) {
-  if (unit.startsWith("B")) return lines.map((value) => text(value, unit));
-  const digits = Math.max(0, -Math.floor(Math.log10(lines[1]) + 1e-9));
-  const decimals = {minimumFractionDigits: digits, maximumFractionDigits: digits};
-  return lines.map((value) => joined(value.toLocaleString("en", decimals), unit));
-}
-
-function makeChart() {
-  const level = make("p");
-  level.className = "level";
-  const figure = make("figure", make("figcaption", make("h3"), level));
-  figure.append(makeSVG("svg", {role: "img"}));
-  return figure;
-}
-
-// Splits the points at gaps. Nothing is drawn where nothing was measured.
-function pieces(points) {
-  const found = [];
-  let before = -Infinity;
-  for (const [t, value] of points) {
-    if (value === null) {
-      before = -Infinity;
-      continue;
-    }
-    if (t - before > GAP_S) found.push([]);
-    found.at(-1).push([t, value]);
-    before = t;
-  }
-  return found;
-}
-
-function drawChart(figure, {title, unit, points}) {
-  const svg = figure.querySelector("svg");
-  const values = points.map(([, value]) => value).filter((value) => value !== null);
-  const highest = values.reduce((a, b) => Math.max(a, b), 0);
-  const lowest = values.reduce((a, b) => Math.min(a, b), Infinity);
-  const now = text(points.at(-1)?.[1], unit);
-  say(figure.querySelector("h3"), title);
-  say(figure.querySelector(".level"), now);
-  svg.setAttribute("aria-label", values.length
-    ? `${title}: ${still() ? "then" : "now"} ${now === NOTHING ? "no value" : now};`
-      + ` in the last 5 minutes from ${text(lowest, unit)} to ${text(highest, unit)}`
-    : `${title}: no value in the last 5 minutes`);
-
-  const lines = scale(highest, unit, values.every(Number.isInteger));
-  const labels = labelled(lines, unit);
-  const width = figure.clientWidth;
-  const left = Math.max(LABELS_WIDTH, 8 + 7 * Math.max(...labels.map((label) => label.length)));
-  const [top, bottom, right] = [8, CHART_HEIGHT - 20, width - 1];
-  const x = (t) => left + (1 + Math.max(t, -HISTORY_S) / HISTORY_S) * (right - left);
-  const y = (value) => bottom - value / lines.at(-1) * (bottom - top);
-  const children = [];
-  lines.forEach((value, index) => {
-    const at = Math.round(y(value)) + 0.5;
-    children.push(makeSVG("line", {class: "grid", x1: left, x2: right, y1: at, y2: at}));
-    const label = makeSVG("text", {x: left - 6, y: at + 4, "text-anchor": "end"});
-    label.textContent = labels[index];
-    children.push(label);
-  });
-  const ends = still() ? ["5 min before", clockTime(drawnAt)] : ["5 min ago", "now"];
-  for (const [t, words, anchor] of [[-HISTORY_S, ends[0], "start"], [0, ends[1], "end"]]) {
-    const label = makeSVG("text", {x: x(t), y: CHART_HEIGHT - 4, "text-anchor": anchor});
-    label.textContent = words;
-    children.push(label);
-  }
-  const [areas, strokes, dots] = [[], [], []];
-  for (const piece of pieces(points)) {
-    const places = piece.map(([t, value]) => [x(t).toFixed(1), y(value).toFixed(1)]);
-    if (places.length === 1) {
-      dots.push(makeSVG("circle", {class: "dot", cx: places[0][0], cy: places[0][1], r: 1.5}));
-      continue;
-    }
-    const path = places.join("L");
-    areas.push(`M${path}L${places.at(-1)[0]},${bottom}L${places[0][0]},${bottom}Z`);
-    strokes.push(`M${path}`);
-  }
-  if (strokes.length) {
-    children.push(makeSVG("path", {class: "area", d: areas.join("")}));
-    children.push(makeSVG("path", {class: "line", d: strokes.join("")}));
-  }
-  children.push(...dots);
-  svg.setAttribute("viewBox", `0 0 ${width} ${CHART_HEIGHT}`);
-  svg.replaceChildren(...children);
+// A table that is too wide for a phone is scrolled in its frame.
+function makeTable() {
+  const caption = make("caption", make("b"), make("span"));
+  return make("div", make("table", caption, make("thead", make("tr")), make("tbody")));
 }
 
 function drawTable(table, {caption, since, columns, rows, empty}) {
@@ -236,8 +126,9 @@ function drawTable(table, {caption, since, columns, rows, empty}) {
     say(head, columns[index].name);
     head.classList.toggle("number", numeric[index]);
   });
-  // A sentence needs more than a third of the page's width.
-  table.classList.toggle("wide", rows.some((row) => row.some((cell) => cell?.length > 80)));
+  // A sentence needs more than a third of the page's width, and so do many columns.
+  table.parentElement.classList.toggle("wide",
+    columns.length > 5 || rows.some((row) => row.some((cell) => cell?.length > 80)));
   const body = table.querySelector("tbody");
   if (body.classList.toggle("empty", !rows.length)) {
     const cell = make("td", empty);
@@ -267,14 +158,14 @@ function draw(view) {
   say(byId("title"), view.title);
   say(byId("now"), still() ? `At ${clockTime(drawnAt)}` : "Now");
   say(byId("lately"), still() ? `5 minutes before ${clockTime(drawnAt)}` : "Last 5 minutes");
-  drawTiles(view.tiles);
+  drawTiles(byId("about"), view.about);
+  drawTiles(byId("tiles"), view.tiles);
   // Four charts are two rows of two, not a row of three and a row of one.
   byId("charts").classList.toggle("even", view.charts.length === 4);
   fit(byId("charts"), view.charts.length, makeChart)
     .forEach((figure, index) => drawChart(figure, view.charts[index]));
-  fit(byId("tables"), view.tables.length, () =>
-    make("table", make("caption", make("b"), make("span")), make("thead", make("tr")), make("tbody")))
-    .forEach((table, index) => drawTable(table, view.tables[index]));
+  fit(byId("tables"), view.tables.length, makeTable)
+    .forEach((frame, index) => drawTable(frame.firstElementChild, view.tables[index]));
   say(byId("footer"), view.footer);
 }
 
@@ -298,9 +189,16 @@ function heard(view) {
   if (paused) {
     drawAgain();
   } else {
-    draw(view);
-    drawn = view;
+    const before = drawnAt;
     drawnAt = new Date();
+    try {
+      draw(view);
+    } catch (error) {
+      // The answer of another program: the last view is drawn again.
+      drawnAt = before;
+      throw error;
+    }
+    drawn = view;
   }
   tell(view.condition, view.state);
   heardAt = new Date();

@@ -3,6 +3,7 @@ What the live page draws: the types of C{/view.json}, and of the status that ret
 """
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any, Literal, Protocol, TypedDict
 
 from prometheus_client import Metric
@@ -83,6 +84,7 @@ class View(TypedDict):
     @ivar state: the state in a few words, such as C{serving} or C{draining}.
     @ivar condition: C{well}: everything works. C{impaired}: some of it works. C{down}:
         nothing works.
+    @ivar about: what rarely changes, such as the name of the host and the limits.
     @ivar tiles: the current values.
     @ivar charts: the values over time.
     @ivar tables: the tables.
@@ -92,6 +94,7 @@ class View(TypedDict):
     title: str
     state: str
     condition: Condition
+    about: Sequence[Tile]
     tiles: Sequence[Tile]
     charts: Sequence[Chart]
     tables: Sequence[Table]
@@ -119,3 +122,19 @@ class Status(Protocol):
 
     def view(self, facts: dict[str, Any]) -> View:
         """Return what the page shows of these facts."""
+
+
+def timeText(iso: str) -> str:
+    """Return a time, given in ISO 8601, as the page writes it."""
+    return f"{datetime.fromisoformat(iso):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def chart(title: str, unit: str, history: dict[str, list[Any]], name: str) -> Chart:
+    """Return a chart of one of the series of C{history}, whose times are C{t_s}."""
+    points = list(zip(history["t_s"], history[name], strict=True))
+    return {"title": title, "unit": unit, "points": points}
+
+
+def columns(*columns: tuple[str, str]) -> list[Column]:
+    """Return the columns of a table, from their names and units."""
+    return [{"name": name, "unit": unit} for name, unit in columns]

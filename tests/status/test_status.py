@@ -36,15 +36,17 @@ from prometheus_client.registry import CollectorRegistry
 from pytest_twisted import ensureDeferred
 from statuses import Source, ask, get, metrics, started
 from twisted.application.service import Service
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import capturedLogs
 
-from echofactory import OrderedServices
+from echofactory import Limits, OrderedServices
+from echofactory._version import __version__
 from echofactory.net.addresses import namesLoopback
 from echofactory.net.endpoints import EndpointError, ListenError
-from echofactory.server.counts import Counts, PeerCounts, WorkerState
+from echofactory.server.counts import CombinedCounts, Counts, PeerCounts, WorkerState
 from echofactory.status import History, ServerStatus, StatusService, View
 from echofactory.status.history import LastMinute
 
@@ -113,7 +115,10 @@ async def test_facts_and_view() -> None:
         "bytes_in": 5000,
         "bytes_out": 1000,
     }
-    assert facts["history"] == {
+    history = dict(facts["history"])
+    ((use,),) = (history.pop("processor_percent"),)
+    assert use >= 0
+    assert history == {
         "t_s": [0.0],
         "open": [3],
         "chunks_per_s": [10.0],
@@ -168,14 +173,69 @@ async def test_tiles_are_of_now_or_of_the_last_minute() -> None:
             source.now = replace(source.now, accepted=153, bytesIn=2500, bytesOut=7)
         status.sample()
     _, view = await told(status)
-    assert {tile["name"]: tile["value"] for tile in view["tiles"]} == {
+    tiles = {tile["name"]: tile["value"] for tile in view["tiles"]}
+    assert list(tiles)[-3:] == ["Processor", "Memory", "Open descriptors"]
+    assert dict(list(tiles.items())[:-3]) == {
         "Open connections": 2,
         "Accepted, last minute": 3,
         "Refused, last minute": 0,
         "Received, last minute": 500,
         "Sent, last minute": 7,
-        "Uptime": 61.0,
     }
+
+
+@ensureDeferred
+async def test_what_the_server_is() -> None:
+    """Its host, addresses and limits; what it uses of the machine; how long it has run."""
+    clock = Clock()
+    source = Source(
+        Counts(open=3),
+        addresses=[IPv6Address("TCP", "::1", 7007), IPv4Address("UDP", "127.0.0.1", 7)],
+        limits=Limits(connections=10_000, idle=90.0),
+    )
+    status = ServerStatus(source, clock=clock.seconds)
+    status.begin()
+    clock.advance(75)
+    status.sample()
+    facts, view = await told(status)
+    assert facts["host"] == socket.gethostname()
+    assert facts["addresses"] == ["[::1]:7007", "udp 127.0.0.1:7"]
+    assert facts["limits"] == {"connections": 10_000, "per_host": None, "idle_timeout_s": 90.0}
+    assert facts["usage"]["resident_bytes"] > 1 << 20
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert 0 < facts["usage"]["open_descriptors"] < facts["usage"]["max_descriptors"] == most
+    assert [(each["name"], each["value"]) for each in view["about"]] == [
+        ("Host", socket.gethostname()),
+        ("Listening on", "[::1]:7007, udp\N{NO-BREAK SPACE}127.0.0.1:7"),
+        ("Connection limit", 10_000),
+        ("Limit per host", "none"),
+        ("Idle timeout", 90.0),
+        ("Uptime", 75.0),
+    ]
+    tiles = {tile["name"]: (tile["value"], tile["unit"]) for tile in view["tiles"]}
+    assert tiles["Open connections"] == (3, "of 10,000")
+    assert tiles["Open descriptors"][1] == f"of {most:,}"
+    assert view["footer"] == f"echofactory {__version__}, process {os.getpid()}"
+
+
+@ensureDeferred
+async def test_a_server_without_limits_that_has_closed_its_ports() -> None:
+    """Words, not dashes."""
+    _, view = await told(ServerStatus(Source()))
+    shown = {each["name"]: each["value"] for each in view["about"]}
+    assert shown["Listening on"] == "nothing"
+    assert shown["Connection limit"] == shown["Limit per host"] == "none"
+    assert shown["Idle timeout"] == "none"
+    assert view["tiles"][0]["unit"] == ""
+
+
+def test_a_source_of_several() -> None:
+    """Addresses of all; the limits of the first, because the other has only UDP."""
+    tcp, udp = IPv4Address("TCP", "127.0.0.1", 1), IPv4Address("UDP", "127.0.0.1", 2)
+    first = Source(addresses=[tcp], limits=Limits(connections=5))
+    both = CombinedCounts([first, Source(addresses=[udp])])
+    assert both.addresses == [tcp, udp]
+    assert both.limits == Limits(connections=5)
 
 
 def test_a_level_that_was_not_measured() -> None:
@@ -282,7 +342,7 @@ async def test_workers_are_shown() -> None:
     status = ServerStatus(source)
     _, view = await told(status)
     assert view["tables"][-1]["caption"] == "Workers"
-    assert view["tables"][-1]["rows"] == [
+    assert [tuple(row)[:5] for row in view["tables"][-1]["rows"]] == [
         ("1", "up", "4711", 0, 5),
         ("2", "down", None, 3, 0),
         ("3", "starting", "4713", 1, 0),
@@ -497,6 +557,10 @@ def test_datagrams_are_counted() -> None:
         done = client("--connect", f"udp:127.0.0.1:{udp}", *load)
         assert done.process.returncode == 0, done.err
         assert metrics(port)["datagrams_answered_total"] == 100
+        assert metrics(port)['worker_resident_memory_bytes{worker="2"}'] > 1 << 20
+        told = json.loads(get(port, "/status.json").body)["facts"]
+        assert told["addresses"][-1] == f"udp 127.0.0.1:{udp}"
+        assert len(told["addresses"]) == 2
         assert metrics(port)['datagrams_unanswered_total{why="low-port"}'] == 0
         until(
             lambda: json.loads(get(port, "/status.json").body)["facts"]["counts"]["datagrams"]
@@ -514,6 +578,7 @@ def test_every_path() -> None:
             "/": "text/html; charset=utf-8",
             "/status.css": "text/css; charset=utf-8",
             "/status.js": "text/javascript; charset=utf-8",
+            "/charts.js": "text/javascript; charset=utf-8",
             "/icon.svg": "image/svg+xml",
             "/metrics": "text/plain; version=0.0.4; charset=utf-8",
             "/healthz": "text/plain; charset=utf-8",
@@ -561,14 +626,15 @@ def test_metrics_agree_with_a_load() -> None:
         assert before["connections_accepted_total"] == 0
         assert before['connections_refused_total{limit="host"}'] == 0
         assert before['connections_refused_total{limit="connections"}'] == 0
-        assert before['connections_lost_total{how="idle"}'] == 0
+        assert before['connections_closed_total{how="idle"}'] == 0
+        assert before["connections_per_host_limit"] == 20
         assert before["start_time_seconds"] == pytest.approx(time.time(), abs=LIMIT)
         done = client("127.0.0.1", str(echo), "20", "--size", "1k", "--count", "50", "--quiet")
         assert done.process.returncode == 0
         until(lambda: metrics(port)["connections_open"] == 0)
         after = metrics(port)
         assert after["connections_accepted_total"] == 20
-        assert after['connections_lost_total{how="done"}'] == 20
+        assert after['connections_closed_total{how="done"}'] == 20
         assert after["received_bytes_total"] == after["sent_bytes_total"] == 20 * 50 * 1024
         assert after["chunks_total"] >= 20
         held = [socket.create_connection(("127.0.0.1", echo), LIMIT) for _ in range(21)]
@@ -582,6 +648,8 @@ def test_metrics_agree_with_a_load() -> None:
         refused = {"connections": 0, "host": 1, "descriptors": 0, "fault": 0, "header": 0}
         until(lambda: facts()["counts"]["refused"] == refused)
         assert facts()["counts"]["open"] == 20
+        assert facts()["addresses"] == [f"127.0.0.1:{echo}"]
+        assert facts()["limits"]["per_host"] == 20
         assert facts()["peers"] == [{"host": "127.0.0.1", "open": 20, "bytes_in": 0}]
         for each in held:
             each.close()

@@ -18,10 +18,13 @@ from urllib.request import urlopen
 
 import pytest
 from programs import CLIENT, LIMIT, SUPPORT, TWISTD, multiecho, running, serves, withStatus
-from selenium.webdriver import Chrome, ChromeOptions
+from selenium.webdriver import ActionChains, Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.actions.action_builder import ActionBuilder
+from selenium.webdriver.common.actions.pointer_input import PointerInput
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
 pytestmark = pytest.mark.skipif(
@@ -95,7 +98,7 @@ class Page:
 
     def tiles(self) -> dict[str, str]:
         found: list[list[str]] = self.script(
-            "return [...document.querySelectorAll('#tiles div')]"
+            "return [...document.querySelectorAll('#about div, #tiles div')]"
             ".map(t => [...t.children].map(c => c.innerText))"
         )
         return {name: " ".join(value.split()) for name, value in found}
@@ -179,6 +182,11 @@ def test_it_shows_a_load(page: Page) -> None:
         load = ["--size", "1k", "--rate", "2k", "--duration", "1h", "--quiet"]
         with running([*CLIENT, "127.0.0.1", str(echo), "25", *load]):
             page.lookUntil(lambda: page.tile("Open connections") == "25")
+            assert page.tile("Listening on") == f"127.0.0.1:{echo}"
+            assert page.tile("Host") == socket.gethostname()
+            page.lookUntil(lambda: re.fullmatch(r"[\d.,]+ %", page.tile("Processor")))
+            assert re.fullmatch(r"[\d.,]+ MiB", page.tile("Memory"))
+            assert re.fullmatch(r"\d+ of [\d,]+", page.tile("Open descriptors"))
             page.lookUntil(
                 lambda: re.fullmatch(r"[\d.,]+ MiB", page.tile("Received, last minute"))
             )
@@ -332,16 +340,17 @@ def test_figures_that_are_small(page: Page) -> None:
             (0.0007, "ms", "0.0000 ms,0.0002 ms,0.0004 ms,0.0006 ms,0.0008 ms"),
             (3.5, "/s", "0/s,1/s,2/s,3/s,4/s"),
             (1.5, "", "0.0,0.5,1.0,1.5"),
-            (2048, "B/s", "0 B/s,1 KiB/s,2 KiB/s"),
+            (2048, "B/s", "0 B/s,512 B/s,1 KiB/s,1.5 KiB/s,2 KiB/s"),
+            (3 << 30, "B", "0 B,1 GiB,2 GiB,3 GiB"),
         ):
             labels = page.script(
                 "let figure = document.querySelector('figure');"
                 " drawChart(figure, {unit: arguments[1], points: [[0, arguments[0]]]});"
-                " return [...figure.querySelectorAll('text')].map(t => t.textContent)",
+                " return [...figure.querySelectorAll('.value')].map(t => t.textContent)",
                 highest,
                 unit,
             )
-            found = ",".join(labels[:-2]).replace("\N{NO-BREAK SPACE}", " ")
+            found = ",".join(labels).replace("\N{NO-BREAK SPACE}", " ")
             assert found == expected
 
 
@@ -380,17 +389,171 @@ def test_nothing_is_drawn_where_nothing_was_measured(
         assert not re.search("NaN|null|Infinity", found[5])
 
 
+DRAW_EXAMPLE = """
+paused = true;
+drawnAt = new Date(2026, 0, 2, 12, 4, 30);
+// The last sample is 7, the one before 8, and so on; nothing was measured at -100.
+let points = [...Array(300).keys()].map(i => [i - 299, i === 199 ? null : 306 - i]);
+let charts = drawn.charts.map((each, i) =>
+  ({title: `Chart ${i}`, unit: i ? "ms" : "", points: points.map(([t, value]) => [t, value])}));
+drawn = {...drawn, charts};
+drawAgain();
+"""
+"""Draws charts whose values and times are known."""
+
+
+@contextmanager
+def example(page: Page) -> Iterator[list[WebElement]]:
+    """Show charts whose values and times are known, and yield them."""
+    with strange() as port:
+        page.open(port)
+        page.script(DRAW_EXAMPLE)
+        yield page.browser.find_elements(By.CSS_SELECTOR, "figure svg")
+
+
+def levels(page: Page) -> list[str]:
+    """Return the value that each chart shows above it."""
+    found: list[str] = page.script(
+        "return [...document.querySelectorAll('.level')].map(each => each.innerText)"
+    )
+    return [each.replace("\N{NO-BREAK SPACE}", " ") for each in found]
+
+
+def pointers(page: Page) -> int:
+    """Return how many charts show the reader's moment."""
+    return int(page.script("return document.querySelectorAll('.pointer line').length"))
+
+
+def test_the_time_axis_has_minutes(page: Page) -> None:
+    """Full minutes of the clock, where they belong; none hides the end of the axis."""
+    with example(page):
+        drawn = page.script(
+            "let figure = document.querySelector('figure');"
+            " let {left, right} = drawings.get(figure);"
+            " return [...figure.querySelectorAll('.time')].map(t => [t.textContent,"
+            " (t.getAttribute('x') - left) / (right - left) * 300])"
+        )
+        *ticks, (end, endS) = drawn
+        assert [words for words, _ in ticks] == ["12:00", "12:01", "12:02", "12:03"]
+        assert [s for _, s in ticks] == [pytest.approx(30 + 60 * n, abs=1) for n in range(4)]
+        assert (end, endS) == ("12:04:30", 300)
+        assert page.script(
+            "let end = 0; return [...document.querySelectorAll('figure:first-child .time')]"
+            ".every(t => { let before = end, box = t.getBoundingClientRect();"
+            " end = box.right; return before <= box.left; })"
+        )
+        # The line of 12:04 is there, without words.
+        assert (
+            page.script(
+                "return [...document.querySelectorAll('figure:first-child .grid')]"
+                ".filter(line => line.getAttribute('x1') === line.getAttribute('x2')).length"
+            )
+            == 5
+        )
+
+
+def test_the_value_that_the_pointer_is_at(page: Page) -> None:
+    """In every chart, with its time; the present again when the pointer leaves."""
+    with example(page) as (first, *_):
+        assert levels(page) == ["7", "7 ms", "7 ms", "7 ms"]
+        # From the middle of the chart to the place of 60 s before its end.
+        place = page.script(
+            "let svg = document.querySelector('svg'), {x} = drawings.get(svg.parentElement);"
+            " return x(-60) - svg.clientWidth / 2"
+        )
+        ActionChains(page.browser).move_to_element_with_offset(first, round(place), 0).perform()
+        shown = levels(page)
+        # A pixel is almost a second.
+        found = re.fullmatch(r"(\d+) at 12:03:(\d\d)", shown[0])
+        assert found is not None
+        value, seconds = map(int, found.groups())
+        assert seconds in (29, 30, 31)
+        assert value == 7 + 90 - seconds
+        assert shown[1:] == [f"{value} ms at 12:03:{seconds}"] * 3
+        assert pointers(page) == 4
+        placed = page.script(
+            "let svg = document.querySelector('svg'), {x, y} = drawings.get(svg.parentElement),"
+            " dot = svg.querySelector('.pointer circle');"
+            " return [dot.getAttribute('cx') - x(arguments[0] - 90),"
+            " dot.getAttribute('cy') - y(arguments[1])]",
+            seconds,
+            value,
+        )
+        assert placed == [pytest.approx(0, abs=0.1)] * 2
+        # Another second's figures do not take it away.
+        page.script("drawAgain()")
+        assert levels(page) == shown
+        ActionChains(page.browser).move_to_element(
+            page.browser.find_element(By.ID, "title")
+        ).perform()
+        assert levels(page) == ["7", "7 ms", "7 ms", "7 ms"]
+        assert pointers(page) == 0
+        assert page.complaints() == []
+
+
+def test_the_values_by_keyboard(page: Page) -> None:
+    """A second or half a minute further by a key; it ends at the ends, and by Escape."""
+    with example(page) as (first, *_):
+        page.script("arguments[0].focus()", first)
+        for key, expected in (
+            (Keys.ARROW_LEFT, "7 at 12:04:30"),
+            (Keys.ARROW_LEFT, "8 at 12:04:29"),
+            (Keys.ARROW_RIGHT, "7 at 12:04:30"),
+            (Keys.ARROW_RIGHT, "7 at 12:04:30"),
+            (Keys.PAGE_UP, "37 at 12:04:00"),
+            (Keys.HOME, "306 at 11:59:31"),
+            (Keys.END, "7 at 12:04:30"),
+        ):
+            first.send_keys(key)
+            assert levels(page)[0] == expected
+            spoken = str(first.get_attribute("aria-valuetext"))
+            assert spoken.replace("\N{NO-BREAK SPACE}", " ") == expected
+        assert first.get_attribute("aria-valuenow") == "0"
+        first.send_keys(Keys.ESCAPE)
+        assert levels(page)[0] == "7"
+        assert first.get_attribute("aria-valuetext") is None
+        first.send_keys(Keys.HOME)
+        assert pointers(page) == 4
+        first.send_keys(Keys.TAB)
+        assert pointers(page) == 0
+
+
+def test_a_moment_at_which_nothing_was_measured(page: Page) -> None:
+    """A dash, and no dot."""
+    with example(page):
+        page.script("pointAt(-100)")
+        assert levels(page)[0] == "\N{EN DASH} at 12:02:50"
+        assert pointers(page) == 4
+        assert page.script("return document.querySelector('.pointer circle')") is None
+
+
+def test_a_finger(page: Page) -> None:
+    """What it touches stays shown when it is lifted, until it touches something else."""
+    with example(page) as (first, *_):
+        narrow(page)
+        touch = PointerInput("touch", "finger")
+        actions = ActionBuilder(page.browser, mouse=touch)
+        actions.pointer_action.move_to(first).pointer_down().pointer_up()
+        actions.perform()
+        assert " at 12:0" in levels(page)[0]
+        actions = ActionBuilder(page.browser, mouse=touch)
+        title = page.browser.find_element(By.ID, "title")
+        actions.pointer_action.move_to(title).pointer_down().pointer_up()
+        actions.perform()
+        assert levels(page)[0] == "7"
+
+
 def test_an_outage(page: Page) -> None:
     """It is red, not amber, its response times have no level, and it ends."""
     with multiecho("--trace", "none", "127.0.0.1", "0") as (server, echo):
         connections = ("127.0.0.1", str(echo), "3", "--rate", "60", "--status", "0")
         with running([*TWISTD, "multiecho-client", *connections]) as monitor:
             page.open(int(monitor.waitFor(r"status page on 127.0.0.1:(\d+)")[1]))
-            titles = [page.text(f"figure:nth-child({number}) h3") for number in range(1, 5)]
-            assert titles[2:] == ["Response time, p50", "Response time, p99"]
+            titles = [page.text(f"figure:nth-child({number}) h3") for number in range(1, 7)]
+            assert titles[3:5] == ["Response time, p50", "Response time, p99"]
 
             def levels() -> list[str]:
-                return [page.text(f"figure:nth-child({number}) .level") for number in (1, 3, 4)]
+                return [page.text(f"figure:nth-child({number}) .level") for number in (1, 4, 5)]
 
             page.lookUntil(lambda: page.text("#state") == "all up" and levels()[0] == "3")
             assert colour(page) == "well"
@@ -473,13 +636,18 @@ def test_workers_and_names_that_peers_chose(page: Page) -> None:
     with strange() as port:
         page.open(port)
         page.until(lambda: page.table("Workers"))
-        assert page.table("Workers") == [
+        assert [row[:5] for row in page.table("Workers")] == [
             ["1", "up", "4711", "0", "1,234"],
             ["2", "down", "\N{EN DASH}", "3", "0"],
             ["3", "starting", "4713", "1", "0"],
         ]
         assert page.totals()["accepted"] == "12,345,678"
         assert page.totals()["received"] == "3\N{NO-BREAK SPACE}TiB"
+        assert page.tile("Open connections") == "1,234 of 10,000"
+        assert page.tile("Listening on") == (
+            "[2001:db8:1111:2222:3333:4444:5555:6666]:7007, udp 192.0.2.1:7007, "
+            "<img src=x onerror=\"document.title='pwned'\">"
+        )
         assert page.table("Connections refused")[-1] == ["rain", "", "7"]
         hosts = [row[0] for row in page.table("Peers by bytes received")]
         assert hosts[0].startswith("<img src=x onerror=")
@@ -528,14 +696,20 @@ def test_the_keyboard_and_a_screen_reader(page: Page) -> None:
     with withStatus() as (_, _, port):
         page.open(port)
         reached = []
-        for _ in range(4):
+        for _ in range(8):
             page.browser.switch_to.active_element.send_keys(Keys.TAB)
-            reached.append(page.script("return document.activeElement.innerText"))
+            reached.append(
+                page.script(
+                    "let reached = document.activeElement; return reached.innerText"
+                    " ?? reached.getAttribute('aria-label').split(':')[0]"
+                )
+            )
             assert page.script(
                 "let s = getComputedStyle(document.activeElement);"
                 " return s.outlineStyle == 'solid' && parseFloat(s.outlineWidth) >= 2"
             )
-        assert reached == ["Pause", "metrics", "health", "JSON"]
+        charts = ["Open connections", "Chunks received", "Bytes received", "Processor"]
+        assert reached == ["Pause", *charts, "metrics", "health", "JSON"]
 
         assert page.script("return document.documentElement.lang") == "en"
         for landmark in ("header", "main", "footer", "nav[aria-label]"):
@@ -543,7 +717,7 @@ def test_the_keyboard_and_a_screen_reader(page: Page) -> None:
         levels = page.script(
             "return [...document.querySelectorAll('h1, h2, h3')].map(h => h.tagName).join(' ')"
         )
-        assert levels == "H1 H2 H2 H3 H3 H3 H2"
+        assert levels == "H1 H2 H2 H3 H3 H3 H3 H2"
         (live,) = page.browser.find_elements(By.CSS_SELECTOR, "[role=status], [aria-live]")
         assert live.get_attribute("id") == "state"
         assert page.script(

@@ -19,7 +19,8 @@ venv/bin/python -c "
 import echofactory, sys
 assert echofactory.__file__.startswith(sys.prefix), echofactory.__file__
 from importlib.resources import files
-page = ('status/index.html', 'status/status.css', 'status/status.js', 'status/icon.svg')
+page = ('status/index.html', 'status/status.css', 'status/status.js', 'status/charts.js',
+    'status/icon.svg')
 charts = ('page.css', 'page.js', 'uplot/LICENSE', 'uplot/uPlot.iife.min.js', 'uplot/uPlot.min.css')
 report = [f'report/{name}' for name in charts]
 for name in ('py.typed', 'results.schema.json', *page, *report):

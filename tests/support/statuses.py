@@ -10,8 +10,10 @@ from typing import Any
 from peers import LOOPBACK, Connect, portOf
 from programs import LIMIT
 from prometheus_client.parser import text_string_to_metric_families
+from twisted.internet.interfaces import IAddress
 
 from echofactory.server.counts import Counts, PeerCounts, WorkerState
+from echofactory.server.settings import Limits
 from echofactory.status import ServerStatus, StatusService
 
 
@@ -22,6 +24,8 @@ class Source:
     now: Counts = field(default_factory=Counts)
     draining: bool = False
     processes: list[WorkerState] = field(default_factory=list)
+    addresses: list[IAddress] = field(default_factory=list)
+    limits: Limits = field(default_factory=Limits)
     asked: int = 0
 
     def counts(self) -> Counts:
@@ -63,11 +67,16 @@ class Reply:
     body: str
 
 
-def get(port: int, path: str, method: str = "GET", host: str | None = None) -> Reply:
+def get(
+    port: int, path: str, method: str = "GET", host: str | None = None, accept: str = ""
+) -> Reply:
     """Ask the status port of a program."""
     connection = HTTPConnection("127.0.0.1", port, timeout=LIMIT)
+    headers = {} if host is None else {"Host": host}
+    if accept:
+        headers["Accept"] = accept
     try:
-        connection.request(method, path, headers={} if host is None else {"Host": host})
+        connection.request(method, path, headers=headers)
         reply = connection.getresponse()
         return Reply(reply.status, dict(reply.getheaders()), reply.read().decode())
     finally:

@@ -6,9 +6,11 @@ that is starting, a peer whose name is HTML, and five minutes of history. Prints
 from collections.abc import Sequence
 from itertools import count
 
-from twisted.internet.address import IPv4Address
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
+from twisted.internet.interfaces import IAddress
 
 from echofactory.server.counts import Counts, PeerCounts, WorkerState
+from echofactory.server.settings import Limits
 
 NAME = "<img src=x onerror=\"document.title='pwned'\">"
 
@@ -17,6 +19,12 @@ class Strange:
     """See L{CountsSource<echofactory.server.counts.CountsSource>}."""
 
     draining = False
+    limits = Limits(connections=10_000, idle=600.0)
+    addresses: Sequence[IAddress] = (
+        IPv6Address("TCP", "2001:db8:1111:2222:3333:4444:5555:6666", 7007),
+        IPv4Address("UDP", "192.0.2.1", 7007),
+        UNIXAddress(NAME.encode()),
+    )
 
     def counts(self) -> Counts:
         return Counts(accepted=12_345_678, open=1234, bytesIn=3 << 40, refused={"rain": 7})

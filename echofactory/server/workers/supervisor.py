@@ -70,6 +70,7 @@ class Workers(Service):
 
     @ivar reactor: starts the processes, and is their clock.
     @ivar draining: see L{CountsSource<echofactory.server.counts.CountsSource>}.
+    @ivar limits: see L{CountsSource<echofactory.server.counts.CountsSource>}.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class Workers(Service):
             raise ValueError(
                 f"limits: the connection limit, {most}, is less than the {count} workers"
             )
+        self.limits = settings.limits
         self._settings = settings
         self._given = list(endpoints)
         self._texts = [shareable(text) for text in endpoints]
