@@ -4,6 +4,7 @@ The schedule of an open loop: when each message is due, independent of replies.
 
 from dataclasses import dataclass
 from math import ceil, sqrt
+from typing import Protocol
 
 from echofactory.values.checks import checkRate
 
@@ -38,10 +39,59 @@ class Rate:
         return (self.first + self.last) / 2
 
 
+class DueTimes(Protocol):
+    """
+    When each message of a run is due, as a time after the schedule's beginning.
+
+    No message is due before the message before it.
+    """
+
+    @property
+    def total(self) -> int:
+        """The number of scheduled messages."""
+
+    @property
+    def expected(self) -> float:
+        """The number of messages that the rates make, exactly: not a whole number."""
+
+    @property
+    def seconds(self) -> float:
+        """The length of the schedule, in seconds."""
+
+    @property
+    def endNs(self) -> int:
+        """When the message after the last one would be due, in nanoseconds."""
+
+    def dueNs(self, number: float) -> int:
+        """
+        Return when a message is due, in nanoseconds after the beginning.
+
+        @param number: the number of the message, from 0. If it is not a whole number, the
+            time is between those of two messages.
+        """
+
+    def dueBefore(self, ns: int) -> int:
+        """
+        Return the number of messages that are due before a time. It is exact: of the scheduled
+        messages, these are all whose L{dueNs} is less.
+
+        @param ns: the time, in nanoseconds after the beginning.
+        """
+
+    def rateOf(self, number: int) -> float:
+        """
+        Return the mean rate of the first C{number} messages, in messages a second, over the
+        time until the next one would be due.
+
+        @param number: 1 or more.
+        """
+
+
 @dataclass(frozen=True)
 class Schedule:
     """
-    When each message of a run is due, as a time after the schedule's beginning.
+    When each message of a run is due, as a time after the schedule's beginning. The rate
+    changes evenly over the whole run. See L{DueTimes} for the rules.
 
     @ivar rate: the rate at the beginning and at the end.
     @ivar total: the number of scheduled messages.
@@ -59,7 +109,9 @@ class Schedule:
         at the end. At a rate of 0.5, 5 seconds have 3 messages: at 0, 2 and 4 s.
         """
         return cls(
-            rate, _dueWithin(rate.first, (rate.last - rate.first) / seconds, seconds), seconds
+            rate,
+            dueWithin(_expected(rate, (rate.last - rate.first) / seconds, seconds)),
+            seconds,
         )
 
     @classmethod
@@ -77,12 +129,13 @@ class Schedule:
         """When the message after the last one would be due, in nanoseconds."""
         return self.dueNs(self.total)
 
-    def dueNs(self, number: int) -> int:
-        """
-        Return when a message is due, in nanoseconds after the beginning.
+    @property
+    def expected(self) -> float:
+        """See L{DueTimes}."""
+        return snapped(self.rate.mean * self.seconds)
 
-        @param number: the number of the message, from 0.
-        """
+    def dueNs(self, number: float) -> int:
+        """See L{DueTimes}."""
         rate = self.rate
         first = rate.first
         if rate.last == first:
@@ -94,32 +147,52 @@ class Schedule:
         within = max(first * first + 2 * gain * number, 0.0)
         return round(2e9 * number / (first + sqrt(within)))
 
-    def dueBefore(self, ns: int) -> int:
-        """
-        Return the number of messages that are due before a time.
+    def expectedBefore(self, ns: int) -> float:
+        """Return the number of messages that the rate makes until a time, exactly."""
+        return _expected(self.rate, self._gain, ns / 1e9)
 
-        @param ns: the time, in nanoseconds after the beginning.
-        """
+    def dueBefore(self, ns: int) -> int:
+        """See L{DueTimes}."""
         if ns <= 0:
             return 0
         if ns >= self.seconds * 1e9:
             return self.total
-        return min(self.total, _dueWithin(self.rate.first, self._gain, ns / 1e9))
+        return countedBefore(self, ns, dueWithin(self.expectedBefore(ns)))
 
     def rateOf(self, number: int) -> float:
-        """
-        Return the mean rate of the first C{number} messages, in messages a second, over the
-        time until the next one would be due.
-
-        @param number: 1 or more.
-        """
+        """See L{DueTimes}."""
         return number * 1e9 / self.dueNs(number) if self._gain else self.rate.first
 
 
-def _dueWithin(first: float, gain: float, seconds: float) -> int:
-    """Return the number of messages that are due from 0 until a time, and not at it."""
-    exact = first * seconds + gain * seconds * seconds / 2
-    whole = round(exact)
-    if abs(exact - whole) <= _EXACT * whole:
-        return max(1, whole)
-    return max(1, ceil(exact))
+def _expected(rate: Rate, gain: float, seconds: float) -> float:
+    """Return the number of messages that a rate makes from 0 until a time."""
+    return rate.first * seconds + gain * seconds * seconds / 2
+
+
+def snapped(expected: float) -> float:
+    """Return a number of messages; if it is whole but for the error of floats, that."""
+    whole = round(expected)
+    return float(whole) if abs(expected - whole) <= _EXACT * whole else expected
+
+
+def dueWithin(expected: float) -> int:
+    """
+    Return the number of messages that are due from 0 until a time, and not at it.
+
+    @param expected: the number of messages that the rate makes until then.
+    """
+    return max(1, ceil(snapped(expected)))
+
+
+def countedBefore(schedule: DueTimes, ns: int, guess: int) -> int:
+    """
+    Return the number of messages that are due before a time, to the nanosecond.
+
+    @param guess: that number, or a number close to it.
+    """
+    due = min(guess, schedule.total)
+    while due < schedule.total and schedule.dueNs(due) < ns:
+        due += 1
+    while due and schedule.dueNs(due - 1) >= ns:
+        due -= 1
+    return due
