@@ -31,7 +31,7 @@ from echofactory.cli.runoutputs import RunOutputs
 from echofactory.cli.streams import prepareStreams, printError, printLine
 from echofactory.client.factory import EchoClientFactory
 from echofactory.client.findrate import NAMES
-from echofactory.client.search import SETTLING, Search
+from echofactory.client.search import FIRST, WARM_UP, Search
 from echofactory.client.target import Target
 from echofactory.net.descriptors import connectionsThatFit, raiseDescriptorLimit
 from echofactory.net.endpoints import EndpointError
@@ -55,14 +55,13 @@ from echofactory.server.service import EchoService
 from echofactory.values.printable import printable
 from echofactory.workload.schedule import Rate
 from echofactory.workload.settings import Workload
+from echofactory.workload.stages import Stages
 
 _EXIT_STATUSES = {"ok": 0, "failed": 1, "unmet": 3}
 """The exit status for each verdict of a run that was not interrupted."""
 _SIGNAL_STATUS = 128
 """Plus the number of the signal, this is the exit status of an interrupted run, as in a
 shell."""
-_DEFAULT_STEP_S = 5.0
-"""Seconds for which a search tries each rate, without C{--duration}."""
 _INTRODUCTION = "No address given: this process is client and server. --help shows the options."
 
 
@@ -122,7 +121,6 @@ def _factory(
     options: ClientOptions,
     status: ClientStatus,
     workload: Workload,
-    settling: float = 0.0,
 ) -> EchoClientFactory:
     factory = EchoClientFactory(
         reactor,
@@ -132,7 +130,6 @@ def _factory(
         options.trace if options.target is not None else Trace.DATA,
         opening=options.opening,
         interval=options.interval,
-        settling=settling,
     )
     factory.results.title = options.title
     factory.results.labels = options.labels
@@ -145,16 +142,11 @@ def _search(
 ) -> Search:
     """Return the search for the highest rate that keeps the goals."""
     workload = options.workload
+    if not workload.warmUp:
+        workload = replace(workload, warmUp=WARM_UP)
 
     def make(rate: float) -> EchoClientFactory:
-        lasting = SETTLING + (workload.duration or _DEFAULT_STEP_S)
-        return _factory(
-            reactor,
-            options,
-            status,
-            replace(workload, rate=Rate(rate, rate), duration=lasting),
-            SETTLING,
-        )
+        return _factory(reactor, options, status, replace(workload, rate=Rate(rate, rate)))
 
     assert options.goals is not None
     named = {goal.quantity: NAMES[goal.quantity] for goal in options.goals}
@@ -164,7 +156,9 @@ def _search(
         if not options["quiet"]:
             printLine(stepText(step, named), outputs.text)
 
-    return Search(options.goals, make, show)
+    assert not isinstance(workload.rate, Stages)
+    first = FIRST if workload.rate is None else workload.rate.first
+    return Search(options.goals, make, show, first)
 
 
 def _run(

@@ -28,13 +28,12 @@ from echofactory.cli.parsers import (
     parseAddress,
     parseCount,
     parseDuration,
-    parseGoals,
     parseMessage,
     parseRate,
-    parseRates,
     parseSize,
     parseWhole,
 )
+from echofactory.cli.scheduleoptions import RECONNECT, SCHEDULE_OPTIONS
 from echofactory.client.settings import Opening
 from echofactory.net.tracing import Trace, dataText
 from echofactory.results.expectations import Expectation
@@ -42,6 +41,10 @@ from echofactory.results.labels import labelsText
 from echofactory.values.printable import printable
 from echofactory.workload.datagrams import MAX_DATAGRAM_SIZE
 from echofactory.workload.settings import Workload
+from echofactory.workload.stages import Stages
+
+DEFAULT_STEP_S = 5.0
+"""Seconds for which a search tries each rate, without C{--duration}."""
 
 
 class ClientOptions(TargetOptions, StatusOptions):
@@ -85,9 +88,9 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
         "Target": ("connect", "bind"),
         "Load": (
             "connections", "connect-rate", "size", "message", "message-file", "count", "rate",
-            "window", "churn", "hold", "half-close", "find-rate",
+            "arrivals", "window", "churn", "reconnect", "hold", "half-close", "find-rate",
         ),
-        "Time": ("duration", "connect-timeout", "reply-timeout", "keepalive"),
+        "Time": ("duration", "warm-up", "connect-timeout", "reply-timeout", "keepalive"),
         "Pass or fail": ("expect",),
         "Output": (
             "json", "json-lines", "csv", "hdr", "plot", "html", "title", "label",
@@ -160,36 +163,7 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
             defaultHelp="the number of --message, 1 with --size, no limit with --rate",
             example="8",
         ),
-        Option(
-            "duration",
-            "DURATION",
-            parseDuration,
-            None,
-            "Time to send for, instead of --count.",
-            example="10s",
-        ),
-        Option(
-            "rate",
-            "RATE",
-            parseRates,
-            None,
-            "Messages per second over all connections, sent on schedule even if replies are"
-            " late (open loop). Give --duration or --count too. 1k..20k rises evenly from 1,000"
-            " to 20,000.",
-            defaultHelp="a message is sent when --window has room (closed loop)",
-            example="20k",
-        ),
-        Option(
-            "find-rate",
-            "GOALS",
-            parseGoals,
-            None,
-            "Find the highest rate at which the response times keep these goals and no"
-            " connection fails. Several goals are joined with commas: p50<300us,max<1s. The"
-            " search begins at 500 messages per second. It tries each rate for --duration (5s"
-            " if not given) after 1 second that does not count.",
-            example="'p99<5ms'",
-        ),
+        *SCHEDULE_OPTIONS,
         EXPECT,
         Option(
             "connect-rate",
@@ -237,6 +211,7 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
     )
     flags: ClassVar[tuple[Flag, ...]] = (
         Flag("churn", "Open a new connection for each message."),
+        RECONNECT,
         Flag(
             "half-close",
             "Close the sending side after the last message. The server must return every byte"
@@ -307,13 +282,25 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
         if len(sources) > 1:
             named = " and ".join(f"--{name}" for name in sources)
             raise usage.UsageError(f"{named}: give one of them")
-        self._refuseTogether("find-rate", "rate", "the search chooses the rate")
+        self._refuseTogether("find-rate", "reconnect", "a failure breaks every goal")
         self._refuseTogether("find-rate", "count", "each rate is tried for --duration")
+        others: dict[str, object] = {}
+        if self["find-rate"]:
+            first = self.value("rate")
+            if first is not None and (isinstance(first, Stages) or first.first != first.last):
+                raise usage.UsageError(
+                    "--find-rate and --rate: the search begins at one rate, such as 500"
+                )
+            if not self["duration"]:
+                others["duration"] = DEFAULT_STEP_S
         fields = {
             "size": "size",
             "count": "count",
             "duration": "duration",
+            "warmUp": "warm-up",
             "rate": "rate",
+            "arrivals": "arrivals",
+            "reconnect": "reconnect",
             "window": "window",
             "churn": "churn",
             "halfClose": "half-close",
@@ -321,8 +308,8 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
         }
         if self["message-file"] is not None:
             content = self._readFile(self["message-file"])
-            return self.built(Workload, fields, messages=(content,))
-        return self.built(Workload, fields | {"messages": "message"})
+            return self.built(Workload, fields, messages=(content,), **others)
+        return self.built(Workload, fields | {"messages": "message"}, **others)
 
     def _refuseForDatagrams(self) -> None:
         if self.workload.halfClose:

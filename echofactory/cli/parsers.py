@@ -23,7 +23,9 @@ from echofactory.server.faults.settings import Stall
 from echofactory.server.workers.cores import usableCores
 from echofactory.values.checks import checkRate, checkSeconds, checkWhole
 from echofactory.values.quantities import DURATION_UNITS_NS, MULTIPLES
+from echofactory.workload.arrivals import Poisson
 from echofactory.workload.schedule import Rate
+from echofactory.workload.stages import MAX_STAGES, Stage, Stages
 
 _SIZES = {"": 1, "k": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _DURATIONS = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -131,16 +133,48 @@ def parseMonitorRate(text: str) -> float:
     )
 
 
-def parseRates(text: str) -> Rate:
-    """Read a rate, or two: C{1k..20k} rises from one to the other."""
+def _parseRange(text: str) -> Rate:
     first, dots, last = text.partition("..")
+    return Rate(parseRate(first), parseRate(last if dots else first))
+
+
+def parseRates(text: str) -> Rate | Stages:
+    """
+    Read a rate, or two: C{1k..20k} rises from one to the other. Or read stages, each with its
+    duration: C{500:10s,500..5k:1m}.
+    """
     try:
-        return Rate(parseRate(first), parseRate(last if dots else first))
+        if ":" not in text:
+            return _parseRange(text)
+        stages = [part.partition(":") for part in text.split(",")]
+        return Stages(
+            tuple(Stage(_parseRange(rate), parseDuration(lasts)) for rate, _, lasts in stages)
+        )
     except ValueError:
         raise ValueError(
             "not a rate of more than 0 and up to 10M per second, such as 500 or 20k, nor two"
-            " rates, such as 1k..20k"
+            " rates, such as 1k..20k, nor stages with their durations, such as"
+            f" 500:10s,500..5k:1m. At most {MAX_STAGES:,} stages are accepted"
         ) from None
+
+
+def parseArrivals(text: str) -> Poisson | None:
+    """
+    Read how messages arrive: C{even}, C{poisson} or C{poisson:SEED}.
+
+    @return: C{None} for even gaps.
+    """
+    kind, colon, seed = text.partition(":")
+    try:
+        if text == "even":
+            return None
+        if kind == "poisson":
+            return Poisson(parseSeed(seed)) if colon else Poisson()
+    except ValueError:
+        pass
+    raise ValueError(
+        "not one of even, poisson, poisson:SEED. The seed is a whole number of up to 18 digits"
+    )
 
 
 def parseGoals(text: str) -> tuple[Expectation, ...]:

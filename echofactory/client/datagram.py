@@ -114,12 +114,17 @@ class DatagramClient(Connection, DatagramProtocol):
         reply = self._verifier.feed(datagram)
         if reply.verdict is Verdict.ANSWER:
             assert reply.sent is not None
-            # Counted from the scheduled time, as over TCP.
-            self._results.response.record(now - reply.sent.dueAt)
-            if self._scheduled:
-                self._results.serviceTime.record(now - reply.sent.sentAt)
-            self._results.verified += 1
-            self._results.lastAt = now
+            results = self._results
+            if results.service is None:
+                results.response.record(now - reply.sent.dueAt)
+            elif reply.sent.dueAt >= results.countsFrom:
+                # Counted from the scheduled time, as over TCP.
+                results.response.record(now - reply.sent.dueAt)
+                results.service.record(now - reply.sent.sentAt)
+            else:
+                results.leaveOut(now - reply.sent.dueAt)
+            results.verified += 1
+            results.lastAt = now
             self._datagrams.reordered += reply.reordered
         else:
             self._noteFault(reply)

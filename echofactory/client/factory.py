@@ -8,16 +8,16 @@ from dataclasses import replace
 from time import perf_counter_ns
 from typing import TypeVar
 
-from twisted.internet.defer import CancelledError, Deferred, TimeoutError, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.error import DNSLookupError
 from twisted.internet.interfaces import IAddress, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import ClientFactory
-from twisted.logger import Logger
 
 from echofactory.client.connection import Connection, SingleProtocol
 from echofactory.client.datagram import DatagramClient
-from echofactory.client.deadline import addDeadline
+from echofactory.client.lookup import lookUp
 from echofactory.client.opener import Opener
+from echofactory.client.reconnect import Reconnects
 from echofactory.client.rotation import Rotation
 from echofactory.client.sender import Sender
 from echofactory.client.settings import Opening, Patience
@@ -35,8 +35,6 @@ from echofactory.results.path import Datagrams
 from echofactory.values.checks import checkSeconds, checkType, checkWhole
 from echofactory.workload.datagrams import refuseUnfit
 from echofactory.workload.settings import Workload
-
-_log = Logger()
 
 C = TypeVar("C", bound=Connection)
 
@@ -92,7 +90,6 @@ class EchoClientFactory(ClientFactory):
         clock: Callable[[], int] = perf_counter_ns,
         opening: Opening | None = None,
         interval: float = 1.0,
-        settling: float = 0.0,
     ) -> None:
         """
         @param connections: how many, 1 or more; with C{churn}, how many at once.
@@ -100,10 +97,8 @@ class EchoClientFactory(ClientFactory):
         @param clock: C{perf_counter_ns}, or a test's. A schedule needs the former.
         @param opening: how connections are asked for; C{None}: all at once.
         @param interval: seconds; the results are kept by pieces of this length.
-        @param settling: seconds of sending whose latencies do not count, 0 or more.
         @raise TypeError: if an argument is of another type.
-        @raise ValueError: if C{connections} is less than 1, C{interval} not more than
-            0, or C{settling} less than 0.
+        @raise ValueError: if C{connections} is less than 1, or C{interval} not more than 0.
         """
         checkType("workload", workload, Workload)
         checkWhole("connections", connections)
@@ -113,7 +108,6 @@ class EchoClientFactory(ClientFactory):
         if opening is not None:
             checkType("opening", opening, Opening)
         checkSeconds("interval", interval)
-        checkSeconds("settling", settling, zero=True)
         self.reactor = reactor
         self.workload = workload
         self.patience = patience or Patience()
@@ -124,6 +118,7 @@ class EchoClientFactory(ClientFactory):
             requested=0 if workload.churn else connections,
             intervalNs=int(interval * 1e9),
             service=Latency() if workload.rate is not None else None,
+            schedule=workload.scheduleFacts(),
         )
         self.traceLog = TraceLog(trace)
         self.watch = Watch(reactor, self.patience, clock)
@@ -133,16 +128,18 @@ class EchoClientFactory(ClientFactory):
             clock,
             self.results,
             workload.schedule(connections),
-            workload.duration,
-            settling,
+            workload.sending,
+            workload.warmUp,
             self._deliver,
             lambda: self._due,
             self._finish,
+            self.ticker.align,
         )
         self.destination = NOWHERE
         self._opening = opening or Opening()
         self._opener = Opener(reactor, self._opening.rate, clock, self._ask)
         self._opener.toAsk = self._connections = connections
+        self._reconnects = Reconnects(reactor, clock, self.results, connections, self._opener)
         self._slices = Slices(reactor)
         self._kind: type[Connection] = EchoClient
         self._clients: set[Connection] = set()
@@ -167,6 +164,7 @@ class EchoClientFactory(ClientFactory):
         if self.workload.churn:
             self.results.requested += 1
         client = kind(self, self._opener.asked)
+        self._reconnects.numbered(client.number)
         self._clients.add(client)
         self.watch.add(client)
         return client
@@ -223,17 +221,14 @@ class EchoClientFactory(ClientFactory):
 
     async def _lookUp(self, target: Target) -> None:
         """Look up the target's name; without an address, every connection has failed."""
-        self._resolving = Deferred.fromCoroutine(target.resolve())
-        addDeadline(self._resolving, self.patience.connect, self.reactor)
+        looking = lookUp(target, self.patience.connect, self.reactor)
+        self._resolving = Deferred.fromCoroutine(looking)
         try:
             await self._resolving
-        except (DNSLookupError, TimeoutError) as reason:
-            detail = str(reason)
-            if isinstance(reason, TimeoutError):
-                detail = f"no answer within {self.patience.connect:g} s"
+        except DNSLookupError as reason:
             self.results.requested = self._connections
             for number in range(1, self._connections + 1):
-                self.connectionFailed(number, None, FailureKind.DNS, detail)
+                self.connectionFailed(number, None, FailureKind.DNS, str(reason))
             self._opener.stop()
             self._checkOver()
         except CancelledError:
@@ -257,6 +252,8 @@ class EchoClientFactory(ClientFactory):
     def soFar(self) -> Results:
         """Return the present books. They make a report while the run goes on."""
         elapsedNs = self.clock() - self.results.beganAt
+        self.results.setAside()
+        self._reconnects.tell()
         results = replace(self.results, elapsedNs=elapsedNs, underWay=True)
         self.sender.tellSoFar(results)
         return results
@@ -276,14 +273,13 @@ class EchoClientFactory(ClientFactory):
 
     def _beginSending(self) -> None:
         now = self.clock()
+        self._reconnects.begin(now)
+        if self.workload.rate is not None and self.workload.churn:
+            # One for each message, when it is due.
+            self._opener.toAsk = 0
+        self.sender.begin(now)
         if self.workload.rate is not None:
-            if self.workload.churn:
-                # One for each message, when it is due.
-                self._opener.toAsk = 0
-            self.sender.begin(now)
             self.ticker.align(now)
-        else:
-            self.sender.begin(now)
 
     def _deliver(self, dueAt: int) -> None:
         """A message is due: the next connection's turn."""
@@ -297,8 +293,9 @@ class EchoClientFactory(ClientFactory):
 
     def _finish(self) -> None:
         """Begin no other message; what is under way goes to its end."""
-        bounded = self.workload.duration is not None
+        bounded = self.workload.sending is not None
         self.sender.stop()
+        self._reconnects.stop()
         if not self.workload.churn:
             # No connection begins another message; what that has to do comes after.
             for client in self._clients:
@@ -319,7 +316,7 @@ class EchoClientFactory(ClientFactory):
             return False
         if self.workload.rate is not None:
             return len(self._due) > self._opener.toAsk
-        if self.workload.duration is not None:
+        if self.workload.sending is not None:
             return self.sender.active
         assert self.workload.messagesPerConnection is not None
         total = self._connections * self.workload.messagesPerConnection
@@ -330,6 +327,7 @@ class EchoClientFactory(ClientFactory):
     def _cutAll(self) -> None:
         """Open nothing more, send nothing more, and cut what is open."""
         self._cut = True
+        self._reconnects.stop()
         self._opener.stop()
         self._due.clear()
         self._slices.clear()
@@ -342,15 +340,18 @@ class EchoClientFactory(ClientFactory):
     def _checkOver(self) -> None:
         if self._clients or self._opener.toAsk or self._due or self._over.called:
             return
-        if self.workload.churn and self.sender.active:
+        if self._reconnects.waiting or (self.workload.churn and self.sender.active):
             return
         self.sender.stop()
         self._over.callback(None)
 
-    def _oneIsDecided(self) -> None:
-        """A connection is established or has failed: after the last, the sending begins."""
-        self._undecided -= 1
-        if not self._cut and not self._undecided and self._ready:
+    def _oneIsDecided(self, first: bool) -> None:
+        """A connection is established or has failed: after the last first one, send."""
+        self._undecided -= first
+        if not self._undecided and not self.results.established:
+            # There is nothing to connect to.
+            self._reconnects.stop()
+        if not (self._cut or self._undecided or self._reconnects.begun) and self._ready:
             self._beginSending()
 
     def connectionUp(self, client: Connection, connectNs: int | None) -> None:
@@ -360,7 +361,7 @@ class EchoClientFactory(ClientFactory):
             self.results.firstAt = self.clock()
         if not self.workload.churn:
             self._ready.add(client)
-            self._oneIsDecided()
+            self._oneIsDecided(self._reconnects.up(client.number))
 
     def connectionSettled(self, client: Connection) -> None:
         """See L{Run<echofactory.client.connection.Run>}."""
@@ -381,15 +382,17 @@ class EchoClientFactory(ClientFactory):
     ) -> None:
         """See L{Run<echofactory.client.connection.Run>}."""
         self.results.connectionFailed(self.traceLog.failed(number, peer, kind, detail))
+        self._reconnects.failed(number)
 
     def connectionOver(self, client: Connection) -> None:
         """See L{Run<echofactory.client.connection.Run>}."""
         self._clients.discard(client)
         self.watch.discard(client)
+        first = self._reconnects.over(client.number)
         if client.established:
             self.results.open -= 1
         elif not self.workload.churn:
-            self._oneIsDecided()
+            self._oneIsDecided(first)
         if self.workload.churn and self._mayChurn():
             self._opener.askAnother()
         self._checkOver()

@@ -40,11 +40,13 @@ def _fellBehind(asked: float, results: Results) -> bool:
     """
     Tell whether messages were due faster than they came back. Either too few came back, or
     the last reply came later than the end of the schedule by more than 5 % of the schedule and
-    the least response time. Of the settling, too, because a backlog makes all others slow.
+    the least response time. Of the warm-up, too, because a backlog makes all others slow.
     """
     if results.achieved < _KEPT_UP * asked:
         return True
-    return results.lastAt - results.firstAt > results.scheduledNs / _KEPT_UP + results.leastNs
+    warmUpNs = results.workload.warmUpS * 1e9
+    tookNs = warmUpNs + results.lastAt - results.firstAt
+    return tookNs > (warmUpNs + results.scheduledNs) / _KEPT_UP + results.leastNs
 
 
 def judged(asked: float, results: Results, goals: Sequence[Expectation]) -> SearchStep:
@@ -55,17 +57,19 @@ def judged(asked: float, results: Results, goals: Sequence[Expectation]) -> Sear
     """
     response, lag = results.response.asJSON(), results.sendLag.asJSON()
     broken = [each.expectation for each in judge(results, goals) if not each.met]
-    fields = [NAMES[goal.quantity] for goal in broken]
+    # If no reply came until the run was ended early, the bound itself was reached.
+    reached = [
+        (lag[field] or 0, response[field] or goal.bound)
+        for goal in broken
+        for field in (NAMES[goal.quantity],)
+    ]
     return SearchStep(
         asked=asked,
         achieved=results.achieved,
         kept=not broken and not _fellBehind(asked, results) and results.verdict == "ok",
         broken=tuple(goal.text for goal in broken),
         clientLimited=not results.failed
-        and (
-            results.keptNoSchedule
-            or any(2 * (lag[field] or 0) > (response[field] or 0) for field in fields)
-        ),
+        and (results.keptNoSchedule or any(2 * late > whole for late, whole in reached)),
         interrupted=results.interrupted,
         endedEarly=results.endedEarly,
         failures=results.failures,
@@ -76,19 +80,23 @@ def judged(asked: float, results: Results, goals: Sequence[Expectation]) -> Sear
 
 class RateSearch:
     """
-    Doubles the rate until a goal is broken, and then bisects.
+    Doubles the rate until a goal is broken. If the first rate breaks a goal, halves it until
+    every goal is kept, or the least rate is tried. Then bisects. If connections fail, and no
+    message comes back, it tries no lower rate: the rate is not the reason.
 
     @ivar steps: the rates that were tried, in order.
     @ivar ending: why the search is over; C{None} while it goes on.
     """
 
-    def __init__(self, first: float) -> None:
+    def __init__(self, first: float, least: float) -> None:
         """
         @param first: the first rate, in messages a second.
+        @param least: the least rate to try. If C{first} is lower, that is the least rate.
         """
         self.steps: list[SearchStep] = []
         self.ending: Ending | None = None
         self._next = first
+        self._least = min(first, least)
         self._broken: SearchStep | None = None
 
     @property
@@ -113,8 +121,10 @@ class RateSearch:
         best, broken = self.best, self._broken
         if broken is None:
             self._next = step.asked * 2
+        elif best is None and step.asked > self._least and (step.achieved or not step.failures):
+            self._next = max(self._least, step.asked / 2)
         elif best is None:
-            self.ending = Ending.CLIENT if broken.clientLimited else Ending.FIRST
+            self.ending = Ending.CLIENT if broken.clientLimited else Ending.LOWEST
         elif broken.asked / best.asked <= PRECISION:
             self.ending = Ending.CLIENT if broken.clientLimited else Ending.FOUND
         else:

@@ -9,7 +9,7 @@ from typing import Any
 from twisted.logger import Logger
 
 from echofactory.net.timerfd import timer
-from echofactory.workload.schedule import Schedule
+from echofactory.workload.schedule import DueTimes
 
 _log = Logger()
 
@@ -29,7 +29,7 @@ class Pacer:
     def __init__(
         self,
         reactor: Any,
-        schedule: Schedule,
+        schedule: DueTimes,
         beganAt: int,
         deliver: Callable[[int], None],
         finished: Callable[[], None],

@@ -8,12 +8,10 @@ from datetime import UTC, datetime
 from time import perf_counter_ns
 from typing import Any
 
-from twisted.application.internet import backoffPolicy
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.error import DNSLookupError
 from twisted.internet.interfaces import (
     IAddress,
-    IDelayedCall,
     IProtocol,
     IReactorTime,
     IStreamClientEndpoint,
@@ -22,6 +20,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from echofactory.client.backoff import Backoff
 from echofactory.client.connection import Connection, SingleProtocol
 from echofactory.client.deadline import addDeadline
 from echofactory.client.rotation import Rotation
@@ -45,16 +44,9 @@ _log = Logger()
 _FOREVER_S = 1e9
 """Seconds: thirty years."""
 
-_LASTING_NS = 10_000_000_000
-"""Nanoseconds. A connection that was up for longer did not fail to come up."""
-
 _LATE_NS = 1_000_000_000
 """Nanoseconds. A message that is later than this is skipped: this process or its machine was
 stopped, and all messages of that time at once would be no low rate."""
-
-_backoff = backoffPolicy()
-"""As in L{ClientService<twisted.application.internet.ClientService>}: 1 s after the first
-failure, 60 s at most, with jitter."""
 
 
 class SharedLookUp:
@@ -170,9 +162,7 @@ class PersistentConnections:
         self.skipped = 0
         self._ready: Rotation[Connection] = Rotation()
         self._clients: set[Connection] = set()
-        self._failed: Counter[int] = Counter()
-        self._upAt: dict[int, int] = {}
-        self._again: dict[int, IDelayedCall] = {}
+        self._backoff = Backoff(reactor, clock, self._open)
         self._lookUp = SharedLookUp(reactor, self.patience.connect)
         # What is not logged yet, and what was logged last.
         self._unlogged: Counter[FailureKind] = Counter()
@@ -214,9 +204,7 @@ class PersistentConnections:
 
     def _cutAll(self) -> None:
         self._cut = True
-        for call in self._again.values():
-            call.cancel()
-        self._again.clear()
+        self._backoff.stop()
         for client in list(self._clients):
             client.giveUp()
 
@@ -225,7 +213,6 @@ class PersistentConnections:
             self._over.callback(None)
 
     def _open(self, number: int) -> None:
-        self._again.pop(number, None)
         self.results.requested += 1
         client = EchoClient(self, number)
         self._clients.add(client)
@@ -256,7 +243,7 @@ class PersistentConnections:
         """See L{Run<echofactory.client.connection.Run>}."""
         self.results.connectionEstablished(connectNs)
         self._ready.add(client)
-        self._upAt[client.number] = self.clock()
+        self._backoff.up(client.number)
 
     def connectionSettled(self, client: Connection) -> None:
         """See L{Run<echofactory.client.connection.Run>}."""
@@ -273,10 +260,7 @@ class PersistentConnections:
         self.results.examples.pop(kind, None)
         self.latestAt[kind] = datetime.now(UTC)
         self.results.connectionFailed(self.traceLog.failed(number, peer, kind, detail))
-        # Connected is not served: only after a connection that lasted, the pauses are short
-        # again.
-        lasted = self.clock() - self._upAt.pop(number, self.clock()) > _LASTING_NS
-        self._failed[number] = 1 if lasted else self._failed[number] + 1
+        self._backoff.failed(number)
         self._unlogged[kind] += 1
 
     def connectionOver(self, client: Connection) -> None:
@@ -285,10 +269,8 @@ class PersistentConnections:
         self.watch.discard(client)
         if client.established:
             self.results.open -= 1
-        number = client.number
-        if not self._cut and number not in self._again:
-            delay = _backoff(self._failed[number])
-            self._again[number] = self.reactor.callLater(delay, self._open, number)
+        if not self._cut:
+            self._backoff.again(client.number)
         self._checkOver()
 
     def _logNews(self) -> None:

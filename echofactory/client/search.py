@@ -14,11 +14,13 @@ from echofactory.results.expectations import Expectation
 from echofactory.results.search import SearchStep
 
 FIRST = 500.0
-"""Messages a second of the first run."""
+"""Messages a second of the first run, by default."""
 
-SETTLING = 1.0
-"""Seconds at the beginning of each run whose latencies do not count."""
+LEAST = 1.0
+"""Messages a second: no lower rate is tried, unless it is the first one."""
 
+WARM_UP = 1.0
+"""Seconds of the warm-up of each run, by default."""
 
 _LOOK_S = 0.25
 """Seconds between two looks at whether a run certainly misses a goal."""
@@ -37,17 +39,19 @@ class Search:
         goals: Sequence[Expectation],
         make: Callable[[float], EchoClientFactory],
         tell: Callable[[SearchStep], None],
+        first: float = FIRST,
     ) -> None:
         """
         @param goals: upper bounds of response times (L{checkGoal}).
         @param make: takes a rate in messages a second, and returns the factory of a run.
         @param tell: called with each step, when it is judged.
+        @param first: the first rate, in messages a second.
         @raise ValueError: if an expectation is not a goal.
         """
         for goal in goals:
             checkGoal(goal)
         self.goals = tuple(goals)
-        self.search = RateSearch(FIRST)
+        self.search = RateSearch(first, LEAST)
         self._make = make
         self._tell = tell
         self._factory: EchoClientFactory | None = None

@@ -9,7 +9,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from echofactory.client.pacer import Pacer
 from echofactory.results.books import Results
 from echofactory.results.latency import rankOf
-from echofactory.workload.schedule import Schedule
+from echofactory.workload.schedule import DueTimes
+from echofactory.workload.stages import WarmedUp
 
 _LAST_MOMENT_S = 0.1
 """Seconds after the duration in which a message that was due before can still be sent. The
@@ -38,21 +39,23 @@ class Sender:
         reactor: IReactorTime,
         clock: Callable[[], int],
         results: Results,
-        schedule: Schedule | None,
+        schedule: DueTimes | None,
         duration: float | None,
-        settling: float,
+        warmUp: float,
         deliver: Callable[[int], None],
         waiting: Callable[[], object],
         finished: Callable[[], None],
+        warmedUp: Callable[[int], None] = lambda now: None,
     ) -> None:
         """
         @param clock: returns nanoseconds.
         @param schedule: when messages are due; C{None}: replies decide.
-        @param duration: seconds of sending; C{None}: a count decides.
-        @param settling: seconds of sending whose latencies do not count.
+        @param duration: seconds of sending, with the warm-up; C{None}: a count decides.
+        @param warmUp: seconds at the beginning that do not count. The schedule has them too.
         @param deliver: called for each message of the schedule, with when it was due.
         @param waiting: tells whether messages that were delivered wait for a connection.
         @param finished: called when no other message is to begin.
+        @param warmedUp: called with the time in nanoseconds, just before the warm-up ends.
         """
         self.active = False
         self._reactor = reactor
@@ -60,19 +63,26 @@ class Sender:
         self._results = results
         self._schedule = schedule
         self._duration = duration
-        self._settling = settling
+        self._warmUp = warmUp
+        self._warmUpNs = round(warmUp * 1e9)
+        self._warmedUp = warmedUp
+        # The part of the schedule that counts, and how many messages come before it.
+        self._measured, self._before = schedule, 0
+        if isinstance(schedule, WarmedUp):
+            self._measured, self._before = schedule.measured, schedule.warmUp.total
         self._deliver = deliver
+        self._counting = False
         self._waiting = waiting
         self._finished = finished
         self._pacer: Pacer | None = None
         self._beganAt = 0
         self._stoppedAt = 0
         self._inLastMoment = False
-        # What ends the settling, and the duration.
-        self._settled: IDelayedCall | None = None
+        # What ends the warm-up, and the duration.
+        self._warm: IDelayedCall | None = None
         self._over: IDelayedCall | None = None
-        if schedule is not None:
-            results.rateAsked = schedule.rateOf(schedule.total)
+        if self._measured is not None:
+            results.rateAsked = self._measured.rateOf(max(1, self._measured.total))
 
     def begin(self, now: int) -> None:
         """
@@ -82,13 +92,14 @@ class Sender:
         """
         self._beganAt = now
         self.active = self._schedule is not None or self._duration is not None
-        if self._settling:
-            self._settled = self._reactor.callLater(self._settling, self._settle)
+        deliver = self._deliver
+        if self._warmUp:
+            self._results.warmingUp = True
+            self._warm = self._reactor.callLater(self._warmUp, self._warmUpIsOver)
+            deliver = self._deliverFromWarmUp
         if self._schedule is not None:
-            self._results.firstAt = now
-            self._pacer = Pacer(
-                self._reactor, self._schedule, now, self._deliver, self._allDelivered
-            )
+            self._results.firstAt = self._results.countsFrom = now + self._warmUpNs
+            self._pacer = Pacer(self._reactor, self._schedule, now, deliver, self._allDelivered)
         if self._duration is not None:
             self._over = self._reactor.callLater(self._duration, self._durationIsOver)
 
@@ -99,10 +110,15 @@ class Sender:
         self._stoppedAt = self._stoppedAt or self._clock()
         if self._pacer is not None:
             self._pacer.stop()
-        for call in (self._settled, self._over):
+        for call in (self._warm, self._over):
             if call is not None and call.active():
                 call.cancel()
-        self._settled = self._over = None
+        self._warm = self._over = None
+        if self._results.warmingUp:
+            self._results.endWarmUp(self._clock())
+        if self._warmUp and not self._counting and self._schedule is not None:
+            # There are only those of the warm-up.
+            self._results.sendLag.clear()
 
     def remaining(self) -> float | None:
         """Return the seconds of sending that are left; C{None}: that is not known."""
@@ -120,13 +136,22 @@ class Sender:
         left = seconds - (self._clock() - self._beganAt) / 1e9
         return left if left > _TIMER_S else 0.0
 
-    def _settle(self) -> None:
-        left = self._left(self._settling)
+    def _warmUpIsOver(self) -> None:
+        left = self._left(self._warmUp)
         if left:
-            self._settled = self._reactor.callLater(left, self._settle)
+            self._warm = self._reactor.callLater(left, self._warmUpIsOver)
             return
-        self._settled = None
-        self._results.forgetLatencies()
+        self._warm = None
+        now = self._clock()
+        self._warmedUp(now)
+        self._results.endWarmUp(now)
+
+    def _deliverFromWarmUp(self, dueAt: int) -> None:
+        """Deliver a message of a run with a warm-up."""
+        if not self._counting and dueAt >= self._results.countsFrom:
+            self._counting = True
+            self._results.sendLag.clear()
+        self._deliver(dueAt)
 
     def _allDelivered(self) -> None:
         """The schedule has no other message."""
@@ -152,7 +177,7 @@ class Sender:
         schedule, pacer = self._schedule, self._pacer
         if schedule is None or pacer is None:
             return 0
-        return max(pacer.handedOut, schedule.dueBefore(at - self._results.firstAt))
+        return max(pacer.handedOut, schedule.dueBefore(at - self._beganAt))
 
     def tellSoFar(self, results: Results) -> None:
         """Note in results of a run that goes on what was due until now."""
@@ -169,7 +194,7 @@ class Sender:
         past = self.dueUntil(self._stoppedAt or self._clock())
         self._tellDue(results, past if cut else schedule.total)
         if pacer is not None and past:
-            tookNs = pacer.lastAt - results.firstAt
+            tookNs = pacer.lastAt - self._beganAt
             results.paced = min(1.0, pacer.handedOut / past)
             if tookNs > 0:
                 results.paced = min(results.paced, schedule.dueNs(pacer.handedOut) / tookNs)
@@ -177,11 +202,12 @@ class Sender:
             results.judge()
 
     def _tellDue(self, results: Results, due: int) -> None:
-        assert self._schedule is not None
+        assert self._measured is not None
         results.due = due
-        if due:
-            results.scheduledNs = self._schedule.dueNs(due)
-            results.rateAsked = self._schedule.rateOf(due)
+        results.uncountedDue = min(due, self._before)
+        if due > self._before:
+            results.scheduledNs = self._measured.dueNs(due - self._before)
+            results.rateAsked = self._measured.rateOf(due - self._before)
 
     def isMissed(self, percent: float, limitNs: int) -> bool:
         """
@@ -190,13 +216,10 @@ class Sender:
 
         @param percent: from 0 to 100.
         """
-        results, schedule = self._results, self._schedule
-        if schedule is None or self._pacer is None or self._settled is not None:
-            return False
-        counted = schedule.total - results.forgotten
-        if counted <= 0:
+        results, measured = self._results, self._measured
+        if measured is None or self._pacer is None or not measured.total:
             return False
         # Of the messages that were due so long ago, all that were not in time are late.
-        longDue = schedule.dueBefore(self._clock() - results.firstAt - limitNs)
-        late = longDue - results.forgotten - results.response.under(limitNs)
-        return late > counted - rankOf(percent, counted)
+        longDue = measured.dueBefore(self._clock() - results.firstAt - limitNs)
+        late = longDue - results.response.under(limitNs)
+        return late > measured.total - rankOf(percent, measured.total)

@@ -229,15 +229,20 @@ class EchoClient(Connection, Protocol):
             self._everythingIsOut()
 
     def _verified(self, completed: int, now: int) -> None:
+        results = self._results
         for _ in range(completed):
             sentAt, dueAt = self._out.popleft()
-            # Counted from the scheduled time, or a stalled server would look fast.
-            self._results.response.record(now - dueAt)
-            if self._scheduled:
-                self._results.serviceTime.record(now - sentAt)
+            if results.service is None:
+                results.response.record(now - dueAt)
+            elif dueAt >= results.countsFrom:
+                # Counted from the scheduled time, or a stalled server would look fast.
+                results.response.record(now - dueAt)
+                results.service.record(now - sentAt)
+            else:
+                results.leaveOut(now - dueAt)
         if completed:
-            self._results.verified += completed
-            self._results.lastAt = now
+            results.verified += completed
+            results.lastAt = now
 
     def readConnectionLost(self) -> None:
         if self._halfClose and self._allOut and not self._out:

@@ -12,6 +12,7 @@ from typing import Any
 from echofactory.report.compare import Run
 from echofactory.report.course import (
     Piece,
+    askedLabel,
     bottomNs,
     curve,
     description,
@@ -156,7 +157,7 @@ def _rates(runs: Sequence[Run]) -> Chart:
             lines.add(number, label, achieved, brief=_brief(drawn))
         if corners := schedule(results):
             times, rates = zip(*corners, strict=True)
-            label = "asked, on average" if len(runs) == 1 else "asked"
+            label = askedLabel(results) if len(runs) == 1 else "asked"
             rounded = [round(at, 6) for at in times]
             lines.add(number, label, (rounded, rates), _INK, 2, kind="line")
     return {

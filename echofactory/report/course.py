@@ -106,8 +106,19 @@ def schedule(results: Results) -> list[tuple[float, float]]:
     if results.rateAsked is None or not results.firstAt:
         return []
     begin = (results.firstAt - results.beganAt) / 1e9
-    end = begin + results.scheduledNs / 1e9
-    return [(begin, results.rateAsked), (end, results.rateAsked)]
+    seconds = results.scheduledNs / 1e9
+    if results.schedule is None:
+        return [(begin, results.rateAsked), (begin + seconds, results.rateAsked)]
+    corners = results.schedule.overTime(begin, seconds)
+    if results.workload.warmUpS:
+        # The warm-up has the first rate.
+        corners.insert(0, (begin - results.workload.warmUpS, corners[0][1]))
+    return corners
+
+
+def askedLabel(results: Results) -> str:
+    """Return what the schedule is called: if only its mean is known, that is told."""
+    return "asked, on average" if results.schedule is None else "asked"
 
 
 def topRate(runs: Sequence[Results]) -> float:

@@ -14,6 +14,7 @@ from echofactory.report.compare import Run
 from echofactory.report.course import (
     Limit,
     Piece,
+    askedLabel,
     bottomNs,
     curve,
     limits,
@@ -204,7 +205,7 @@ def rates(axes: "Axes", runs: Sequence[Run]) -> None:
             _course(axes, drawn, achieved, "verified" if alone else name, look)
         if corners := schedule(results):
             times, corner = zip(*corners, strict=True)
-            asked = "asked, on average" if alone else None
+            asked = askedLabel(results) if alone else None
             axes.plot(times, corner, ":", color=INK if alone else look["color"], label=asked)
         failed += [
             (piece.endS, min(piece.rate or 0.0, top))

@@ -110,6 +110,8 @@ def _rateText(results: Results) -> str:
     if results.rateAsked is None:
         if not results.verified:
             return "no message came back"
+        if not results.counted:
+            return "no message came back after the warm-up"
         return f"{achieved}, as fast as replies came"
     reached = percentText(results.achieved / results.rateAsked)
     return f"{achieved}; {rateText(results.rateAsked)} asked ({reached})"
@@ -163,11 +165,11 @@ def searchText(search: SearchOutcome) -> str:
     last = search.steps[-1]
     asked = rateText(last.asked)
     kept = f"{rateText(search.found)} keep {goals}" if search.found is not None else ""
-    if search.ending is Ending.FIRST:
+    if search.ending is Ending.LOWEST:
         failed = sum(last.failures.values())
         if failed:
-            return f"{counted(failed, 'connection')} failed at {asked}, the first rate"
-        return f"{asked}, the first rate, do not keep {goals}"
+            return f"{counted(failed, 'connection')} failed at {asked}, the lowest rate tried"
+        return f"{asked}, the lowest rate tried, do not keep {goals}"
     broken = min(
         (step for step in search.steps if not step.kept), key=lambda s: s.asked, default=last
     )
@@ -189,10 +191,28 @@ def _searchRows(search: SearchOutcome | None) -> list[tuple[str, str]]:
     return [
         (
             "search",
-            f"{searchText(search)}; {tried} tried. The other lines are of the {which} rate,"
-            " without the latencies of its first second",
+            f"{searchText(search)}; {tried} tried. The other lines are of the {which} rate",
         )
     ]
+
+
+def _reconnectsText(results: Results) -> str:
+    if not results.workload.reconnect:
+        return ""
+    missing = percentText(results.missing)
+    return f"; {counted(results.reconnects, 'reconnect')}, {missing} of connection time missing"
+
+
+def _scheduleRows(results: Results) -> list[tuple[str, str]]:
+    """Return the rows of what a plain run does not have: stages, random gaps, a warm-up."""
+    rows = []
+    if results.schedule is not None and not results.schedule.plain:
+        rows.append(("schedule", results.schedule.text))
+    if results.workload.warmUpS:
+        lasted = durationText(results.workload.warmUpS * 1e9)
+        verified = counted(results.uncounted, "message")
+        rows.append(("warm-up", f"{lasted}; rate and latencies are without its {verified}"))
+    return rows
 
 
 def summary(results: Results) -> list[tuple[str, str]]:
@@ -206,7 +226,7 @@ def summary(results: Results) -> list[tuple[str, str]]:
             "connections",
             f"{results.requested:,} requested, {results.established:,} established,"
             f" {results.completed:,} completed, {results.failed:,} failed;"
-            f" {results.peakOpen:,} open at once",
+            f" {results.peakOpen:,} open at once{_reconnectsText(results)}",
         ),
         ("messages", _messagesText(results)),
         (
@@ -214,6 +234,7 @@ def summary(results: Results) -> list[tuple[str, str]]:
             f"{sizeText(results.bytesSent)} sent, {sizeText(results.bytesReceived)} received",
         ),
         ("elapsed", durationText(results.elapsedNs)),
+        *_scheduleRows(results),
         ("rate", _rateText(results)),
         _pathText(results),
         *(

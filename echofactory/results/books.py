@@ -12,6 +12,7 @@ from echofactory.results.failures import ConnectionFailure, FailureKind
 from echofactory.results.intervals import Interval
 from echofactory.results.latency import Latency
 from echofactory.results.path import Datagrams, Kernel
+from echofactory.results.schedulefacts import ScheduleFacts
 from echofactory.results.search import SearchOutcome
 from echofactory.results.workloadfacts import WorkloadFacts
 from echofactory.values.quantities import percentText
@@ -41,6 +42,9 @@ class Results:
     @ivar established: established connections. With TLS, the handshake is complete.
     @ivar completed: connections on which every message was verified.
     @ivar open: established connections that are not closed yet.
+    @ivar reconnects: requested connections that took the place of one that had failed.
+    @ivar missing: with C{reconnect}, the share of the connections' time in which they were
+        not established, from 0 to 1, while messages were sent.
     @ivar peakOpen: the highest number of connections that were open at the same time.
     @ivar failures: failed connections by kind.
     @ivar examples: the first failure of each kind.
@@ -65,24 +69,33 @@ class Results:
     @ivar recent: the response times of the last interval.
     @ivar search: the outcome of the search to which the run belongs; C{None}: no search.
     @ivar expectations: the expectations that the run was judged by, and whether it met them.
-    @ivar rateAsked: the mean of the scheduled rate, in messages a second; C{None}: no
-        schedule (closed loop).
+    @ivar rateAsked: the mean of the scheduled rate, in messages a second, without the
+        warm-up; C{None}: no schedule (closed loop).
+    @ivar schedule: the stages and the arrivals of the schedule; C{None}: there is none, or it
+        is not known.
     @ivar due: scheduled messages, sent or not; 0 without a rate.
-    @ivar scheduledNs: from the schedule's start to when the message after the last one
-        would be due, in nanoseconds; 0 without a rate.
+    @ivar scheduledNs: from the schedule's start, without the warm-up, to when the message
+        after the last one would be due, in nanoseconds; 0 without a rate.
     @ivar paced: the share of the scheduled messages that the client handled in time, from 0
         to 1. It counts a message even if the connection or the window delays the send.
     @ivar elapsedNs: the duration of the whole run, in nanoseconds.
     @ivar beganAt: when the run began, in nanoseconds of the client's clock. The next three
         fields have the same clock and unit.
     @ivar firstAt: when the schedule started; without a rate, when the first message could be
-        sent; 0: never.
+        sent; 0: never. With a warm-up: when the warm-up ended.
     @ivar lastSentAt: when the first byte of the last message was sent.
     @ivar lastAt: when the last message was verified.
     @ivar intervalNs: the length of a complete interval, in nanoseconds; 0: not known.
     @ivar interrupted: whether the run was stopped before its end.
     @ivar underWay: whether the run goes on.
-    @ivar forgotten: verified messages whose latencies do not count (L{forgetLatencies}).
+    @ivar uncounted: verified messages of the warm-up. They do not count in latencies and
+        rates. With a rate, these are the messages that were due in the warm-up; otherwise,
+        those whose replies came in it.
+    @ivar uncountedDue: scheduled messages of the warm-up.
+    @ivar uncountedBytes: bytes that were received in the warm-up.
+    @ivar countsFrom: with a rate, messages that were due before do not count, in nanoseconds
+        of the client's clock.
+    @ivar warmingUp: whether the warm-up goes on.
     @ivar endedEarly: whether a search ended the run because a goal was certainly missed.
     @ivar warnings: sentences, each with a reason not to believe a figure of the run.
     """
@@ -97,6 +110,8 @@ class Results:
     completed: int = 0
     open: int = 0
     peakOpen: int = 0
+    reconnects: int = 0
+    missing: float = 0.0
     failures: Counter[FailureKind] = field(default_factory=Counter)
     examples: dict[FailureKind, ConnectionFailure] = field(default_factory=dict)
     latest: dict[FailureKind, tuple[datetime, ConnectionFailure]] = field(default_factory=dict)
@@ -117,6 +132,7 @@ class Results:
     search: SearchOutcome | None = None
     expectations: list[Judgement] = field(default_factory=list)
     rateAsked: float | None = None
+    schedule: ScheduleFacts | None = None
     due: int = 0
     scheduledNs: int = 0
     paced: float = 1.0
@@ -128,13 +144,17 @@ class Results:
     intervalNs: int = 0
     interrupted: bool = False
     underWay: bool = False
-    forgotten: int = 0
+    uncounted: int = 0
+    uncountedDue: int = 0
+    uncountedBytes: int = 0
+    countsFrom: int = 0
+    warmingUp: bool = False
     endedEarly: bool = False
     warnings: list[str] = field(default_factory=list)
     _closedMessages: int = 0
     _closedBytes: int = 0
     _closedFailures: int = 0
-    _leastForgotten: int | None = None
+    _leastUncounted: int | None = None
 
     def closeInterval(self, elapsedNs: int) -> None:
         """
@@ -143,6 +163,7 @@ class Results:
         @param elapsedNs: nanoseconds since the run's beginning.
         """
         before = self.intervals
+        self.setAside()
         self.recent = self.response.rotate()
         p50, p99 = self.recent.percentiles(50.0, 99.0)
         before.append(
@@ -163,17 +184,45 @@ class Results:
 
     @property
     def leastNs(self) -> int:
-        """Nanoseconds: the lowest response time, settling time included; 0: no reading."""
+        """Nanoseconds: the lowest response time, warm-up included; 0: no reading."""
         least = self.response.asJSON()["min"]
-        return min((ns for ns in (least, self._leastForgotten) if ns is not None), default=0)
+        return min((ns for ns in (least, self._leastUncounted) if ns is not None), default=0)
 
-    def forgetLatencies(self) -> None:
-        """Drop the latencies that were measured until now: the settling time is over."""
-        self.forgotten = self.verified
-        self._leastForgotten = self.response.asJSON()["min"]
-        for latency in (self.response, self.service, self.sendLag):
-            if latency is not None:
-                latency.clear()
+    def leaveOut(self, elapsedNs: int) -> None:
+        """
+        Note a message that was due in the warm-up, and came back.
+
+        @param elapsedNs: its response time.
+        """
+        self.uncounted += 1
+        if self._leastUncounted is None or elapsedNs < self._leastUncounted:
+            self._leastUncounted = elapsedNs
+
+    def setAside(self) -> None:
+        """
+        While the warm-up goes on: what was received until now does not count. With a rate,
+        messages are left out one by one (L{leaveOut}), because they can come back later.
+        """
+        if not self.warmingUp:
+            return
+        self.uncountedBytes = self.bytesReceived
+        if self.service is None:
+            least = self.response.asJSON()["min"]
+            if least is not None:
+                self._leastUncounted = min(least, self._leastUncounted or least)
+            self.uncounted = self.verified
+            self.response.clear()
+
+    def endWarmUp(self, now: int) -> None:
+        """
+        The warm-up is over.
+
+        @param now: the time, in nanoseconds of the client's clock.
+        """
+        self.setAside()
+        self.warmingUp = False
+        if self.service is None:
+            self.firstAt = now
 
     @property
     def serviceTime(self) -> Latency:
@@ -196,13 +245,19 @@ class Results:
 
     @property
     def achieved(self) -> float:
-        """Verified messages a second, over L{overNs}."""
-        return self.verified / (self.overNs / 1e9) if self.overNs else 0.0
+        """Verified messages a second, over L{overNs}, without those of the warm-up."""
+        return self.counted / (self.overNs / 1e9) if self.overNs else 0.0
+
+    @property
+    def counted(self) -> int:
+        """Verified messages, without those of the warm-up."""
+        return self.verified - self.uncounted
 
     @property
     def bytesPerSecond(self) -> float:
-        """Received bytes a second, over L{overNs}."""
-        return self.bytesReceived / (self.overNs / 1e9) if self.overNs else 0.0
+        """Received bytes a second, over L{overNs}, without those of the warm-up."""
+        received = self.bytesReceived - self.uncountedBytes
+        return received / (self.overNs / 1e9) if self.overNs else 0.0
 
     @property
     def unsent(self) -> int:
@@ -291,7 +346,7 @@ class Results:
             return "interrupted"
         if self.search is not None and self.search.found is None:
             return "failed"
-        if self.completed != self.requested:
+        if self.completed != self.requested and (not self.workload.reconnect or _lost(self)):
             return "failed"
         return "ok" if all(each.met for each in self.expectations) else "unmet"
 
@@ -312,3 +367,13 @@ class Results:
         self.failures[failure.kind] += 1
         self.latest[failure.kind] = (datetime.now(UTC), failure)
         self.examples.setdefault(failure.kind, failure)
+
+
+def _lost(results: Results) -> bool:
+    """
+    Tell whether the failures of a run that reconnects have cost a message. A connection that
+    failed while no message was outstanding has cost nothing.
+    """
+    wrong = results.failures[FailureKind.MISMATCH] + results.failures[FailureKind.EXTRA_BYTES]
+    lost = results.mismatched + results.unanswered + results.unsent
+    return bool(wrong or lost or results.unfinished or not results.verified)

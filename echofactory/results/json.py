@@ -17,6 +17,7 @@ from echofactory.results.failures import ConnectionFailure, FailureKind
 from echofactory.results.intervals import intervalsFromJSON
 from echofactory.results.latency import Latency
 from echofactory.results.path import Datagrams, Kernel
+from echofactory.results.schedulefacts import ScheduleFacts
 from echofactory.results.search import SearchOutcome
 from echofactory.results.workloadfacts import WorkloadFacts
 
@@ -77,9 +78,22 @@ def _fromSecond(written: dict[str, Any]) -> dict[str, Any]:
     """
     Convert results of version 2 to the present version.
 
-    Version 2 has no title, no labels and no expectations.
+    Version 2 has no title, no labels, no expectations and no warm-up. It does not reconnect,
+    and does not keep the schedule.
     """
     added: dict[str, Any] = {"title": "", "labels": {}, "expectations": []}
+    with suppress(KeyError, TypeError):
+        # The check against the schema reports missing fields.
+        search = written["find_rate"]
+        if search is not None and search["ended_by"] == "first":
+            search = search | {"ended_by": "lowest"}
+        written = written | {
+            "workload": written["workload"] | {"warm_up_s": 0.0, "reconnect": False},
+            "connections": written["connections"] | {"reconnects": None, "missing": None},
+            "rate": written["rate"] | {"schedule": None},
+            "warm_up": None,
+            "find_rate": search,
+        }
     return written | added | {"schema": SCHEMA}
 
 
@@ -152,6 +166,8 @@ def toJSON(results: Results, version: str) -> dict[str, object]:
             "completed": results.completed,
             "failed": results.failed,
             "peak_open": results.peakOpen,
+            "reconnects": results.reconnects if results.workload.reconnect else None,
+            "missing": results.missing if results.workload.reconnect else None,
         },
         "failures": {str(kind): n for kind, n in sorted(results.failures.items())},
         "examples": {str(kind): e.asJSON() for kind, e in sorted(results.examples.items())},
@@ -172,7 +188,9 @@ def toJSON(results: Results, version: str) -> dict[str, object]:
             "to_s": (results.lastAt - results.beganAt) / 1e9 if results.lastAt else None,
             "min": min(rates, default=None),
             "max": max(rates, default=None),
+            "schedule": results.schedule.asJSON() if results.schedule is not None else None,
         },
+        "warm_up": _warmUp(results),
         "tcp": results.kernel.asJSON(),
         "datagrams": asdict(results.datagrams) if results.datagrams is not None else None,
         "response_ns": results.response.asJSON(),
@@ -191,6 +209,17 @@ def toJSON(results: Results, version: str) -> dict[str, object]:
         "expectations": [judgement.asJSON() for judgement in results.expectations],
         "warnings": results.warnings,
         "verdict": results.verdict,
+    }
+
+
+def _warmUp(results: Results) -> dict[str, object] | None:
+    """Return the C{warm_up} of the JSON."""
+    if not results.workload.warmUpS:
+        return None
+    return {
+        "due": results.uncountedDue if results.rateAsked is not None else None,
+        "verified": results.uncounted,
+        "received_bytes": results.uncountedBytes,
     }
 
 
@@ -225,7 +254,16 @@ def _read(written: dict[str, Any]) -> Results:
     due, asked = messages["due"] or 0, rate["asked"]
     if asked is not None and due > asked * 1e9:
         raise ValueError("$.messages.due: more than 1e9 s at the scheduled rate")
-    search = written["find_rate"]
+    search, schedule = written["find_rate"], rate["schedule"]
+    warmUp = written["warm_up"] or {"due": 0, "verified": 0, "received_bytes": 0}
+    warmUpDue = warmUp["due"] or 0
+    for name, most in (
+        ("due", due),
+        ("verified", messages["verified"]),
+        ("received_bytes", written["bytes"]["received"]),
+    ):
+        if (warmUp[name] or 0) > most:
+            raise ValueError(f"$.warm_up.{name}: more than in the whole run")
     # Without a rate, the service time is not used, but it has to be valid.
     service = _latency(written, "service")
     firstAt = round((rate["from_s"] or 0) * 1e9)
@@ -239,6 +277,8 @@ def _read(written: dict[str, Any]) -> Results:
         established=connections["established"],
         completed=connections["completed"],
         peakOpen=connections["peak_open"],
+        reconnects=connections["reconnects"] or 0,
+        missing=connections["missing"] or 0.0,
         failures=Counter(
             {FailureKind(kind): count for kind, count in written["failures"].items()}
         ),
@@ -262,8 +302,12 @@ def _read(written: dict[str, Any]) -> Results:
         search=SearchOutcome.fromJSON(search) if search is not None else None,
         expectations=_judgements(written["expectations"]),
         rateAsked=asked,
+        schedule=ScheduleFacts.fromJSON(schedule) if schedule is not None else None,
         due=due,
-        scheduledNs=round(due / asked * 1e9) if asked is not None else 0,
+        uncounted=warmUp["verified"],
+        uncountedDue=warmUpDue,
+        uncountedBytes=warmUp["received_bytes"],
+        scheduledNs=round((due - warmUpDue) / asked * 1e9) if asked is not None else 0,
         elapsedNs=round(written["elapsed_s"] * 1e9),
         firstAt=firstAt,
         lastSentAt=firstAt + round(rate["over_s"] * 1e9),

@@ -10,6 +10,7 @@ from echofactory.results.intervals import mergedIntervals
 from echofactory.results.labels import labelsTogether, together
 from echofactory.results.latency import Latency
 from echofactory.results.path import Datagrams
+from echofactory.results.schedulefacts import mergedSchedules
 
 _SUMMED = (
     "requested",
@@ -24,6 +25,10 @@ _SUMMED = (
     "bytesSent",
     "bytesReceived",
     "due",
+    "uncounted",
+    "uncountedDue",
+    "uncountedBytes",
+    "reconnects",
 )
 
 
@@ -110,10 +115,15 @@ def merged(runs: Sequence[Results]) -> Results:
             firsts.append(offset + run.firstAt - run.beganAt)
         if run.lastAt:
             lasts.append(offset + run.lastAt - run.beganAt)
+    places = [run.requested - run.reconnects for run in runs]
+    if sum(places):
+        shares = (run.missing * each for run, each in zip(runs, places, strict=True))
+        whole.missing = min(1.0, sum(shares) / sum(places))
     whole.intervalNs = max(run.intervalNs for run in runs)
     whole.firstAt, whole.lastAt = min(firsts, default=0), max(lasts, default=0)
     if first.rateAsked is not None:
         whole.rateAsked = _askedTogether(runs, whole)
+        whole.schedule = mergedSchedules([run.schedule for run in runs])
         whole.lastSentAt = whole.firstAt + max(run.overNs for run in runs)
     whole.intervals = mergedIntervals(pieces, whole.intervalNs)
     return whole
@@ -122,6 +132,8 @@ def merged(runs: Sequence[Results]) -> Results:
 def _askedTogether(runs: Sequence[Results], whole: Results) -> float:
     """Return the scheduled rate of all runs together, in messages a second."""
     rates = [run.rateAsked or 0.0 for run in runs]
-    if whole.due and any(run.scheduledNs != whole.scheduledNs for run in runs):
-        return whole.due / (whole.scheduledNs / 1e9)
+    if whole.due > whole.uncountedDue and any(
+        run.scheduledNs != whole.scheduledNs for run in runs
+    ):
+        return (whole.due - whole.uncountedDue) / (whole.scheduledNs / 1e9)
     return sum(rates)

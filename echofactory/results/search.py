@@ -17,8 +17,8 @@ class Ending(StrEnum):
 
     FOUND = "found"
     """One rate keeps every goal, and one at most 5 % higher does not."""
-    FIRST = "first"
-    """The first rate breaks a goal."""
+    LOWEST = "lowest"
+    """The lowest rate that was tried breaks a goal."""
     CLIENT = "client"
     """The client was too slow for the rate that breaks a goal."""
     INTERRUPTED = "interrupted"

@@ -19,7 +19,7 @@ class WorkloadFacts:
     bytes: int | None
     """Bytes per connection; C{None}: the duration decides."""
     durationS: float | None
-    """Seconds of sending; C{None}: the count decides."""
+    """Seconds of sending after the warm-up; C{None}: the count decides."""
     window: int | None
     """Messages outstanding per connection; C{None}: no limit."""
     churn: bool
@@ -28,6 +28,10 @@ class WorkloadFacts:
     """Whether the client closes its sending side after the last message of a connection."""
     holdS: float
     """Seconds that a connection stays open after its last message is back."""
+    warmUpS: float = 0.0
+    """Seconds of sending before the measurement."""
+    reconnect: bool = False
+    """Whether the client opens a connection that has failed again."""
 
     def asJSON(self) -> dict[str, object]:
         """Return the object."""
@@ -41,6 +45,8 @@ class WorkloadFacts:
             "churn": self.churn,
             "half_close": self.halfClose,
             "hold_s": self.holdS,
+            "warm_up_s": self.warmUpS,
+            "reconnect": self.reconnect,
         }
 
     @classmethod
@@ -56,4 +62,6 @@ class WorkloadFacts:
             churn=written["churn"],
             halfClose=written["half_close"],
             holdS=written["hold_s"],
+            warmUpS=written["warm_up_s"],
+            reconnect=written["reconnect"],
         )

@@ -5,6 +5,7 @@ The settings of a workload.
 from dataclasses import dataclass
 from functools import cached_property, partial
 
+from echofactory.results.schedulefacts import ScheduleFacts, StageFacts
 from echofactory.results.workloadfacts import WorkloadFacts
 from echofactory.values.checks import (
     MAX_SIZE,
@@ -14,7 +15,8 @@ from echofactory.values.checks import (
     checkType,
     checkWhole,
 )
-from echofactory.workload.schedule import Rate, Schedule
+from echofactory.workload.arrivals import Poisson, PoissonSchedule
+from echofactory.workload.schedule import DueTimes, Rate, Schedule
 from echofactory.workload.script import (
     NUMBERED_SIZE,
     GeneratedScript,
@@ -23,6 +25,7 @@ from echofactory.workload.script import (
     Script,
     piecesOf,
 )
+from echofactory.workload.stages import StagedSchedule, Stages, WarmedUp
 
 DEFAULT_MESSAGES = (b"Message 1 from client.", b"Message 2 from client.")
 
@@ -50,17 +53,26 @@ class Workload:
     """Messages per connection, 1 or more. C{None}: C{duration} decides. Without a duration,
     each message of the list once, or one generated message."""
     duration: float | None = None
-    """Seconds of sending. They begin when every connection is established or has failed.
-    C{None}: C{count} decides."""
-    rate: Rate | None = None
-    """The schedule, over all connections in turn, independent of replies (open loop). It needs
-    a count or a duration. C{None}: send when a reply makes room in the window (closed
-    loop)."""
+    """Seconds of sending. They begin when every connection is established or has failed, and
+    the warm-up is over. C{None}: C{count} decides, or the stages of C{rate}."""
+    rate: Rate | Stages | None = None
+    """The schedule, over all connections in turn, independent of replies (open loop). A L{Rate}
+    needs a count or a duration. L{Stages} have neither. C{None}: send when a reply makes room
+    in the window (closed loop)."""
+    arrivals: Poisson | None = None
+    """Random gaps between the messages of the schedule. C{None}: even gaps."""
+    warmUp: float = 0.0
+    """Seconds of sending before the measurement. Messages are verified in this time, but do not
+    count in latencies and rates. With a rate, they are due at its first rate, with even gaps.
+    It needs a duration or stages. 0: no warm-up."""
     window: int | None = None
     """Outstanding messages per connection, 1 or more. C{None}: no limit with C{rate}; otherwise
     the length of the list, or 1 with C{size}. Not with C{churn}."""
     churn: bool = False
     """Whether to open a new connection for every message."""
+    reconnect: bool = False
+    """Whether to open a connection that has failed again, until the sending ends. It needs a
+    duration, stages or a rate. Not with C{churn}."""
     halfClose: bool = False
     """Whether to close the sending side after the last message, and to expect the end of the
     stream after the last byte."""
@@ -86,8 +98,11 @@ class Workload:
         if self.duration is not None:
             checkSeconds("duration", self.duration)
         if self.rate is not None:
-            checkType("rate", self.rate, Rate, "a Rate, such as Rate(500, 500)")
-        for name in ("churn", "halfClose"):
+            checkType("rate", self.rate, (Rate, Stages), "a Rate, such as Rate(500, 500)")
+        if self.arrivals is not None:
+            checkType("arrivals", self.arrivals, Poisson, "None, or Poisson arrivals")
+        checkSeconds("warmUp", self.warmUp, zero=True)
+        for name in ("churn", "reconnect", "halfClose"):
             checkType(name, getattr(self, name), bool, "True or False")
         checkSeconds("hold", self.hold, zero=True)
         self._refuseContradictions()
@@ -96,12 +111,24 @@ class Workload:
         """
         @raise ValueError: if fields do not go together, naming one of them.
         """
-        if self.rate is not None and self.count is None and self.duration is None:
+        if isinstance(self.rate, Stages):
+            for name in ("count", "duration"):
+                if getattr(self, name) is not None:
+                    raise ValueError(f"{name}: the stages of the rate have their own durations")
+        elif self.rate is not None and self.count is None and self.duration is None:
             raise ValueError("rate: a schedule needs a duration or a count")
+        if self.arrivals is not None and self.rate is None:
+            raise ValueError("arrivals: only a rate has arrivals")
+        if self.warmUp and self.seconds is None:
+            raise ValueError("warmUp: a warm-up needs a duration")
         if self.count is not None and self.duration is not None:
             raise ValueError("duration: give a duration or a count, not both")
         if self.hold and self.halfClose:
             raise ValueError("hold: a half-closed connection cannot be kept open")
+        if self.reconnect and self.seconds is None and self.rate is None:
+            raise ValueError("reconnect: a connection that is opened again needs a duration")
+        if self.reconnect and self.churn:
+            raise ValueError("reconnect: with churn, each message has its own connection")
         if self.churn and self.window is not None:
             raise ValueError("window: with churn, a connection has one message")
         if (self.bytesPerConnection or 0) > MAX_WHOLE:
@@ -110,9 +137,19 @@ class Workload:
             )
 
     @property
+    def seconds(self) -> float | None:
+        """Seconds of sending after the warm-up; C{None}: the count decides."""
+        return self.rate.seconds if isinstance(self.rate, Stages) else self.duration
+
+    @property
+    def sending(self) -> float | None:
+        """Seconds of sending, with the warm-up; C{None}: the count decides."""
+        return None if self.seconds is None else self.warmUp + self.seconds
+
+    @property
     def messagesPerConnection(self) -> int | None:
         """Messages per connection; C{None}: the duration decides."""
-        if self.duration is not None:
+        if self.seconds is not None:
             return None
         if self.count is not None:
             return self.count
@@ -151,14 +188,24 @@ class Workload:
             return None
         return len(self.messages) if self.size is None else 1
 
-    def schedule(self, connections: int) -> Schedule | None:
+    def schedule(self, connections: int) -> DueTimes | None:
         """Return the schedule of a run; C{None}: replies decide (closed loop)."""
-        if self.rate is None:
+        rate = self.rate
+        if rate is None:
             return None
-        if self.duration is not None:
-            return Schedule.lasting(self.rate, self.duration)
-        assert self.messagesPerConnection is not None
-        return Schedule.of(self.rate, self.messagesPerConnection * connections)
+        measured: DueTimes
+        if isinstance(rate, Stages):
+            measured = StagedSchedule(rate)
+        elif self.duration is not None:
+            measured = Schedule.lasting(rate, self.duration)
+        else:
+            assert self.messagesPerConnection is not None
+            measured = Schedule.of(rate, self.messagesPerConnection * connections)
+        if self.arrivals is not None:
+            measured = PoissonSchedule(measured, self.arrivals.seed, self.seconds is None)
+        if not self.warmUp:
+            return measured
+        return WarmedUp(Schedule.lasting(Rate(rate.first, rate.first), self.warmUp), measured)
 
     def script(self, connection: int) -> Script:
         """
@@ -182,9 +229,30 @@ class Workload:
             size=self.size,
             count=self.messagesPerConnection,
             bytes=self.bytesPerConnection,
-            durationS=self.duration,
+            durationS=self.seconds,
+            warmUpS=self.warmUp,
+            reconnect=self.reconnect,
             window=self.outstanding,
             churn=self.churn,
             halfClose=self.halfClose,
             holdS=self.hold,
+        )
+
+    def scheduleFacts(self) -> ScheduleFacts | None:
+        """Return the description of the schedule for the results; C{None}: there is none."""
+        rate = self.rate
+        if rate is None:
+            return None
+        stages = (
+            tuple((stage.rate, stage.seconds) for stage in rate.stages)
+            if isinstance(rate, Stages)
+            else ((rate, self.duration),)
+        )
+        return ScheduleFacts(
+            stages=tuple(
+                StageFacts(first=each.first, last=each.last, seconds=seconds)
+                for each, seconds in stages
+            ),
+            arrivals="even" if self.arrivals is None else "poisson",
+            seed=None if self.arrivals is None else self.arrivals.seed,
         )

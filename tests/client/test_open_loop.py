@@ -137,16 +137,26 @@ def test_a_rate_without_an_end_is_refused(capsys: pytest.CaptureFixture[str]) ->
         ClientOptions().parseOptions(["127.0.0.1", "7", "--rate", "500"])
     assert refused.value.code == 2
     assert capsys.readouterr().err == (
-        "echofactory.client: --rate: a schedule needs a duration or a count\n"
+        "echofactory.client: --rate: a schedule needs a duration or a count (see --help)\n"
     )
     with pytest.raises(ValueError, match="rate: a schedule needs a duration or"):
         Workload(size=64, rate=Rate(500, 500))
 
 
 def test_a_search_goes_on_when_a_step_is_lost() -> None:
-    """A step ends as soon as its goal is certainly missed, not after its minute."""
+    """A step ends as soon as its goal is certainly missed, not after its minutes."""
     with multiecho("--trace", "none", "--fault", "delay=200ms", *ADDRESS) as (_, port):
-        load = ["2", "--size", "64", "--find-rate", "p99<50ms", "--duration", "10m"]
+        load = [
+            "2",
+            "--size",
+            "64",
+            "--find-rate",
+            "p99<50ms",
+            "--rate",
+            "1",
+            "--duration",
+            "5m",
+        ]
         results, told = run(port, *load, status=1)
     assert told == []
     (step,) = results["find_rate"]["steps"]

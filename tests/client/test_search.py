@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -53,7 +54,7 @@ def came(rate: float, responseNs: int, lagNs: int = 1000, failed: bool = False) 
 @pytest.mark.parametrize("limit", [501, 1000, 1234, 77_000])
 def test_it_closes_in(limit: float) -> None:
     """Doubling, then halving the distance to a twentieth, wherever the limit is."""
-    search = RateSearch(500)
+    search = RateSearch(500, 1)
     while (rate := search.next()) is not None:
         search.note(came(rate, MS if rate <= limit else 9 * MS))
     assert search.ending is Ending.FOUND
@@ -62,16 +63,41 @@ def test_it_closes_in(limit: float) -> None:
     assert len(search.steps) < 16
 
 
-def test_the_first_is_broken() -> None:
-    """There is nothing to find."""
-    search = RateSearch(500)
-    search.note(came(500, 9 * MS))
-    assert (search.next(), search.ending, search.best) == (None, Ending.FIRST, None)
+@pytest.mark.parametrize("limit", [1, 1.3, 7, 100, 499])
+def test_it_goes_down(limit: float) -> None:
+    """Halving, and then closing in."""
+    search = RateSearch(500, 1)
+    while (rate := search.next()) is not None:
+        search.note(came(rate, MS if rate <= limit else 9 * MS))
+    assert search.ending is Ending.FOUND
+    assert search.best is not None
+    assert search.best.asked <= limit < search.best.asked * PRECISION
+    assert [step.asked for step in search.steps[:2]] == [500, 250]
+    assert len(search.steps) < 18
+
+
+@pytest.mark.parametrize(("first", "lowest"), [(500, 1), (3, 1), (1, 1), (0.2, 0.2)])
+def test_every_rate_is_broken(first: float, lowest: float) -> None:
+    """There is nothing to find, and the least rate is the last one."""
+    search = RateSearch(first, 1)
+    while (rate := search.next()) is not None:
+        search.note(came(rate, 9 * MS))
+    assert (search.ending, search.best) == (Ending.LOWEST, None)
+    assert search.steps[-1].asked == lowest
+
+
+def test_nothing_comes_back() -> None:
+    """The rate is not the reason: no other rate is tried."""
+    search = RateSearch(500, 1)
+    results = Results(target="x", workload=FACTS, requested=1, rateAsked=500.0)
+    results.connectionFailed(ConnectionFailure(1, "x", FailureKind.REFUSED, "refused"))
+    search.note(judged(500.0, results, GOALS))
+    assert (search.next(), search.ending) == (None, Ending.LOWEST)
 
 
 def test_the_client_is_the_limit() -> None:
     """A late client's broken goal says nothing of the server."""
-    search = RateSearch(500)
+    search = RateSearch(500, 1)
     search.note(came(500, MS))
     while (rate := search.next()) is not None:
         search.note(came(rate, MS) if rate < 900 else came(rate, 9 * MS, lagNs=5 * MS))
@@ -81,25 +107,33 @@ def test_the_client_is_the_limit() -> None:
     assert search.best.asked < 900 < search.best.asked * PRECISION
 
 
-def test_the_client_is_the_limit_at_once() -> None:
+def test_the_client_is_the_limit_at_every_rate() -> None:
     """There is nothing to find."""
-    search = RateSearch(500)
-    search.note(came(500, 9 * MS, lagNs=5 * MS))
-    assert (search.next(), search.ending, search.best) == (None, Ending.CLIENT, None)
+    search = RateSearch(500, 1)
+    while (rate := search.next()) is not None:
+        search.note(came(rate, 9 * MS, lagNs=5 * MS))
+    assert (search.ending, search.best) == (Ending.CLIENT, None)
+    assert search.steps[-1].asked == 1
 
 
 def carried(
     asked: float, capacity: float, seconds: float = 1.3, least: int = 2 * MS
 ) -> Results:
-    """Return the results of a run against a server that carries so many messages a second."""
-    results = Results(target="x", workload=FACTS, requested=1, completed=1, rateAsked=asked)
-    results.firstAt = results.lastSentAt = 1
-    results.due, results.scheduledNs = int(asked * seconds), int(seconds * 1e9)
+    """
+    Return the results of a run against a server that carries so many messages a second. The
+    first second is the warm-up.
+    """
+    facts = replace(FACTS, warmUpS=1.0)
+    results = Results(target="x", workload=facts, requested=1, completed=1, rateAsked=asked)
+    results.firstAt = results.lastSentAt = 1_000_000_000
+    results.due, results.scheduledNs = int(asked * seconds), int((seconds - 1) * 1e9)
     for number in range(int(asked * seconds)):
         due, done = number / asked, number / capacity
-        if due >= 1.0 > (number - 1) / asked:
-            results.forgetLatencies()
-        results.response.record(int(max(0.0, done - due) * 1e9) + least)
+        elapsedNs = int(max(0.0, done - due) * 1e9) + least
+        if due < 1.0:
+            results.leaveOut(elapsedNs)
+        else:
+            results.response.record(elapsedNs)
         results.sent = results.verified = number + 1
         results.lastAt = int(max(due, done) * 1e9) + least
     return results
@@ -109,7 +143,7 @@ def carried(
 def test_replies_that_do_not_keep_up(capacity: float) -> None:
     """
     A server that carries less than was asked for falls behind, however long its
-    queue has made every message's response time by the end of settling.
+    queue has made every message's response time by the end of the warm-up.
     """
     asked = 1000.0
     results = carried(asked, capacity)
@@ -118,7 +152,7 @@ def test_replies_that_do_not_keep_up(capacity: float) -> None:
 
 def test_a_failure_breaks_every_promise() -> None:
     """However fast the others were."""
-    search = RateSearch(500)
+    search = RateSearch(500, 1)
     search.note(came(500, MS))
     search.note(came(1000, MS, failed=True))
     assert search.next() == 750
@@ -160,14 +194,23 @@ def test_a_search_where_nobody_listens() -> None:
     results, told = found(str(port), "3", "--find-rate", "p50<10ms", status=1)
     assert results["failures"] == {"refused": 3}
     assert re.match(r" +500 messages/s asked, +0 achieved, p50 -, 3 failed: broken", told[0])
-    assert told[1] == "3 connections failed at 500 messages/s, the first rate"
+    assert told[1] == "3 connections failed at 500 messages/s, the lowest rate tried"
 
 
-@pytest.mark.parametrize("other", [["--rate", "5"], ["--count", "5"], ["--hdr", "x"]])
+@pytest.mark.parametrize("other", [["--count", "5"], ["--hdr", "x"], ["--reconnect"]])
 def test_what_makes_no_sense_with_it(refusal: Callable[..., str], other: list[str]) -> None:
     """The search decides it."""
     line = refusal(main, "127.0.0.1", "7", "--find-rate", "p99<5ms", *other)
     assert line.startswith(f"echofactory.client: --find-rate and {other[0]}: ")
+
+
+@pytest.mark.parametrize("rate", ["5..10", "5:1s"])
+def test_it_begins_at_one_rate(refusal: Callable[..., str], rate: str) -> None:
+    """Not at two, nor in stages."""
+    line = refusal(main, "127.0.0.1", "7", "--find-rate", "p99<5ms", "--rate", rate)
+    assert line.startswith(
+        "echofactory.client: --find-rate and --rate: the search begins at one"
+    )
 
 
 def found(*arguments: str, status: int = 0) -> tuple[Any, list[str]]:
@@ -252,15 +295,17 @@ def test_a_search_that_is_interrupted_in_its_second_step() -> None:
 
 
 @pytest.mark.seconds
-def test_the_first_step_is_broken() -> None:
+def test_the_lowest_step_is_broken() -> None:
     """It says so, and exits 1."""
     late = [sys.executable, str(SUPPORT / "late_server.py"), "200"]
     with running(late) as server:
         port = server.waitFor(r"listening on (\d+)")[1]
-        results, told = found(port, "50", "--size", "64", "--find-rate", "p50<10ms", status=1)
-    assert results["find_rate"]["ended_by"] == "first"
+        load = ["50", "--size", "64", "--find-rate", "p50<10ms", "--rate", "1"]
+        results, told = found(port, *load, "--warm-up", "100ms", status=1)
+    assert results["find_rate"]["ended_by"] == "lowest"
+    assert results["workload"]["warm_up_s"] == 0.1
     assert results["verdict"] == "failed"
-    assert "500 messages/s, the first rate, do not keep p50<10ms" in told
+    assert "1 messages/s, the lowest rate tried, do not keep p50<10ms" in told
 
 
 def test_a_search_that_is_interrupted_before_it_begins() -> None:

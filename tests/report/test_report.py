@@ -409,9 +409,9 @@ def test_the_page_of_a_search() -> None:
     """It draws what was reached at each rate."""
     results = both().whole
     goals = (Expectation("p50<1us"),)
-    search = RateSearch(500.0)
+    search = RateSearch(500.0, 1.0)
     search.note(judged(500.0, results, goals))
-    search.ending = Ending.FIRST
+    search.ending = Ending.LOWEST
     results.search = search.outcome(goals)
     shown = _Page(page([Run("x", results)], "1", "python", []))
     assert "Response time at each rate tried" in shown.text

@@ -325,7 +325,13 @@ def test_results_of_the_second_version(name: str) -> None:
     path = Path(__file__).parent / "data" / f"results-2-{name}.json"
     before = json.loads(path.read_text())
     written = validate(toJSON(fromJSON(before), before["version"]))
-    assert {key: written[key] for key in before} == before | {"schema": written["schema"]}
+    assert before.pop("schema") == "echofactory.results/2"
+    for key, value in before.items():
+        if isinstance(value, dict):
+            # Later versions have more fields.
+            assert {name: written[key][name] for name in value} == value
+        else:
+            assert written[key] == value
 
 
 @pytest.mark.parametrize(

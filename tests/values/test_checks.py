@@ -87,7 +87,7 @@ Wrong = tuple[tuple[Any, type[Exception], str], ...]
 def fields() -> list[Any]:
     """Return each setting with what it refuses."""
     numbers: dict[Any, tuple[str, ...]] = {
-        Workload: ("duration", "hold"),
+        Workload: ("duration", "hold", "warmUp"),
         Patience: ("connect", "reply", "keepAlive"),
         Opening: ("rate",),
         Limits: ("idle", "keepAlive"),
@@ -95,7 +95,7 @@ def fields() -> list[Any]:
         rate: ("first", "last"),
         stall: ("lasts", "every"),
         service: ("drain", "datagramRate"),
-        clientFactory: ("interval", "settling"),
+        clientFactory: ("interval",),
         probing: ("rate",),
         status: ("deadlineS",),
         DatagramGuard: ("rate",),
@@ -111,7 +111,7 @@ def fields() -> list[Any]:
         DatagramGuard: ("sources",),
     }
     types: dict[Any, tuple[str, ...]] = {
-        Workload: ("rate", "churn", "halfClose"),
+        Workload: ("rate", "arrivals", "churn", "reconnect", "halfClose"),
         Faults: ("stall",),
         clientFactory: ("workload", "patience", "trace", "opening"),
         service: ("factory",),
