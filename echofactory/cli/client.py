@@ -31,7 +31,7 @@ from echofactory.cli.runoutputs import RunOutputs
 from echofactory.cli.streams import prepareStreams, printError, printLine
 from echofactory.client.factory import EchoClientFactory
 from echofactory.client.findrate import NAMES
-from echofactory.client.search import FIRST, WARM_UP, Search
+from echofactory.client.search import Search
 from echofactory.client.target import Target
 from echofactory.net.descriptors import connectionsThatFit, raiseDescriptorLimit
 from echofactory.net.endpoints import EndpointError
@@ -55,7 +55,6 @@ from echofactory.server.service import EchoService
 from echofactory.values.printable import printable
 from echofactory.workload.schedule import Rate
 from echofactory.workload.settings import Workload
-from echofactory.workload.stages import Stages
 
 _EXIT_STATUSES = {"ok": 0, "failed": 1, "unmet": 3}
 """The exit status for each verdict of a run that was not interrupted."""
@@ -142,8 +141,6 @@ def _search(
 ) -> Search:
     """Return the search for the highest rate that keeps the goals."""
     workload = options.workload
-    if not workload.warmUp:
-        workload = replace(workload, warmUp=WARM_UP)
 
     def make(rate: float) -> EchoClientFactory:
         return _factory(reactor, options, status, replace(workload, rate=Rate(rate, rate)))
@@ -156,9 +153,8 @@ def _search(
         if not options["quiet"]:
             printLine(stepText(step, named), outputs.text)
 
-    assert not isinstance(workload.rate, Stages)
-    first = FIRST if workload.rate is None else workload.rate.first
-    return Search(options.goals, make, show, first)
+    assert workload.rate is not None
+    return Search(options.goals, make, show, workload.rate.first)
 
 
 def _run(

@@ -34,12 +34,14 @@ from echofactory.cli.parsers import (
     parseWhole,
 )
 from echofactory.cli.scheduleoptions import RECONNECT, SCHEDULE_OPTIONS
+from echofactory.client.search import FIRST, WARM_UP
 from echofactory.client.settings import Opening
 from echofactory.net.tracing import Trace, dataText
 from echofactory.results.expectations import Expectation
 from echofactory.results.labels import labelsText
 from echofactory.values.printable import printable
 from echofactory.workload.datagrams import MAX_DATAGRAM_SIZE
+from echofactory.workload.schedule import Rate
 from echofactory.workload.settings import Workload
 from echofactory.workload.stages import Stages
 
@@ -291,8 +293,14 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
                 raise usage.UsageError(
                     "--find-rate and --rate: the search begins at one rate, such as 500"
                 )
-            if not self["duration"]:
-                others["duration"] = DEFAULT_STEP_S
+            defaults = {
+                "duration": ("duration", DEFAULT_STEP_S),
+                "rate": ("rate", Rate(FIRST, FIRST)),
+                "warmUp": ("warm-up", WARM_UP),
+            }
+            others = {
+                field: value for field, (name, value) in defaults.items() if self[name] is None
+            }
         fields = {
             "size": "size",
             "count": "count",

@@ -3,7 +3,9 @@ Stages and arrivals of a run, from the command line to the results.
 """
 
 import json
+import re
 from collections.abc import Callable
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -13,7 +15,10 @@ from schema import validate
 from echofactory.cli.client import main
 from echofactory.cli.clientoptions import ClientOptions
 from echofactory.cli.parsers import parseArrivals, parseRates
+from echofactory.report.compare import Run
+from echofactory.report.plot import draw
 from echofactory.report.text import report
+from echofactory.results.books import Results
 from echofactory.results.json import fromJSON
 from echofactory.results.schedulefacts import ScheduleFacts, StageFacts, mergedSchedules
 from echofactory.workload.arrivals import Poisson
@@ -158,6 +163,22 @@ def test_merged_schedules() -> None:
     assert mergedSchedules([facts(1), poisson[0]]) is None
     assert mergedSchedules([facts(1), None]) is None
     assert mergedSchedules([None]) is None
+
+
+def test_the_plot_has_the_asked_rate() -> None:
+    """Over time, if the schedule is known; otherwise its mean."""
+    workload = Workload(size=1, rate=STAGES, warmUp=2.0)
+    results = Results(target="x", workload=workload.facts(), requested=1, rateAsked=10.0)
+    results.firstAt, results.scheduledNs = 2_000_000_000, 70_000_000_000
+    for second in range(1, 60):
+        results.closeInterval(second * 1_000_000_000)
+    labels = []
+    for schedule in (None, workload.scheduleFacts()):
+        results.schedule = schedule
+        drawn = BytesIO()
+        draw([Run("x", results)], drawn, "svg")
+        labels.append(re.findall(r">(asked[^<]*)<", drawn.getvalue().decode()))
+    assert labels == [["asked, on average"], ["asked"]]
 
 
 def test_the_asked_rate_over_time() -> None:

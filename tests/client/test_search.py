@@ -21,6 +21,7 @@ from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactor
 
 from echofactory.cli.client import main
+from echofactory.cli.clientoptions import ClientOptions
 from echofactory.cli.parsers import parseGoals
 from echofactory.client.factory import EchoClientFactory
 from echofactory.client.findrate import PRECISION, RateSearch, judged
@@ -202,6 +203,19 @@ def test_what_makes_no_sense_with_it(refusal: Callable[..., str], other: list[st
     """The search decides it."""
     line = refusal(main, "127.0.0.1", "7", "--find-rate", "p99<5ms", *other)
     assert line.startswith(f"echofactory.client: --find-rate and {other[0]}: ")
+
+
+def test_what_a_search_begins_with() -> None:
+    """Its defaults, unless they are given. Arrivals need no rate of their own."""
+    options = ClientOptions()
+    command = ["127.0.0.1", "7", "--find-rate", "p99<5ms", "--arrivals", "poisson:1"]
+    options.parseOptions(command)
+    workload = options.workload
+    assert (workload.rate, workload.duration, workload.warmUp) == (Rate(500, 500), 5.0, 1.0)
+    options = ClientOptions()
+    options.parseOptions([*command, "--rate", "20", "--duration", "2s", "--warm-up", "0"])
+    workload = options.workload
+    assert (workload.rate, workload.duration, workload.warmUp) == (Rate(20, 20), 2.0, 0.0)
 
 
 @pytest.mark.parametrize("rate", ["5..10", "5:1s"])

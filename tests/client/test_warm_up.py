@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any, cast
 
 import pytest
+from datagrams import echoingOverUDP
 from programs import client, multiecho
 from schema import FACTS, validate
 from twisted.internet.task import Clock
@@ -49,6 +50,17 @@ def test_an_open_loop() -> None:
     assert rate["from_s"] >= 0.5
     assert results["elapsed_s"] >= 1.5
     assert "warm-up        500.00 ms; rate and latencies are without its 50 messages" in said
+
+
+def test_datagrams() -> None:
+    """They follow the same rule."""
+    with echoingOverUDP() as (_, port):
+        load = ["--size", "64", "--rate", "100", "--duration", "300ms", "--warm-up", "200ms"]
+        done = client("--connect", f"udp:127.0.0.1:{port}", *load, "--json", "-", "--quiet")
+    results = validate(json.loads("\n".join(done.out)))
+    assert done.process.returncode == 0
+    assert results["warm_up"]["verified"] == results["warm_up"]["due"] == 20
+    assert results["response_ns"]["count"] == results["service_ns"]["count"] == 30
 
 
 def test_a_rising_rate_rises_after_the_warm_up() -> None:
