@@ -140,6 +140,11 @@ def latencyText(ns: int | None) -> str:
     return "-" if ns is None else durationText(ns)
 
 
+def _triedText(perSecond: float) -> str:
+    """Write a rate of a search, so that rates 5 % apart differ: C{31.2}, C{1,625}."""
+    return f"{perSecond:.3g}" if perSecond < 999.5 else numberText(perSecond)
+
+
 def stepText(step: SearchStep, goals: Mapping[str, str]) -> str:
     """
     Write a step of a search as a line.
@@ -153,7 +158,7 @@ def stepText(step: SearchStep, goals: Mapping[str, str]) -> str:
     if step.interrupted:
         verdict = "interrupted"
     return (
-        f"{numberText(step.asked):>10} messages/s asked,"
+        f"{_triedText(step.asked):>10} messages/s asked,"
         f" {numberText(step.achieved):>10} achieved,"
         f" {reached}, {sum(step.failures.values()):,} failed: {verdict}"
     )
@@ -163,8 +168,9 @@ def searchText(search: SearchOutcome) -> str:
     """Write the outcome of a search."""
     goals = ", ".join(search.goals)
     last = search.steps[-1]
-    asked = rateText(last.asked)
-    kept = f"{rateText(search.found)} keep {goals}" if search.found is not None else ""
+    asked = f"{_triedText(last.asked)} messages/s"
+    found = search.found
+    kept = f"{_triedText(found)} messages/s keep {goals}" if found is not None else ""
     if search.ending is Ending.LOWEST:
         failed = sum(last.failures.values())
         if failed:
@@ -175,11 +181,11 @@ def searchText(search: SearchOutcome) -> str:
     )
     if search.ending is Ending.CLIENT:
         lag = durationText(broken.sendLag["p99"] or 0)
-        asked = rateText(broken.asked)
+        asked = f"{_triedText(broken.asked)} messages/s"
         limit = f"at {asked}, the client is the limit: its send lag is {lag} at p99"
         return f"{kept}; {limit}" if kept else limit
     if search.ending is Ending.FOUND:
-        return f"{kept}; {rateText(broken.asked)} do not"
+        return f"{kept}; {_triedText(broken.asked)} messages/s do not"
     return f"interrupted; {kept or 'no rate found'}"
 
 

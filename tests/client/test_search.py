@@ -87,6 +87,17 @@ def test_every_rate_is_broken(first: float, lowest: float) -> None:
     assert search.steps[-1].asked == lowest
 
 
+def test_low_rates_have_decimals() -> None:
+    """So that two rates that are 5 % apart differ."""
+    search = RateSearch(500, 1)
+    while (rate := search.next()) is not None:
+        search.note(came(rate, MS if rate <= 30 else 9 * MS))
+    assert searchText(search.outcome(GOALS)) == (
+        "29.3 messages/s keep p99<5ms; 30.3 messages/s do not"
+    )
+    assert stepText(search.steps[4], {}).startswith("      31.2 messages/s asked")
+
+
 def test_nothing_comes_back() -> None:
     """The rate is not the reason: no other rate is tried."""
     search = RateSearch(500, 1)
