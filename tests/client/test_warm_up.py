@@ -150,6 +150,34 @@ def test_a_report_within_the_warm_up() -> None:
     assert results.firstAt == now
 
 
+@pytest.mark.parametrize("rate", [None, Rate(10, 20)])
+def test_a_run_that_is_interrupted_in_its_warm_up(rate: Rate | None) -> None:
+    """Nothing counts, and its books are valid."""
+    now = 10 * S
+    factory = begun(Workload(size=64, duration=2.0, warmUp=2.0, rate=rate), lambda: now)
+    results = factory.results
+    results.beganAt = 9 * S
+    results.sent = results.verified = 1
+    results.lastSentAt = results.lastAt = 10 * S + 1000
+    if rate is None:
+        results.response.record(1_000_000)
+    else:
+        results.leaveOut(1_000_000)
+    results.sendLag.record(1000)
+    now += S
+    results.interrupted = True
+    results.elapsedNs = 2 * S
+    factory.sender.stop()
+    factory.sender.tellAll()
+    written = validate(toJSON(results, "1"))
+    assert written["warm_up"]["verified"] == 1
+    assert written["response_ns"]["count"] == 0
+    assert written["rate"]["achieved"] == written["rate"]["over_s"] == 0
+    if rate is not None:
+        assert written["warm_up"]["due"] == written["messages"]["due"] == 10
+        assert written["send_lag_ns"]["count"] == 0
+
+
 def test_a_merged_run() -> None:
     """The warm-ups add up."""
     runs = []
