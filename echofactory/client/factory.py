@@ -9,7 +9,6 @@ from time import perf_counter_ns
 from typing import TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
-from twisted.internet.error import DNSLookupError
 from twisted.internet.interfaces import IAddress, IReactorTime, IStreamClientEndpoint
 from twisted.internet.protocol import ClientFactory
 
@@ -151,7 +150,7 @@ class EchoClientFactory(ClientFactory):
         self._due: deque[int] = deque()
         self._begun = False
         self._cut = False
-        self._resolving: Deferred[None] | None = None
+        self._resolving: Deferred[str | None] | None = None
         self._over: Deferred[None] = Deferred()
 
     def buildProtocol(self, addr: IAddress | None) -> EchoClient:  # type: ignore[override]
@@ -224,16 +223,17 @@ class EchoClientFactory(ClientFactory):
         looking = lookUp(target, self.patience.connect, self.reactor)
         self._resolving = Deferred.fromCoroutine(looking)
         try:
-            await self._resolving
-        except DNSLookupError as reason:
-            self.results.requested = self._connections
-            for number in range(1, self._connections + 1):
-                self.connectionFailed(number, None, FailureKind.DNS, str(reason))
-            self._opener.stop()
-            self._checkOver()
+            problem = await self._resolving
         except CancelledError:
             if not self.results.interrupted:
                 raise
+            return
+        if problem is not None:
+            self.results.requested = self._connections
+            for number in range(1, self._connections + 1):
+                self.connectionFailed(number, None, FailureKind.DNS, problem)
+            self._opener.stop()
+            self._checkOver()
 
     def interrupt(self) -> None:
         """Cut what is open, open nothing more, and end the run with its results."""

@@ -10,16 +10,18 @@ from echofactory.client.deadline import addDeadline
 from echofactory.client.target import Target
 
 
-async def lookUp(target: Target, timeout: float, reactor: IReactorTime) -> None:
+async def lookUp(target: Target, timeout: float, reactor: IReactorTime) -> str | None:
     """
-    Look up the name of a target.
+    Look up the name of a target. Return why it has no address; C{None}: it has one.
 
     @param timeout: in seconds.
-    @raise DNSLookupError: if the name has no address, or if there is no answer in time.
     """
     looking = Deferred.fromCoroutine(target.resolve())
     addDeadline(looking, timeout, reactor)
     try:
         await looking
     except TimeoutError:
-        raise DNSLookupError(f"no answer within {timeout:g} s") from None
+        return f"no answer within {timeout:g} s"
+    except DNSLookupError as reason:
+        return str(reason)
+    return None
