@@ -26,7 +26,7 @@ class StageFacts:
 
     @property
     def text(self) -> str:
-        """The stage for people: C{500 to 5,000 messages/s for 60.00 s}."""
+        """The stage for people: C{500 to 5,000 messages/s for 60.0 s}."""
         rate = rateText(self.last)
         if self.first != self.last:
             rate = f"{numberText(self.first)} to {rate}"
