@@ -183,7 +183,7 @@ def test_the_asked_rate_over_time() -> None:
     """A stage after the other."""
     described = Workload(size=1, rate=STAGES).scheduleFacts()
     assert described is not None
-    assert described.overTime(2.0, 0.0) == ([2, 12, 12, 72], [500, 500, 500, 5000])
+    assert described.overTime(2.0, 0.0) == [(2, 500), (12, 500), (12, 500), (72, 5000)]
     counted = Workload(size=1, rate=Rate(1, 3), count=10).scheduleFacts()
     assert counted is not None
-    assert counted.overTime(1.0, 5.0) == ([1, 6], [1, 3])
+    assert counted.overTime(1.0, 5.0) == [(1, 1), (6, 3)]
