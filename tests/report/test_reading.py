@@ -126,7 +126,7 @@ def test_strings_are_escaped() -> None:
     results = evilRun()
     for line in (*report(results).split("\n"), *failureLines(results)):
         assert line.isprintable()
-    text = report(results)
+    text = report(results, width=1000)
     assert f"target         {SHOWN}\n" in text
     assert f"to {SHOWN}: {SHOWN}\n" in text
     assert f"warning        {SHOWN}\n" in text
