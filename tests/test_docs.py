@@ -111,7 +111,7 @@ def test_options_in_sentences(page: Path) -> None:
     """Each option that a sentence names exists."""
     known = OTHERS.union(*map(optionsOf, PROGRAMS))
     for code in re.findall(r"`([^`]+)`", prose(page)):
-        assert set(re.findall(r"(?<![\w-])--([a-z][a-z-]*)", code)) <= known, code
+        assert set(re.findall(r"(?<![\w-])--([a-z][a-z0-9-]*)", code)) <= known, code
 
 
 @named

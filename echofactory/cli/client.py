@@ -263,7 +263,13 @@ def main() -> NoReturn:
     if options.target is not None:
         try:
             target = Target(
-                reactor, options.target, options.patience.connect, options.opening.addresses
+                reactor,
+                options.target,
+                options.patience.connect,
+                options.opening.addresses,
+                family=options.family,
+                tls=options.tls,
+                socketOptions=options.socketOptions,
             )
         except EndpointError as error:
             options.refuse("connect", str(error))

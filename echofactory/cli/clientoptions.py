@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from twisted.python import usage
 
+from echofactory.cli import socketoptions, tlsoptions
 from echofactory.cli.commonoptions import (
     CONNECT_TIMEOUT,
     KEEP_ALIVE,
@@ -54,6 +55,9 @@ class ClientOptions(TargetOptions, StatusOptions):
     The command line of C{python -m echofactory.client}.
 
     @ivar target: a client endpoint string; C{None}: a server of this process.
+    @ivar family: the IP version of the addresses of HOST to use; C{None}: both.
+    @ivar tls: the TLS of C{--tls}; C{None}: the endpoint string decides.
+    @ivar socketOptions: the options of the sockets.
     @ivar connections: the number of connections.
     @ivar workload: what each connection sends.
     @ivar patience: how long to wait for a connection and for a reply.
@@ -87,7 +91,8 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
     the highest rate whose response time is less than 5 ms at p99
 """
     groups: ClassVar[dict[str, tuple[str, ...]]] = {
-        "Target": ("connect", "bind"),
+        "Target": ("connect", "bind", "ipv4", "ipv6", "dscp", "congestion"),
+        "TLS on HOST PORT": tlsoptions.CLIENT_TLS_NAMES,
         "Load": (
             "connections", "connect-rate", "size", "message", "message-file", "count", "rate",
             "arrivals", "window", "churn", "reconnect", "hold", "half-close", "find-rate",
@@ -196,6 +201,8 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
             example="127.0.0.1",
             repeated=True,
         ),
+        *tlsoptions.CLIENT_TLS_OPTIONS,
+        *socketoptions.SOCKET_OPTIONS,
         CONNECT_TIMEOUT,
         Option(
             "reply-timeout",
@@ -212,6 +219,8 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
         *RUN_OUTPUTS,
     )
     flags: ClassVar[tuple[Flag, ...]] = (
+        *tlsoptions.CLIENT_TLS_FLAGS,
+        *socketoptions.FAMILY_FLAGS,
         Flag("churn", "Open a new connection for each message."),
         RECONNECT,
         Flag(
@@ -243,6 +252,15 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
         self.opening = self.built(Opening, {"rate": "connect-rate", "addresses": "bind"})
         self.patience = self.readPatience()
         self.target = self.readTarget()
+        self.tls = tlsoptions.readClientTLS(self, self.readHost())
+        if self.tls is not None and self.target is not None:
+            # The report names what it is.
+            self.target = f"tls:{self.target.removeprefix('tcp:')}"
+        self.family = socketoptions.readFamily(self, self.readHost())
+        self.socketOptions = socketoptions.readSocketOptions(self)
+        if self.socketOptions and (self.target or "").lower().startswith("unix:"):
+            name = "congestion" if self.socketOptions.dscp is None else "dscp"
+            raise usage.UsageError(f"--{name}: a UNIX socket has none")
         self.connections = self.readConnections(2)
         self.workload = self._readWorkload()
         self.expectations = readExpectations(self)
@@ -320,6 +338,8 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
         return self.built(Workload, fields | {"messages": "message"}, **others)
 
     def _refuseForDatagrams(self) -> None:
+        if self.socketOptions.congestion is not None:
+            raise usage.UsageError("--congestion: UDP has no congestion control")
         if self.workload.halfClose:
             raise usage.UsageError("--half-close: over UDP there is no stream to end")
         if self.workload.longest > MAX_DATAGRAM_SIZE:

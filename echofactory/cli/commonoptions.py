@@ -123,6 +123,10 @@ class TargetOptions(ConnectingOptions):
     def parseArgs(self, *arguments: str) -> None:
         self._address = arguments
 
+    def readHost(self) -> str | None:
+        """Return HOST; C{None}: it was not given."""
+        return readValue("HOST", self._address[0], parseHost) if self._address else None
+
     def readTarget(self) -> str | None:
         """
         Return the client endpoint string of the target; C{None}: the command line is empty.

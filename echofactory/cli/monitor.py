@@ -26,8 +26,10 @@ from echofactory.cli.parsers import (
     parseMonitorRate,
     parseSize,
 )
+from echofactory.cli.socketoptions import FAMILY_FLAGS, readFamily
 from echofactory.cli.twistd import Command, prepare, statusService
 from echofactory.client.monitor import ProbeService
+from echofactory.client.target import Target
 from echofactory.net.endpoints import EndpointError
 from echofactory.net.tracing import Trace
 from echofactory.workload.settings import Workload
@@ -38,6 +40,7 @@ class MonitorOptions(TargetOptions, StatusOptions):
     The command line of C{twistd multiecho-client}.
 
     @ivar target: a client endpoint string.
+    @ivar family: the IP version of the addresses of HOST to use; C{None}: both.
     @ivar connections: the number of connections that are kept open.
     @ivar rate: messages per second over all connections.
     @ivar size: bytes of a message.
@@ -60,7 +63,7 @@ twistd -n multiecho-client --connect tls:echo.example:7007 -n 10 --rate 5
     ten connections over TLS; five messages per second over all of them
 """
     groups: ClassVar[dict[str, tuple[str, ...]]] = {
-        "Target": ("connect",),
+        "Target": ("connect", "ipv4", "ipv6"),
         "Load": ("connections", "rate", "size"),
         "Time": ("connect-timeout", "reply-timeout", "keepalive"),
         "Output": ("status", "trace"),
@@ -114,7 +117,7 @@ twistd -n multiecho-client --connect tls:echo.example:7007 -n 10 --rate 5
         TRACE,
         STATUS,
     )
-    flags: ClassVar[tuple[Flag, ...]] = (NO_EXPRESS,)
+    flags: ClassVar[tuple[Flag, ...]] = (*FAMILY_FLAGS, NO_EXPRESS)
 
     def postOptions(self) -> None:
         super().postOptions()
@@ -125,6 +128,7 @@ twistd -n multiecho-client --connect tls:echo.example:7007 -n 10 --rate 5
         if target is None:
             raise usage.UsageError("nothing to connect to: give HOST PORT or --connect")
         self.target = target
+        self.family = readFamily(self, self.readHost())
         self.connections = self.readConnections(1)
         self.rate: float = self.value("rate") or min(float(self.connections), MAX_MONITOR_RATE)
         self.patience = self.readPatience()
@@ -143,10 +147,11 @@ def makeService(options: MonitorOptions) -> IService:
     from twisted.internet import reactor
 
     prepare(options, cast(IReactorTime, reactor))
+    connecting = options.connectionReactor(reactor)
     try:
         probing = ProbeService(
-            options.connectionReactor(reactor),
-            options.target,
+            connecting,
+            Target(connecting, options.target, options.patience.connect, family=options.family),
             options.connections,
             options.rate,
             options.size,

@@ -29,6 +29,8 @@ from echofactory.cli.parsers import (
     parseWhole,
     parseWorkers,
 )
+from echofactory.cli.socketoptions import SOCKET_OPTIONS, readSocketOptions
+from echofactory.cli.tlsoptions import SERVER_TLS_NAMES, SERVER_TLS_OPTIONS, readServerTLS
 from echofactory.cli.twistd import Command, prepare, statusService
 from echofactory.net.endpoints import EndpointError, ListenError
 from echofactory.server.counts import CombinedCounts
@@ -70,7 +72,8 @@ twistd -n multiecho --trace data 127.0.0.1 65432
     as the tutorial's multiconn-server.py does
 """
     groups: ClassVar[dict[str, tuple[str, ...]]] = {
-        "Addresses": ("listen", "udp", "status"),
+        "Addresses": ("listen", "udp", "status", "dscp", "congestion"),
+        "TLS on HOST PORT": SERVER_TLS_NAMES,
         "Limits": ("max-connections", "max-per-host", "udp-rate"),
         "Time": ("idle-timeout", "keepalive", "drain"),
         "Faults": ("fault", "fault-seed"),
@@ -196,6 +199,8 @@ twistd -n multiecho --trace data 127.0.0.1 65432
             defaultHelp=f"{DEFAULT_RATE_PER_SOURCE / 1000:g}k",
             example="20k",
         ),
+        *SERVER_TLS_OPTIONS,
+        *SOCKET_OPTIONS,
         KEEP_ALIVE,
         STATUS,
     )
@@ -205,6 +210,7 @@ twistd -n multiecho --trace data 127.0.0.1 65432
         super().__init__()
         self.endpoints: list[str] = []
         self.address: str | None = None
+        self._place: tuple[int, str | None] = 0, None
 
     def parseArgs(self, *arguments: str) -> None:
         if not arguments:
@@ -213,8 +219,9 @@ twistd -n multiecho --trace data 127.0.0.1 65432
             raise usage.UsageError("give HOST and PORT, or neither")
         host, port = arguments
         number = readValue("PORT", port, parseListeningPort)
-        interface = quoteStringArgument(readValue("HOST", host, parseHost))
-        self.address = f"tcp:{number}:interface={interface}"
+        interface = readValue("HOST", host, parseHost)
+        self._place = number, interface
+        self.address = f"tcp:{number}:interface={quoteStringArgument(interface)}"
 
     def listenOption(self, endpoint: object) -> str:
         """See L{StatusOptions.listenOption}."""
@@ -227,6 +234,7 @@ twistd -n multiecho --trace data 127.0.0.1 65432
     def postOptions(self) -> None:
         super().postOptions()
         self.endpoints += self.value("listen")
+        self.address = readServerTLS(self, *self._place) or self.address
         if self.address is not None:
             self.endpoints.append(self.address)
         if not self.endpoints:
@@ -267,6 +275,7 @@ twistd -n multiecho --trace data 127.0.0.1 65432
             limits=limits,
             faults=self._readFaults(),
             express=not self["no-express"],
+            sockets=readSocketOptions(self),
         )
 
     def _readFaults(self) -> Faults | None:
@@ -323,6 +332,7 @@ def makeService(options: ServerOptions) -> IService:
             if options.datagrams:
                 # Workers share no UDP ports: this process serves them itself.
                 alone = EchoFactory(trace=settings.trace, reactor=reactor)
+                alone.socketOptions = settings.sockets
                 beside = [
                     EchoService(
                         reactor, [], alone, 0.0, options.datagrams, options.datagramRate

@@ -139,6 +139,10 @@ class Connection(ABC):
         self._held: IDelayedCall | None = None
         self.askedAt = self._clock()
 
+    def attemptBegins(self) -> None:
+        """The attempt to connect has waited for another one, and begins: it counts from now."""
+        self.askedAt = self._clock()
+
     def notConnected(self, reason: Failure) -> None:
         """The attempt to connect has failed, or was cancelled."""
         self._fail(*classify(reason.value, self.factory.destination.overUNIX))
@@ -285,6 +289,7 @@ class SingleProtocol(Factory):
 
     def __init__(self, client: Connection) -> None:
         self._client = client
+        self.attemptBegins = client.attemptBegins
 
     def buildProtocol(self, addr: IAddress | None) -> Connection:  # type: ignore[override]
         """Return the protocol."""

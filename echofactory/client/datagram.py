@@ -12,6 +12,7 @@ from twisted.internet.interfaces import (
 from twisted.internet.protocol import DatagramProtocol
 
 from echofactory.client.connection import Connection, Fault, Run
+from echofactory.client.noting import noteConnection
 from echofactory.results.failures import FailureKind
 from echofactory.values.quantities import counted
 from echofactory.workload.datagrams import DatagramVerifier, Reply, Sent, Verdict
@@ -56,6 +57,9 @@ class DatagramClient(Connection, DatagramProtocol):
         """
         self._address = address
         self.established = True
+        noteConnection(
+            self._results.connectionFacts, self.factory.destination, self.transport, address
+        )
         self.factory.connectionUp(self, None)
         self._send()
 

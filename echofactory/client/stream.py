@@ -20,6 +20,7 @@ from zope.interface import implementer
 
 from echofactory.client.connection import Connection, Run
 from echofactory.client.failures import classify
+from echofactory.client.noting import noteConnection
 from echofactory.client.smallqueue import SmallQueue
 from echofactory.express.tlssession import IHalfClosesTLS
 from echofactory.net.keepalive import keepAlive
@@ -110,6 +111,12 @@ class EchoClient(Connection, Protocol):
         self.established = True
         self.progressAt = self._clock()
         self.transport.registerProducer(self, True)
+        noteConnection(
+            self._results.connectionFacts,
+            self.factory.destination,
+            self.transport,
+            self._peer(),
+        )
         self.factory.connectionUp(self, self.progressAt - self.askedAt)
         self._send()
 

@@ -5,19 +5,20 @@ once, not once per connection.
 
 import os
 import re
-from collections import deque
 from collections.abc import Sequence
 from ipaddress import ip_address
 from math import ceil
-from typing import NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, fail
-from twisted.internet.endpoints import clientFromString
+from twisted.internet.endpoints import clientFromString, wrapClientTLS
 from twisted.internet.error import ConnectError, DNSLookupError
 from twisted.internet.interfaces import (
     IAddress,
     IHostResolution,
+    IOpenSSLClientConnectionCreator,
     IProtocol,
     IProtocolFactory,
     IReactorPluggableNameResolver,
@@ -27,9 +28,12 @@ from twisted.internet.interfaces import (
 )
 from zope.interface import implementer
 
+from echofactory.client.race import AddressChoice
 from echofactory.express.addresstext import hostPortText
 from echofactory.express.reactor import onExpress, reactorBehind
+from echofactory.net.abstractsockets import abstractAddress, isAbstract
 from echofactory.net.endpoints import SEPARATOR, EndpointError, joined, unbracketed
+from echofactory.net.socketoptions import SocketOptions, SocketOptionsReactor
 from echofactory.net.udp import DatagramEndpoint
 from echofactory.values.checks import checkType
 from echofactory.values.printable import printable
@@ -39,6 +43,8 @@ _LONGEST_PATH = 107
 """Bytes, without the null byte at the end: of C{sun_path}, in C{sys/un.h}."""
 _UDP_OPTIONS = {"host", "port", "bindAddress"}
 _ESCAPE = re.compile(r"\\(.)")
+_PATH = re.compile(r"path=|(?!\w+=)")
+"""The beginning of an argument of C{unix:} that is the path."""
 
 
 def checkClientEndpoint(value: object) -> None:
@@ -60,6 +66,7 @@ class Destination(NamedTuple):
     @ivar overUNIX: whether it is known to be a UNIX socket.
     @ivar verifiesName: whether it is known to check for which host a certificate is.
     @ivar datagrams: whether it is of UDP.
+    @ivar socketOptions: the options that its sockets should have.
     """
 
     name: str
@@ -68,6 +75,7 @@ class Destination(NamedTuple):
     overUNIX: bool = False
     datagrams: bool = False
     verifiesName: bool = False
+    socketOptions: SocketOptions = SocketOptions()
 
     @classmethod
     def of(cls, endpoint: IStreamClientEndpoint) -> "Destination":
@@ -82,6 +90,7 @@ class Destination(NamedTuple):
             endpoint.overUNIX,
             endpoint.datagrams,
             endpoint.verifiesName,
+            endpoint.socketOptions,
         )
 
 
@@ -95,9 +104,9 @@ class Target:
     The endpoint that a client endpoint string describes. C{udp:HOST:PORT} is not one of
     Twisted's: it describes sockets that send datagrams.
 
-    If a name has several addresses, each of them is tried in turn, beginning with the one
-    that answered last. The time for connecting is divided among them. Over UDP nothing
-    answers a connection, so the first address with a route is taken.
+    If a name has several addresses, all connections go to the one that answers first
+    (L{AddressChoice}). Over UDP nothing answers a connection, so the first address with a
+    route is taken.
 
     @ivar description: the endpoint string, as it was given.
     @ivar text: the target for a person: C{127.0.0.1:7} for plain TCP.
@@ -113,11 +122,19 @@ class Target:
         description: str,
         connectTimeout: float,
         sources: Sequence[str] = (),
+        *,
+        family: Literal[4, 6] | None = None,
+        tls: IOpenSSLClientConnectionCreator | None = None,
+        socketOptions: SocketOptions | None = None,
     ) -> None:
         """
         @param connectTimeout: seconds that an attempt to connect takes at most, unless
             the string has a timeout of its own.
         @param sources: source addresses, used in turn; none: the kernel chooses.
+        @param family: the IP version of the addresses that a name can mean; C{None}: both.
+        @param tls: makes the TLS of C{tls:}, and verifies names unless it has an attribute
+            C{verifies} that is false; C{None}: what the endpoint string says.
+        @param socketOptions: of each socket; C{None}: the kernel's.
         @raise EndpointError: if the string describes no endpoint, or if there are source
             addresses and the endpoint has none.
         """
@@ -130,25 +147,35 @@ class Target:
         self._host: str | None = None
         self._sources = tuple(sources) or (None,)
         self._turn = 0
-        self._works = 0
+        self._family = family
+        self._tls = tls
+        self.socketOptions = socketOptions or SocketOptions()
+        # Makes connections; the other makes UDP sockets, and looks up names.
+        self._connecting: Any = reactor
+        if self.socketOptions:
+            self._connecting = SocketOptionsReactor(reactor, self.socketOptions)
         # Why the target cannot be reached, if that is known without trying.
         self._unreachable: str | None = None
-        # For each source, the addresses to try.
-        self._endpoints: list[list[IStreamClientEndpoint]] = []
+        # If there is no name to look up.
+        self._endpoint: IStreamClientEndpoint | None = None
+        # The addresses to choose from, by the version of the source address.
+        self._choices: dict[int | None, AddressChoice] = {}
+        # By the address and the source address. To make one can mean to read certificates.
+        self._endpoints: dict[tuple[str, str | None], IStreamClientEndpoint] = {}
         plain = unbracketed(description)
         kind, *arguments = SEPARATOR.split(plain)
         self.datagrams = kind.lower() == "udp"
-        self.verifiesName = kind.lower() == "tls"
+        self.verifiesName = kind.lower() == "tls" and getattr(tls, "verifies", True)
         self.overUNIX = kind.lower() == "unix"
         try:
+            if self.overUNIX:
+                plain = self._readPath(plain, arguments)
             if not self.datagrams:
-                self._endpoints = [[clientFromString(reactor, plain)]]
+                self._endpoint = clientFromString(self._connecting, plain)
             elif description is not self.description:
                 raise ValueError("the fast lane carries no datagrams")
             if kind.lower() in _TO_HOSTS:
                 self._readHost(kind.lower(), arguments)
-            elif self.overUNIX:
-                self._readPath(arguments)
             if sources and self._host is None:
                 raise ValueError("nothing is known of its source address")
         except Exception as reason:
@@ -181,14 +208,27 @@ class Target:
         elif kind == "udp":
             self.text = self.tutorialText = f"udp {hostPortText(self._host, port)}"
 
-    def _readPath(self, arguments: list[str]) -> None:
-        """Check that the path fits into an address: Twisted raises too late."""
-        path = arguments[0].removeprefix("path=")
-        size = len(os.fsencode(_ESCAPE.sub(r"\1", path)))
+    def _readPath(self, plain: str, arguments: list[str]) -> str:
+        """
+        Return the endpoint string, with the null byte of an abstract socket. Check that a path
+        fits into an address: Twisted raises too late.
+
+        @raise ValueError: if the string is not right for an abstract socket.
+        """
+        paths = [each.removeprefix("path=") for each in arguments if _PATH.match(each)]
+        path = _ESCAPE.sub(r"\1", paths[0]) if paths else ""
+        if isAbstract(path):
+            if any(each.startswith("lockfile=") for each in arguments):
+                raise ValueError("an abstract socket has no lock file")
+            abstractAddress(path)
+            # Neither the type nor a name of an argument has this character.
+            return plain.replace("@", "\0", 1)
+        size = len(os.fsencode(path))
         if size > _LONGEST_PATH:
             self._unreachable = (
                 f"the path has {size} bytes, and a UNIX socket's has {_LONGEST_PATH} at most"
             )
+        return plain
 
     def _refuseMalformed(self) -> None:
         """
@@ -214,77 +254,86 @@ class Target:
         try:
             addresses = [str(ip_address(self._host))]
         except ValueError:
-            addresses = await lookUp(self._reactor, self._host)
-        # If there are several addresses, one that does not answer must leave time for the
-        # others. If there is one, the caller's timeout counts: it leaves standstills out.
-        timeout = ceil(self._connectTimeout / len(addresses))
-        if len(addresses) == 1:
-            timeout *= 10
-        self._endpoints = [
-            [
-                self._endpoint(address, timeout, source)
-                for address in addresses
-                if source is None or ip_address(source).version == ip_address(address).version
+            addresses = await lookUp(self._reactor, self._host, self._family)
+        versions = {
+            None if each is None else ip_address(each).version: each for each in self._sources
+        }
+        self._endpoints.clear()
+        for version, source in versions.items():
+            fitting = [
+                each for each in addresses if version in (None, ip_address(each).version)
             ]
-            for source in self._sources
-        ]
-        if [] in self._endpoints:
-            source = self._sources[self._endpoints.index([])]
-            raise DNSLookupError(f"no address to connect to from {source}")
+            if not fitting:
+                raise DNSLookupError(f"no address to connect to from {source}")
+            before = self._choices.get(version)
+            self._choices[version] = AddressChoice(
+                self._reactor, fitting, None if before is None else before.chosen
+            )
 
-    def _endpoint(
-        self, address: str, timeout: int, source: str | None
-    ) -> IStreamClientEndpoint:
+    def _endpointAt(self, address: str, source: str | None) -> IStreamClientEndpoint:
+        """Return the endpoint of one address."""
         if self.datagrams:
             source = source or self._options.get("bindAddress")
-            port = int(self._options["port"])
-            return DatagramEndpoint(reactorBehind(self._reactor), address, port, source)
-        endpoint: IStreamClientEndpoint = clientFromString(
-            self._reactor, self._at(address, timeout, source)
-        )
-        return endpoint
-
-    def _at(self, address: str, timeout: int, source: str | None) -> str:
-        """Return the endpoint string, with an address instead of the name."""
-        options = {"timeout": str(timeout), **self._options}
+            return DatagramEndpoint(
+                reactorBehind(self._reactor),
+                address,
+                int(self._options["port"]),
+                source,
+                self.socketOptions,
+            )
+        # The caller's timeout counts, because it leaves standstills out.
+        options = {"timeout": str(10 * ceil(self._connectTimeout)), **self._options}
         if source is not None:
             options["bindAddress"] = source
+        endpoint: IStreamClientEndpoint
+        if self._kind == "tls" and self._tls is not None:
+            plain = self._plainAt(address, options)
+            endpoint = wrapClientTLS(self._tls, clientFromString(self._connecting, plain))
+        else:
+            endpoint = clientFromString(self._connecting, self._at(address, options))
+        return endpoint
+
+    def _at(self, address: str, options: dict[str, str]) -> str:
+        """Return the endpoint string, with an address instead of the name."""
         if self._kind != "tls":
-            options["host"] = address
-            return joined([self._kind], options)
+            return joined([self._kind], options | {"host": address})
         # The name stays, because the certificate is checked against it.
-        inner = {"host": address, "port": options["port"], "timeout": options.pop("timeout")}
+        plain = self._plainAt(address, options)
+        left = {name: options[name] for name in options.keys() - {"timeout", "bindAddress"}}
+        return joined(["tls"], left | {"endpoint": plain})
+
+    def _plainAt(self, address: str, options: dict[str, str]) -> str:
+        """Return the endpoint string of the TCP connection below TLS."""
+        wanted = {"host": address, "port": options["port"], "timeout": options["timeout"]}
         if "bindAddress" in options:
-            inner["bindAddress"] = options.pop("bindAddress")
-        return joined(["tls"], options | {"endpoint": joined(["tcp"], inner)})
+            wanted["bindAddress"] = options["bindAddress"]
+        return joined(["tcp"], wanted)
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        """See L{IStreamClientEndpoint}."""
+        """
+        See L{IStreamClientEndpoint}. If the factory has a method C{attemptBegins}, it is called
+        if the attempt has waited for the choice of an address, when it begins.
+        """
         if self._unreachable is not None:
             return fail(ConnectError(string=self._unreachable))
-        endpoints = self._endpoints[self._turn]
-        self._turn = (self._turn + 1) % len(self._endpoints)
-        if len(endpoints) == 1:
-            connecting: Deferred[IProtocol] = endpoints[0].connect(protocolFactory)
+        if not self._choices:
+            assert self._endpoint is not None
+            connecting: Deferred[IProtocol] = self._endpoint.connect(protocolFactory)
             return connecting
-        return Deferred.fromCoroutine(self._tryEach(endpoints, protocolFactory))
+        source = self._sources[self._turn]
+        self._turn = (self._turn + 1) % len(self._sources)
+        choice = self._choices[None if source is None else ip_address(source).version]
 
-    async def _tryEach(
-        self, endpoints: list[IStreamClientEndpoint], protocolFactory: IProtocolFactory
-    ) -> IProtocol:
-        # In order, beginning with the one that worked last.
-        candidates = deque(enumerate(endpoints))
-        candidates.rotate(-self._works)
-        while True:
-            index, endpoint = candidates.popleft()
-            try:
-                protocol: IProtocol = await endpoint.connect(protocolFactory)
-            except ConnectError:
-                if not candidates:
-                    raise
-            else:
-                self._works = index
-                return protocol
+        def connectTo(address: str) -> Deferred[IProtocol]:
+            endpoint = self._endpoints.get((address, source))
+            if endpoint is None:
+                endpoint = self._endpointAt(address, source)
+                self._endpoints[address, source] = endpoint
+            made: Deferred[IProtocol] = endpoint.connect(protocolFactory)
+            return made
+
+        begins = getattr(protocolFactory, "attemptBegins", lambda: None)
+        return choice.connect(connectTo, begins)
 
 
 @implementer(IResolutionReceiver)
@@ -310,10 +359,13 @@ class _Receiver:
             self.complete.callback(None)
 
 
-async def lookUp(reactor: IReactorTime, host: str) -> list[str]:
+async def lookUp(
+    reactor: IReactorTime, host: str, family: Literal[4, 6] | None = None
+) -> list[str]:
     """
     Return a name's addresses, in the order in which they should be tried.
 
+    @param family: the IP version of the addresses; C{None}: both.
     @raise DNSLookupError: if the name has none.
     """
     try:
@@ -324,8 +376,12 @@ async def lookUp(reactor: IReactorTime, host: str) -> list[str]:
     receiver = _Receiver()
     # Every reactor of Twisted has a resolver; its published type does not say so.
     resolving = cast(IReactorPluggableNameResolver, reactor)
-    resolving.nameResolver.resolveHostName(receiver, host)
+    kinds = [IPv4Address, IPv6Address]
+    if family is not None:
+        kinds = [IPv4Address if family == 4 else IPv6Address]
+    resolving.nameResolver.resolveHostName(receiver, host, addressTypes=kinds)
     await receiver.complete
     if not receiver.addresses:
-        raise DNSLookupError(f"{host!r} has no address")
+        kind = "" if family is None else f"IPv{family} "
+        raise DNSLookupError(f"{host!r} has no {kind}address")
     return receiver.addresses

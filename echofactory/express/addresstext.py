@@ -16,13 +16,17 @@ def hostPortText(host: str, port: int) -> str:
 
 def addressText(address: IAddress | None) -> str:
     """
-    Write an address: C{127.0.0.1:7}, C{[::1]:7}, the path of a UNIX socket. Characters of a
-    path that are not printable are escaped.
+    Write an address: C{127.0.0.1:7}, C{[::1]:7}, the path of a UNIX socket, or C{unix:@name}
+    if the socket is abstract. Characters of a path that are not printable are escaped.
     """
     if isinstance(address, IPv4Address | IPv6Address):
         return hostPortText(address.host, address.port)
     if isinstance(address, UNIXAddress):
-        path = (address.name or b"").decode("utf-8", "backslashreplace")
+        name = address.name or b""
+        if name.startswith(b"\0"):
+            # The abstract namespace of Linux (unix(7)).
+            name = b"unix:@" + name[1:]
+        path = name.decode("utf-8", "backslashreplace")
         return "".join(map(_escaped, path)) or UNNAMED
     return str(address)
 

@@ -31,9 +31,11 @@ from twisted.python.failure import Failure
 
 from echofactory.express.ports import withPorts
 from echofactory.express.reactor import onExpress
+from echofactory.net.abstractsockets import abstractEndpoint, isAbstract
 from echofactory.net.alpn import acceptOffers, tlsEndpoint
 from echofactory.net.proxyprotocol import HeaderReactor, Refused
 from echofactory.net.socketactivation import passedEndpoint
+from echofactory.net.tlscontext import PEM_KIND, pemEndpoint
 from echofactory.net.tracing import reasonText
 from echofactory.values.checks import checkType
 from echofactory.values.printable import printable
@@ -238,6 +240,13 @@ def _endpoint(reactor: Any, description: str) -> IStreamServerEndpoint:
         raise ValueError("a server cannot listen on standard input")
     if kind.lower() == "systemd":
         return passedEndpoint(reactor, *positional, **named)
+    if kind.lower() == PEM_KIND:
+        return pemEndpoint(reactor, *positional, backlog=BACKLOG, **named)
+    if kind.lower() == "unix":
+        path = positional[0] if positional else named.get("address", "")
+        if isAbstract(path):
+            named.pop("address", None)
+            return abstractEndpoint(reactor, path, BACKLOG, *positional[1:], **named)
     description = withBacklog(description)
     if kind.lower() == "tls":
         (_, *positional), named = argumentsOf(description)

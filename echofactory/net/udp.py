@@ -32,6 +32,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from echofactory.net.socketoptions import SocketOptions
+
 _log = Logger()
 BUFFER_SIZE = 65_536
 """Bytes: the greatest length of a datagram."""
@@ -156,12 +158,18 @@ class DatagramPort(Port):
     """
 
     def __init__(
-        self, reactor: IReactorFDSet, address: tuple[Any, ...], protocol: ListeningProtocol
+        self,
+        reactor: IReactorFDSet,
+        address: tuple[Any, ...],
+        protocol: ListeningProtocol,
+        options: SocketOptions | None = None,
     ) -> None:
         """
         @param address: the local address, in the form that a socket takes. With port 0, the
             system chooses a port.
+        @param options: of the socket; C{None}: the kernel's.
         """
+        self._options = options or SocketOptions()
         host, number, *_ = address
         super().__init__(number, protocol, host, BUFFER_SIZE, reactor)
         self._address = address
@@ -170,6 +178,7 @@ class DatagramPort(Port):
         """Make the socket. It has its options before it is bound, and so for every datagram."""
         made = super().createInternetSocket()
         enlargeReceiveBuffer(made)
+        self._options.setOn(made)
         if sys.platform == "linux":
             # A socket of IPv6 can receive datagrams of both families.
             made.setsockopt(*_PKTINFO, 1)
@@ -296,13 +305,20 @@ class DatagramEndpoint:
     """
 
     def __init__(
-        self, reactor: IReactorFDSet, host: str, port: int, source: str | None = None
+        self,
+        reactor: IReactorFDSet,
+        host: str,
+        port: int,
+        source: str | None = None,
+        options: SocketOptions | None = None,
     ) -> None:
         """
         @param host: an IP address.
         @param port: from 1 to 65535.
         @param source: the local address to send from; C{None}: the system chooses.
+        @param options: of each socket; C{None}: the kernel's.
         """
+        self._options = options or SocketOptions()
         self._reactor = reactor
         self._host = host
         self._port = port
@@ -348,6 +364,7 @@ class DatagramEndpoint:
             failing.enter_context(handle)
             handle.setblocking(False)
             enlargeReceiveBuffer(handle)
+            self._options.setOn(handle)
             if self._source is not None:
                 handle.bind(_withZone(self._source, 0))
             handle.connect(_withZone(self._host, self._port))

@@ -10,6 +10,7 @@ from echofactory.report.expectations import expectationLines
 from echofactory.report.noise import Range, latencyRange, overlap, rateRange
 from echofactory.report.text import percentileName
 from echofactory.results.books import Results
+from echofactory.results.connectionfacts import tallyText
 from echofactory.results.latency import PERCENTILES
 from echofactory.values.printable import printable
 from echofactory.values.quantities import durationText, numberText, sizeRateText
@@ -150,6 +151,21 @@ def _rows(percents: Sequence[float]) -> list[_Row]:
     return [*_ROWS[:begin], *chosen, *rest]
 
 
+_FACTS = (("address", "addresses"), ("tls", "tls"), ("sockets", "sockets"))
+"""The title of each fact that can differ, and its field in the results."""
+
+
+def _factRows(runs: Sequence[Run]) -> list[tuple[str, list[Cell]]]:
+    """Return the rows about what carried the connections, if the runs differ in it."""
+    rows = []
+    for title, name in _FACTS:
+        tallies = [getattr(results.connectionFacts, name) for _, results in runs]
+        cells = [Cell(tallyText(tally) if tally else "-") for tally in tallies]
+        if len(set(cells)) > 1:
+            rows.append((title, cells))
+    return rows
+
+
 def _change(first: float | None, value: float | None) -> str:
     """
     Write the difference of a figure from the first run's: in percent, or as a factor if one
@@ -185,11 +201,13 @@ def comparison(
 
     @param percents: the percentiles of the response time, each more than 0 and less than 100;
         empty: those of the table.
-    @return: the verdicts, and a row for each figure that at least one run has: its name, and
+    @return: the verdicts, a row for each of address, TLS and socket options in which the runs
+        differ, and a row for each figure that at least one run has: its name, and
         a cell of each run.
     """
     (_, first), *others = runs
     rows = [("verdict", [Cell(results.verdict) for _, results in runs])]
+    rows += _factRows(runs)
     for row in _rows(percents):
         figures = [row.read(results) for _, results in runs]
         if not any(figure is not None for figure in figures):

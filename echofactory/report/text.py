@@ -8,6 +8,7 @@ from echofactory.report.advice import advice
 from echofactory.report.expectations import expectationLines, expectationText, unmetText
 from echofactory.report.layout import WIDTH, factLines, styled, tableLines
 from echofactory.results.books import Results
+from echofactory.results.connectionfacts import tallyText
 from echofactory.results.failures import FailureKind
 from echofactory.results.labels import labelsText
 from echofactory.results.latency import PERCENTILES
@@ -202,6 +203,26 @@ def _searchRows(search: SearchOutcome | None) -> list[tuple[str, str]]:
     ]
 
 
+def _factRows(results: Results) -> list[tuple[str, str]]:
+    """
+    Return the lines about what carried the connections. The address has a line if the target
+    does not name it.
+    """
+    facts = results.connectionFacts
+    rows = []
+    named = results.target.translate(str.maketrans("", "", "[]\\"))
+    if any(
+        address.translate(str.maketrans("", "", "[]")) not in named
+        for address in facts.addresses
+    ):
+        rows.append(("address", tallyText(facts.addresses)))
+    if facts.tls:
+        rows.append(("tls", tallyText(facts.tls)))
+    if facts.sockets:
+        rows.append(("sockets", tallyText(facts.sockets)))
+    return rows
+
+
 def _reconnectsText(results: Results) -> str:
     if not results.workload.reconnect:
         return ""
@@ -227,6 +248,7 @@ def summary(results: Results) -> list[tuple[str, str]]:
         *([("title", results.title)] if results.title else []),
         *([("labels", labelsText(results.labels))] if results.labels else []),
         ("target", results.target),
+        *_factRows(results),
         *_searchRows(results.search),
         (
             "connections",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from statistics import median
 
+from echofactory.results.connectionfacts import ConnectionFacts
 from echofactory.results.expectations import Judgement
 from echofactory.results.failures import ConnectionFailure, FailureKind
 from echofactory.results.intervals import Interval
@@ -63,6 +64,8 @@ class Results:
         receiving its last byte; C{None} without a rate, because they are the response times.
     @ivar sendLag: from when a message was due to when the client handled it. It is the
         client's own error. Empty without a rate.
+    @ivar connectionFacts: the addresses, TLS sessions and socket options of the established
+        connections.
     @ivar kernel: the kernel's view of the connections.
     @ivar datagrams: lost, repeated and reordered datagrams; C{None}: a run over streams.
     @ivar intervals: the intervals of the run, in order.
@@ -125,6 +128,7 @@ class Results:
     response: Latency = field(default_factory=Latency)
     service: Latency | None = None
     sendLag: Latency = field(default_factory=Latency)
+    connectionFacts: ConnectionFacts = field(default_factory=ConnectionFacts)
     kernel: Kernel = field(default_factory=Kernel)
     datagrams: Datagrams | None = None
     intervals: list[Interval] = field(default_factory=list)

@@ -12,6 +12,7 @@ from importlib.resources import files
 from typing import Any
 
 from echofactory.results.books import Results
+from echofactory.results.connectionfacts import ConnectionFacts
 from echofactory.results.expectations import Judgement
 from echofactory.results.failures import ConnectionFailure, FailureKind
 from echofactory.results.intervals import intervalsFromJSON
@@ -79,7 +80,7 @@ def _fromSecond(written: dict[str, Any]) -> dict[str, Any]:
     Convert results of version 2 to the present version.
 
     Version 2 has no title, no labels, no expectations and no warm-up. It does not reconnect,
-    and does not keep the schedule.
+    and does not keep the schedule. It has nothing of what carried the connections.
     """
     added: dict[str, Any] = {"title": "", "labels": {}, "expectations": []}
     with suppress(KeyError, TypeError):
@@ -94,7 +95,7 @@ def _fromSecond(written: dict[str, Any]) -> dict[str, Any]:
             "warm_up": None,
             "find_rate": search,
         }
-    return written | added | {"schema": SCHEMA}
+    return written | added | ConnectionFacts().asJSON() | {"schema": SCHEMA}
 
 
 def _started(text: str) -> datetime:
@@ -191,6 +192,7 @@ def toJSON(results: Results, version: str) -> dict[str, object]:
             "schedule": results.schedule.asJSON() if results.schedule is not None else None,
         },
         "warm_up": _warmUp(results),
+        **results.connectionFacts.asJSON(),
         "tcp": results.kernel.asJSON(),
         "datagrams": asdict(results.datagrams) if results.datagrams is not None else None,
         "response_ns": results.response.asJSON(),
@@ -296,6 +298,7 @@ def _read(written: dict[str, Any]) -> Results:
         response=_latency(written, "response"),
         service=service if asked is not None else None,
         sendLag=_latency(written, "send_lag"),
+        connectionFacts=ConnectionFacts.fromJSON(written),
         kernel=Kernel.fromJSON(written["tcp"]),
         datagrams=Datagrams(**datagrams) if datagrams is not None else None,
         intervals=intervalsFromJSON(written["intervals"]),

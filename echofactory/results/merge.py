@@ -69,6 +69,7 @@ def _add(whole: Results, run: Results) -> None:
     whole.connect.add(run.connect)
     whole.response.add(run.response)
     whole.sendLag.add(run.sendLag)
+    whole.connectionFacts.merge(run.connectionFacts)
     whole.kernel.merge(run.kernel)
     if run.service is not None:
         whole.service = whole.service or Latency()

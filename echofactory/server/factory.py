@@ -4,6 +4,7 @@ The server's factory. It serves or refuses each connection, and counts both.
 
 import socket
 from collections import Counter, defaultdict
+from contextlib import suppress
 from heapq import nlargest
 from typing import cast
 
@@ -22,8 +23,10 @@ from echofactory.express.ports import ICountsRefusals
 from echofactory.express.summarylog import SummaryLog
 from echofactory.net.addresses import limitKey
 from echofactory.net.keepalive import keepAlive, keepSocketAlive
+from echofactory.net.socketoptions import SocketOptions
 from echofactory.net.tracing import Trace, dataText, reasonText, tracedAddressText
-from echofactory.net.transport import inheritsOptions, turnOffNagle
+from echofactory.net.transport import inheritsOptions, lowestTransport, turnOffNagle
+from echofactory.results.connectionfacts import SocketFacts
 from echofactory.server.counts import REFUSALS, Counts, PeerCounts
 from echofactory.server.echo import Echo
 from echofactory.server.idle import CHECKS, IdleDetector
@@ -80,6 +83,8 @@ class EchoFactory(ServerFactory):
     @ivar trace: what is logged of each connection.
     @ivar protocol: the class that serves a connection.
     @ivar connections: the open connections.
+    @ivar socketOptions: the options of the sockets, set before the factory listens. Default:
+        the kernel's.
     """
 
     noisy = False
@@ -107,6 +112,8 @@ class EchoFactory(ServerFactory):
         if self.limits.idle is not None and reactor is None:
             raise ValueError("reactor: an idle timeout needs a reactor")
         self.trace = trace
+        self.socketOptions = SocketOptions()
+        self._optionsTold = False
         if trace >= Trace.DATA:
             self.protocol = TracedEcho
         self.connections: set[Echo] = set()
@@ -147,6 +154,20 @@ class EchoFactory(ServerFactory):
         """See L{IPreparesListening}."""
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         keepSocketAlive(listening, self.limits.keepAlive)
+        self.socketOptions.setOn(listening)
+        self.tellSocketOptions(listening)
+
+    def tellSocketOptions(self, handle: socket.socket) -> None:
+        """
+        Log once what the kernel has for the options.
+
+        @param handle: the first socket that has them.
+        @raise OSError: if the socket is closed.
+        """
+        if self.socketOptions and not self._optionsTold:
+            self._optionsTold = True
+            read = self.socketOptions.readFrom(handle)
+            _log.info("sockets have {options}", options=SocketFacts(read.dscp, read.congestion))
 
     def newEcho(self) -> Echo | None:
         """Return the protocol for a connection within the limits. C{None}: refuse it."""
@@ -209,9 +230,19 @@ class EchoFactory(ServerFactory):
         if not inheritsOptions(echo.transport):
             turnOffNagle(echo.transport)
             keepAlive(echo.transport, self.limits.keepAlive)
+            if self.socketOptions:
+                self._setSocketOptions(echo)
         if self.trace >= Trace.CONNECTIONS:
             peer = tracedAddressText(echo.transport.getPeer(), self.trace)
             _log.info("accepted connection from {peer}", peer=peer)
+
+    def _setSocketOptions(self, echo: Echo) -> None:
+        """Set the options of a connection whose port another process has made."""
+        # The peer can be gone already.
+        with suppress(OSError):
+            handle = lowestTransport(echo.transport).getHandle()
+            self.socketOptions.setOn(handle)
+            self.tellSocketOptions(handle)
 
     def connectionClosed(self, echo: Echo, reason: Failure) -> None:
         """See L{EchoOwner<echofactory.server.echo.EchoOwner>}."""

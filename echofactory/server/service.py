@@ -226,8 +226,11 @@ class EchoService(Service):
         )
         try:
             found = socket.getaddrinfo(host, number, type=socket.SOCK_DGRAM)
-            port = DatagramPort(reactorBehind(self._reactor), found[0][-1], protocol)
+            port = DatagramPort(
+                reactorBehind(self._reactor), found[0][-1], protocol, self.factory.socketOptions
+            )
             port.startListening()
+            self.factory.tellSocketOptions(port.socket)
         except (OSError, UnicodeError, CannotListenError) as error:
             raise ListenError(f"udp {hostPortText(host, number)}", error) from error
         self._ports.append(port)
@@ -334,10 +337,13 @@ class EchoService(Service):
 def echoFactory(settings: ServerSettings, reactor: IReactorTime) -> EchoFactory:
     """Return the factory that these settings describe."""
     if settings.faults is None:
-        return EchoFactory(settings.limits, settings.trace, reactor)
-    return FaultyEchoFactory(
-        reactor, settings.faults, settings.faultSeed, settings.limits, settings.trace
-    )
+        factory = EchoFactory(settings.limits, settings.trace, reactor)
+    else:
+        factory = FaultyEchoFactory(
+            reactor, settings.faults, settings.faultSeed, settings.limits, settings.trace
+        )
+    factory.socketOptions = settings.sockets
+    return factory
 
 
 class OrderedServices(MultiService):

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from echofactory.net.keepalive import DEFAULT_KEEP_ALIVE, checkKeepAlive
+from echofactory.net.socketoptions import SocketOptions
 from echofactory.net.tracing import Trace
 from echofactory.server.faults.settings import Faults, Stall
 from echofactory.values.checks import checkSeconds, checkType, checkWhole
@@ -68,6 +69,8 @@ class ServerSettings:
     express: bool = True
     """Whether connections are served on the fast lane (L{echofactory.express}).
     Default: yes."""
+    sockets: SocketOptions = field(default_factory=SocketOptions)
+    """The options of the sockets. Default: the kernel's."""
 
     def __post_init__(self) -> None:
         checkType("limits", self.limits, Limits)
@@ -80,6 +83,7 @@ class ServerSettings:
             if self.faults is None:
                 raise ValueError("faultSeed: a seed needs faults")
         checkType("express", self.express, bool, "True or False")
+        checkType("sockets", self.sockets, SocketOptions)
 
     def asJSON(self) -> dict[str, Any]:
         """Return the settings as a JSON object, which L{fromJSON} reads."""
@@ -98,6 +102,7 @@ class ServerSettings:
                 "limits": Limits(**written["limits"]),
                 "trace": Trace(written["trace"]),
                 "faults": faults,
+                "sockets": SocketOptions(**written["sockets"]),
             }
         )
 

@@ -325,20 +325,24 @@ class NamesReactor:
             raise AttributeError(name)
         return getattr(self._reactor, name)
 
-    def resolveHostName(self, receiver: Any, name: str, *_: object, **__: object) -> Any:  # type: ignore[override]
+    def resolveHostName(  # type: ignore[override]
+        self, receiver: Any, name: str, *, addressTypes: Any = (IPv4Address, IPv6Address)
+    ) -> Any:
         """See L{IHostnameResolver}."""
         self.asked.append(name)
         receiver.resolutionBegan(None)
-        self._waiting[name] = receiver
+        self._waiting[name] = receiver, addressTypes
         known = self._addresses.get(name.removesuffix(".example"))
         if known is not None:
             self.answer(name, known)
 
     def answer(self, name: str, addresses: list[str]) -> None:
         """Answer a look-up that waits."""
-        receiver = self._waiting.pop(name)
+        receiver, kinds = self._waiting.pop(name)
         for address in addresses:
-            receiver.addressResolved(IPv4Address("TCP", address, 0))
+            kind = IPv6Address if ":" in address else IPv4Address
+            if kind in kinds:
+                receiver.addressResolved(kind("TCP", address, 0))
         receiver.resolutionComplete()
 
 

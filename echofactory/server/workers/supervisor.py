@@ -30,6 +30,7 @@ from echofactory.net.endpoints import (
     unwrapped,
 )
 from echofactory.net.reuseport import ReservingReactor
+from echofactory.net.tlscontext import PEM_KIND
 from echofactory.server.counts import Counts, PeerCounts, WorkerState, busiestPeers
 from echofactory.server.settings import ServerSettings
 from echofactory.server.workers.worker import IWorkersReactor, Worker
@@ -39,7 +40,7 @@ _log = Logger()
 _GRACE = 5.0
 """Seconds that a stop waits for workers after the drain, before it kills them."""
 
-_KINDS = ("tcp", "tcp6", "ssl", "tls")
+_KINDS = ("tcp", "tcp6", "ssl", "tls", PEM_KIND)
 
 
 def shareable(description: str) -> str:
