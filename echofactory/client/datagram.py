@@ -56,6 +56,7 @@ class DatagramClient(Connection, DatagramProtocol):
         """
         self._address = address
         self.established = True
+        self._sampler.connected(self.transport)
         self.factory.connectionUp(self, None)
         self._send()
 
@@ -125,6 +126,8 @@ class DatagramClient(Connection, DatagramProtocol):
                 results.leaveOut(now - reply.sent.dueAt)
             results.verified += 1
             results.lastAt = now
+            if results.verified >= self._sampler.nextAt:
+                self._sampleNext()
             self._datagrams.reordered += reply.reordered
         else:
             self._noteFault(reply)

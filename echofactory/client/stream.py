@@ -110,6 +110,7 @@ class EchoClient(Connection, Protocol):
         self.established = True
         self.progressAt = self._clock()
         self.transport.registerProducer(self, True)
+        self._sampler.connected(self.transport)
         self.factory.connectionUp(self, self.progressAt - self.askedAt)
         self._send()
 
@@ -201,6 +202,8 @@ class EchoClient(Connection, Protocol):
                 now = self.progressAt = results.lastSentAt = self._clock()
                 out.first = now, now
                 self.transport.write(block)
+                if results.verified >= self._sampler.nextAt:
+                    self._sampleNext()
                 if self._next == self._end:
                     self._send()
                 return
@@ -243,6 +246,8 @@ class EchoClient(Connection, Protocol):
         if completed:
             results.verified += completed
             results.lastAt = now
+            if results.verified >= self._sampler.nextAt:
+                self._sampleNext()
 
     def readConnectionLost(self) -> None:
         if self._halfClose and self._allOut and not self._out:
