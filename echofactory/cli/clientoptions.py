@@ -90,7 +90,8 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
         "Target": ("connect", "bind"),
         "Load": (
             "connections", "connect-rate", "size", "message", "message-file", "count", "rate",
-            "arrivals", "window", "churn", "reconnect", "hold", "half-close", "find-rate", "spin",
+            "arrivals", "window", "churn", "reconnect", "hold", "half-close", "find-rate",
+            "spin",
         ),
         "Time": ("duration", "warm-up", "connect-timeout", "reply-timeout", "keepalive"),
         "Pass or fail": ("expect",),
