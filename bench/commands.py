@@ -133,9 +133,29 @@ LANES: Commands = {
 """The two ways to the lane that every program has, and none. Our own server would take the
 lane on any reactor."""
 
+SPINNING = f"{OURS} --spin"
+SPINNING_C = "C that spins"
+
+PACED: Commands = {
+    name: [
+        *[*_OUR, "127.0.0.1", "PORT", "50", "--size", "64", "--rate", "1k"],
+        *["--duration", "SECONDS", "--json", "-", "--quiet", *more],
+    ]
+    for name, more in {SPINNING: ["--spin"], OURS: []}.items()
+}
+"""Clients that keep a schedule. That in C is compiled first."""
+
+UNSAMPLED = f"{OURS}, no receive lag"
+
+SAMPLING: Commands = {OURS: _OUR_CLIENT, UNSAMPLED: [*_python("unsampled"), *_OUR_CLIENT[3:]]}
+"""Our client, with receive lag and without it."""
+
 ORDER = list(
     dict.fromkeys(
-        [*SERVERS, *CLIENTS, C_EPOLL, C_TLS, *_WORKERS, *WEB, *WEBSOCKET, *KLEIN, *LANES]
+        [
+            *[SPINNING, *SERVERS, *CLIENTS, C_EPOLL, C_TLS, *_WORKERS, *WEB, *WEBSOCKET],
+            *[*KLEIN, *LANES, SPINNING_C, UNSAMPLED],
+        ]
     )
 )
 """The names of all peers, in the order of the table."""

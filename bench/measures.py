@@ -90,6 +90,15 @@ PARTS = (
         ),
     ),
     Part(
+        "instrument",
+        "the client's own error",
+        (
+            Measure("lag_p50", "send lag at 1,000 messages/s, median", "µs"),
+            Measure("lag_p90", "send lag at 1,000 messages/s, p90", "µs"),
+            Measure("receive_lag_client", "CPU per round trip, 100 × 64 B", "µs"),
+        ),
+    ),
+    Part(
         "tls-client",
         "client over TLS",
         (

@@ -262,3 +262,18 @@ def cpuOf(command: list[str]) -> float:
     if process.returncode:
         raise RuntimeError(f"failed: {' '.join(command)}")
     return usage.ru_utime + usage.ru_stime
+
+
+def outputOf(command: list[str]) -> str:
+    """
+    Run a client to its end, and return what it writes.
+
+    @raise RuntimeError: if it fails.
+    """
+    done = subprocess.run(
+        pinned(LOAD_CORE, command), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        text=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise RuntimeError(f"failed: {' '.join(command)}")
+    return done.stdout

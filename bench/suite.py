@@ -3,6 +3,7 @@ What is measured, of whom: a round goes through every measure, and in each
 through every peer.
 """
 
+import json
 import subprocess
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -20,8 +21,11 @@ from bench.commands import (
     KLEIN,
     LANES,
     OURS,
+    PACED,
     PEERS,
+    SAMPLING,
     SERVERS,
+    SPINNING_C,
     TLS_CLIENTS,
     WEB,
     WEBSOCKET,
@@ -39,6 +43,7 @@ from bench.processes import (
     compiled,
     cpuOf,
     loading,
+    outputOf,
     runTogether,
     serving,
 )
@@ -125,6 +130,7 @@ class Suite:
         self.openssl = subprocess.run(
             [epollTLS, "version"], capture_output=True, text=True, check=True
         ).stdout.strip()
+        self._spin = str(compiled(_HERE / "spin.c", into))
         self._site = into / "site"
         self._site.mkdir()
         (self._site / "index.html").write_text(_PAGE)
@@ -141,6 +147,7 @@ class Suite:
             "tls": self._tlsServers,
             "workers": self._workers,
             "client": self._clients,
+            "instrument": self._instrument,
             "tls-client": self._tlsClients,
             "web": self._web,
             "programs": self._programs,
@@ -243,6 +250,28 @@ class Suite:
             came = self._loaded(server, 100, "echo", "64")
             yield Figure("client_100x64", C_EPOLL, came.loadUs)
         yield Figure("record", OURS, _recordNs())
+
+    def _instrument(self, number: int) -> Iterator[Figure]:
+        # With less than a second, there are too few messages for a percentile.
+        seconds = max(1.0, 8 * self._extent.seconds)
+        with serving(self._epoll) as server:
+            for _ in range(self._extent.turns):
+                for name, command in _turned(PACED | {SPINNING_C: [self._spin]}, number):
+                    for key, us in self._lateness(name, command, server, seconds):
+                        yield Figure(key, name, us)
+            yield from self._trips("receive_lag_client", number, SAMPLING, server, _SMALL)
+
+    def _lateness(
+        self, name: str, command: list[str], server: Server, seconds: float
+    ) -> Iterator[tuple[str, float]]:
+        """Return how late messages are, in microseconds: the median, and p90."""
+        if name == SPINNING_C:
+            p50, p90 = map(float, outputOf([*command, f"{seconds:g}"]).split())
+        else:
+            words = _inserted(command, PORT=str(server.port), SECONDS=f"{seconds:g}s")
+            lag = json.loads(outputOf(words))["send_lag_ns"]
+            p50, p90 = lag["p50"] / 1e3, lag["p90"] / 1e3
+        yield from (("lag_p50", p50), ("lag_p90", p90))
 
     def _tlsClients(self, number: int) -> Iterator[Figure]:
         with serving(self._epollTLS) as server:

@@ -129,6 +129,7 @@ def _factory(
         options.trace if options.target is not None else Trace.DATA,
         opening=options.opening,
         interval=options.interval,
+        spin=bool(options["spin"]),
     )
     factory.results.title = options.title
     factory.results.labels = options.labels

@@ -96,6 +96,7 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
         "Load": (
             "connections", "connect-rate", "size", "message", "message-file", "count", "rate",
             "arrivals", "window", "churn", "reconnect", "hold", "half-close", "find-rate",
+            "spin",
         ),
         "Time": ("duration", "warm-up", "connect-timeout", "reply-timeout", "keepalive"),
         "Pass or fail": ("expect",),
@@ -228,6 +229,11 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
             "Close the sending side after the last message. The server must return every byte"
             " and then end the stream. Over TLS, this needs TLS 1.3 and the fast lane.",
         ),
+        Flag(
+            "spin",
+            "Keep a core awake while messages are sent, so that they are sent within a few"
+            " microseconds of when they are due. It needs --rate or --find-rate.",
+        ),
         NO_EXPRESS,
         Flag("quiet", "Print no report. Failures and warnings still go to stderr."),
     )
@@ -247,6 +253,8 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
         self.title: str = self.value("title") or ""
         self.labels = readLabels(self)
         self.percents: tuple[float, ...] | None = self.value("percentiles")
+        if self["spin"] and not (self["rate"] or self["find-rate"]):
+            raise usage.UsageError("--spin: it needs --rate or --find-rate")
         self.interval: float = self.value("interval")
         self.progress: str = self.value("progress")
         self.opening = self.built(Opening, {"rate": "connect-rate", "addresses": "bind"})

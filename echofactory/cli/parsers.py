@@ -16,11 +16,11 @@ from socket import SOCK_STREAM, getaddrinfo, socket
 from typing import NamedTuple
 
 from echofactory.client.findrate import NAMES, checkGoal
+from echofactory.net.cores import usableCores
 from echofactory.net.tracing import Trace
 from echofactory.report.live import CHOICES
 from echofactory.results.expectations import Expectation
 from echofactory.server.faults.settings import Stall
-from echofactory.server.workers.cores import usableCores
 from echofactory.values.checks import checkRate, checkSeconds, checkWhole
 from echofactory.values.quantities import DURATION_UNITS_NS, MULTIPLES
 from echofactory.workload.arrivals import Poisson

@@ -13,6 +13,7 @@ from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from echofactory.client.failures import classify
+from echofactory.client.receivelag import ReplySampler
 from echofactory.client.settings import Patience
 from echofactory.client.smallqueue import SmallQueue
 from echofactory.client.target import Destination
@@ -38,6 +39,7 @@ class Run(Protocol):
     @ivar patience: the timeouts.
     @ivar traceLog: logs what happens to connections.
     @ivar watch: fails the connections that take too long.
+    @ivar sampler: takes the receive lag of some replies.
     @ivar destination: where the connections go.
     """
 
@@ -46,6 +48,7 @@ class Run(Protocol):
     patience: Patience
     traceLog: TraceLog
     watch: Watch
+    sampler: ReplySampler
     destination: Destination
 
     @property
@@ -120,6 +123,7 @@ class Connection(ABC):
         self.settled = False
         self._results = factory.results
         self._clock = factory.clock
+        self._sampler = factory.sampler
         self._script = workload.script(number)
         # The next block to send, the block to stop before as yet, and whether that is the
         # end of the script.
@@ -229,6 +233,11 @@ class Connection(ABC):
         elif completed:
             self._results.completed += 1
             self.factory.closeConnection(self._closeDone)
+
+    def _sampleNext(self) -> None:
+        """Take the receive lag of the next reply, if there will be one."""
+        if not (self._final and self._next == self._end):
+            self._sampler.sample(self.transport)
 
     def _knownFault(self) -> Fault | None:
         """Return what is known to be wrong, though the connection went on."""

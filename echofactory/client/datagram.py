@@ -60,6 +60,7 @@ class DatagramClient(Connection, DatagramProtocol):
         noteConnection(
             self._results.connectionFacts, self.factory.destination, self.transport, address
         )
+        self._sampler.connected(self.transport)
         self.factory.connectionUp(self, None)
         self._send()
 
@@ -129,6 +130,8 @@ class DatagramClient(Connection, DatagramProtocol):
                 results.leaveOut(now - reply.sent.dueAt)
             results.verified += 1
             results.lastAt = now
+            if results.verified >= self._sampler.nextAt:
+                self._sampleNext()
             self._datagrams.reordered += reply.reordered
         else:
             self._noteFault(reply)

@@ -16,6 +16,7 @@ from echofactory.client.connection import Connection, SingleProtocol
 from echofactory.client.datagram import DatagramClient
 from echofactory.client.lookup import lookUp
 from echofactory.client.opener import Opener
+from echofactory.client.receivelag import ReplySampler
 from echofactory.client.reconnect import Reconnects
 from echofactory.client.rotation import Rotation
 from echofactory.client.sender import Sender
@@ -74,6 +75,7 @@ class EchoClientFactory(ClientFactory):
     @ivar watch: fails the connections that take too long.
     @ivar sender: when messages are sent.
     @ivar ticker: closes the intervals, and tells who watches.
+    @ivar sampler: takes the receive lag of some replies.
     @ivar destination: where the connections go.
     """
 
@@ -89,6 +91,7 @@ class EchoClientFactory(ClientFactory):
         clock: Callable[[], int] = perf_counter_ns,
         opening: Opening | None = None,
         interval: float = 1.0,
+        spin: bool = False,
     ) -> None:
         """
         @param connections: how many, 1 or more; with C{churn}, how many at once.
@@ -96,8 +99,10 @@ class EchoClientFactory(ClientFactory):
         @param clock: C{perf_counter_ns}, or a test's. A schedule needs the former.
         @param opening: how connections are asked for; C{None}: all at once.
         @param interval: seconds; the results are kept by pieces of this length.
+        @param spin: whether to keep a core awake, so that messages are sent on time.
         @raise TypeError: if an argument is of another type.
-        @raise ValueError: if C{connections} is less than 1, or C{interval} not more than 0.
+        @raise ValueError: if C{connections} is less than 1, C{interval} not more than 0, or
+            C{spin} is set without a rate.
         """
         checkType("workload", workload, Workload)
         checkWhole("connections", connections)
@@ -121,19 +126,13 @@ class EchoClientFactory(ClientFactory):
         )
         self.traceLog = TraceLog(trace)
         self.watch = Watch(reactor, self.patience, clock)
+        self.sampler = ReplySampler(self.results, clock)
         self.ticker = Ticker(reactor, clock, self.results)
         self.sender = Sender(
-            reactor,
-            clock,
-            self.results,
-            workload.schedule(connections),
-            workload.sending,
-            workload.warmUp,
-            self._deliver,
-            lambda: self._due,
-            self._finish,
-            self.ticker.align,
-        )
+            reactor, clock, self.results,
+            workload.schedule(connections), workload.sending, workload.warmUp,
+            self._deliver, lambda: self._due, self._finish, self.ticker.align, spin,
+        )  # fmt: skip
         self.destination = NOWHERE
         self._opening = opening or Opening()
         self._opener = Opener(reactor, self._opening.rate, clock, self._ask)

@@ -8,6 +8,7 @@ from typing import Any
 
 from twisted.logger import Logger
 
+from echofactory.net.spinning import SpinningTimer
 from echofactory.net.timerfd import timer
 from echofactory.workload.schedule import DueTimes
 
@@ -33,12 +34,14 @@ class Pacer:
         beganAt: int,
         deliver: Callable[[int], None],
         finished: Callable[[], None],
+        spin: bool = False,
     ) -> None:
         """
         @param beganAt: when the schedule starts (C{perf_counter_ns}).
         @param deliver: called for each message, with when it was due
             (C{perf_counter_ns}).
         @param finished: called after the last one.
+        @param spin: whether to keep a core awake (L{SpinningTimer}).
         """
         self.over = False
         self._schedule = schedule
@@ -46,7 +49,7 @@ class Pacer:
         self._finished = finished
         self.handedOut = 0
         self.lastAt = self._beganAt = beganAt
-        self._timer = timer(reactor, self._wake)
+        self._timer = (SpinningTimer if spin else timer)(reactor, self._wake)
         self._timer.at(self._beganAt)
 
     def stop(self) -> None:

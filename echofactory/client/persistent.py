@@ -23,6 +23,7 @@ from twisted.python.failure import Failure
 from echofactory.client.backoff import Backoff
 from echofactory.client.connection import Connection, SingleProtocol
 from echofactory.client.deadline import addDeadline
+from echofactory.client.receivelag import ReplySampler
 from echofactory.client.rotation import Rotation
 from echofactory.client.sender import Sender
 from echofactory.client.settings import Patience
@@ -146,6 +147,7 @@ class PersistentConnections:
         )
         self.traceLog = TraceLog(trace)
         self.watch = Watch(reactor, self.patience, clock)
+        self.sampler = ReplySampler(self.results, clock)
         self._sender = Sender(
             reactor,
             clock,

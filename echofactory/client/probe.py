@@ -16,6 +16,7 @@ async def probe(
     workload: Workload,
     connections: int = 2,
     patience: Patience | None = None,
+    spin: bool = False,
 ) -> Results:
     """
     Open connections to an echo server, send each a workload, check every byte
@@ -27,8 +28,11 @@ async def probe(
     @param workload: what each connection sends.
     @param connections: how many, 1 or more.
     @param patience: the timeouts; C{None}: their defaults.
+    @param spin: whether to keep a core awake, so that the messages of a rate are sent within
+        microseconds of when they are due.
     @raise EndpointError: if the string describes no endpoint.
     @raise TypeError: if an argument is of another type.
-    @raise ValueError: if C{connections} is less than 1.
+    @raise ValueError: if C{connections} is less than 1, or C{spin} is set without a rate.
     """
-    return await EchoClientFactory(reactor, workload, connections, patience).run(endpoint)
+    factory = EchoClientFactory(reactor, workload, connections, patience, spin=spin)
+    return await factory.run(endpoint)

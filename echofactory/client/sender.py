@@ -7,14 +7,21 @@ from collections.abc import Callable
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from echofactory.client.pacer import Pacer
+from echofactory.net.cores import usableCores
 from echofactory.results.books import Results
 from echofactory.results.latency import rankOf
+from echofactory.values.checks import checkType
 from echofactory.workload.schedule import DueTimes
 from echofactory.workload.stages import WarmedUp
 
 _LAST_MOMENT_S = 0.1
 """Seconds after the duration in which a message that was due before can still be sent. The
 reactor's timers are late by a millisecond, and those of a busy machine by more."""
+
+_ONE_CORE = (
+    "spinning needs a core of its own, and this process can use only one: whatever else runs"
+    " there waits for the client"
+)
 
 _TIMER_S = 0.001
 """Seconds: the resolution of the reactor's timers."""
@@ -46,6 +53,7 @@ class Sender:
         waiting: Callable[[], object],
         finished: Callable[[], None],
         warmedUp: Callable[[int], None] = lambda now: None,
+        spin: bool = False,
     ) -> None:
         """
         @param clock: returns nanoseconds.
@@ -56,7 +64,13 @@ class Sender:
         @param waiting: tells whether messages that were delivered wait for a connection.
         @param finished: called when no other message is to begin.
         @param warmedUp: called with the time in nanoseconds, just before the warm-up ends.
+        @param spin: whether to keep a core awake while there is a schedule.
+        @raise TypeError: if C{spin} is not a bool.
+        @raise ValueError: if C{spin} is set without a schedule.
         """
+        checkType("spin", spin, bool)
+        if spin and schedule is None:
+            raise ValueError("spin: without a rate, no message is due at a time")
         self.active = False
         self._reactor = reactor
         self._clock = clock
@@ -74,6 +88,7 @@ class Sender:
         self._counting = False
         self._waiting = waiting
         self._finished = finished
+        self._spin = results.spin = spin
         self._pacer: Pacer | None = None
         self._beganAt = 0
         self._stoppedAt = 0
@@ -97,9 +112,13 @@ class Sender:
             self._results.warmingUp = True
             self._warm = self._reactor.callLater(self._warmUp, self._warmUpIsOver)
             deliver = self._deliverFromWarmUp
+        if self._spin and usableCores() < 2:
+            self._results.warnings.append(_ONE_CORE)
         if self._schedule is not None:
             self._results.firstAt = self._results.countsFrom = now + self._warmUpNs
-            self._pacer = Pacer(self._reactor, self._schedule, now, deliver, self._allDelivered)
+            self._pacer = Pacer(
+                *(self._reactor, self._schedule, now, deliver, self._allDelivered, self._spin)
+            )
         if self._duration is not None:
             self._over = self._reactor.callLater(self._duration, self._durationIsOver)
 

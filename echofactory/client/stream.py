@@ -117,6 +117,7 @@ class EchoClient(Connection, Protocol):
             self.transport,
             self._peer(),
         )
+        self._sampler.connected(self.transport)
         self.factory.connectionUp(self, self.progressAt - self.askedAt)
         self._send()
 
@@ -208,6 +209,8 @@ class EchoClient(Connection, Protocol):
                 now = self.progressAt = results.lastSentAt = self._clock()
                 out.first = now, now
                 self.transport.write(block)
+                if results.verified >= self._sampler.nextAt:
+                    self._sampleNext()
                 if self._next == self._end:
                     self._send()
                 return
@@ -250,6 +253,8 @@ class EchoClient(Connection, Protocol):
         if completed:
             results.verified += completed
             results.lastAt = now
+            if results.verified >= self._sampler.nextAt:
+                self._sampleNext()
 
     def readConnectionLost(self) -> None:
         if self._halfClose and self._allOut and not self._out:

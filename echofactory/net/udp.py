@@ -229,7 +229,7 @@ class DatagramPort(Port):
         self.socket.sendmsg([datagram], control, 0, addr)
 
 
-class _ConnectedPort(Port):
+class ConnectedPort(Port):
     """
     A socket that is connected to one address. It reports ICMP errors to its protocol, and
     stays open after them. Unlike Twisted's port it does not log, because a run may open one
@@ -257,19 +257,23 @@ class _ConnectedPort(Port):
         self.fileno: Any = self.socket.fileno
         self.connected = True
 
-    def doRead(self) -> None:
-        """See L{IReadDescriptor<twisted.internet.interfaces.IReadDescriptor>}."""
-        for _ in range(DATAGRAMS_PER_PASS):
+    def doRead(self, most: int = DATAGRAMS_PER_PASS) -> None:
+        """
+        See L{IReadDescriptor<twisted.internet.interfaces.IReadDescriptor>}.
+
+        @param most: datagrams to read.
+        """
+        for _ in range(most):
             try:
                 datagram = self.socket.recv(BUFFER_SIZE)
             except BlockingIOError:
                 return
             except OSError as error:
-                self._hear(error)
+                self.hear(error)
                 return
             self.protocol.datagramReceived(datagram, self._connectedAddr)
 
-    def _hear(self, error: OSError) -> None:
+    def hear(self, error: OSError) -> None:
         """Report a pending error of the socket."""
         if error.errno == errno.ECONNREFUSED:
             self.protocol.connectionRefused()
@@ -287,7 +291,7 @@ class _ConnectedPort(Port):
             number = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             # 0: a later write has already reported the error.
             if number:
-                self._hear(OSError(number, os.strerror(number)))
+                self.hear(OSError(number, os.strerror(number)))
             return
         FileDescriptor.connectionLost(self, reason)
         self.protocol.doStop()
@@ -341,7 +345,7 @@ class DatagramEndpoint:
                 error = OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
             raise getConnectError(error) from error
         protocol = protocolFactory.buildProtocol(address)
-        _ConnectedPort(
+        ConnectedPort(
             self._reactor, handle, (self._host, self._port), protocol
         ).startListening()
         protocol.opened(address)

@@ -89,6 +89,11 @@ def _unsent(results: Results) -> float | None:
     return results.unsent if results.rateAsked is not None else None
 
 
+def _receiveLag(results: Results) -> float | None:
+    lag = results.receiveLag
+    return None if lag is None else lag.percentiles(99.0)[0]
+
+
 def _datagrams(field: str) -> Callable[[Results], float | None]:
     def read(results: Results) -> float | None:
         return getattr(results.datagrams, field, None)
@@ -135,6 +140,7 @@ _ROWS = (
     *_latency("response time", "response", "p50", "p90", "p99", "p99_9", "max"),
     *_latency("service time", "serviceTime", "p50", "p99"),
     *_latency("send lag", "sendLag", "p99"),
+    _Row("receive lag p99", _receiveLag, durationText),
 )
 
 

@@ -12,6 +12,7 @@ from echofactory.results.connectionfacts import tallyText
 from echofactory.results.failures import FailureKind
 from echofactory.results.labels import labelsText
 from echofactory.results.latency import PERCENTILES
+from echofactory.results.ownerror import ownErrorNs
 from echofactory.results.path import Kernel
 from echofactory.results.search import Ending, SearchOutcome, SearchStep
 from echofactory.values.quantities import (
@@ -44,6 +45,8 @@ def ladder(results: Results, percents: Sequence[float] = PERCENTS) -> list[list[
     named = [("connect time", results.connect), ("response time", results.response)]
     if results.rateAsked is not None:
         named += [("service time", results.serviceTime), ("send lag", results.sendLag)]
+    if results.receiveLag is not None:
+        named.append(("receive lag", results.receiveLag))
     rows = [["", "min", *map(percentileName, percents), "max", "mean"]]
     for name, latency in named:
         fields = latency.asJSON()
@@ -116,6 +119,22 @@ def _rateText(results: Results) -> str:
         return f"{achieved}, as fast as replies came"
     reached = percentText(results.achieved / results.rateAsked)
     return f"{achieved}; {rateText(results.rateAsked)} asked ({reached})"
+
+
+def _clientText(results: Results) -> str:
+    """Write the client's own error."""
+    own, lag = ownErrorNs(results), results.receiveLag
+    spinning = "a core is kept awake (--spin); " if results.spin else ""
+    if lag is None:
+        return f"{spinning}receive lag not known"
+    dropped = results.receiveLagDropped
+    without = f", {dropped:,} dropped because the clock was set" if dropped else ""
+    if own is None:
+        return f"{spinning}no reply sampled{without}"
+    return (
+        f"{spinning}at most {durationText(own)} of the response time are its own, for 99 % of"
+        f" the messages ({counted(lag.count, 'sample')}{without})"
+    )
 
 
 def _messagesText(results: Results) -> str:
@@ -265,6 +284,7 @@ def summary(results: Results) -> list[tuple[str, str]]:
         *_scheduleRows(results),
         ("rate", _rateText(results)),
         _pathText(results),
+        ("client", _clientText(results)),
         *(
             ("failures" if index == 0 else "", _failureText(results, kind))
             for index, kind in enumerate(sorted(results.failures))

@@ -66,6 +66,12 @@ class Results:
         client's own error. Empty without a rate.
     @ivar connectionFacts: the addresses, TLS sessions and socket options of the established
         connections.
+    @ivar receiveLag: from when the kernel received the last segment of a reply to when the
+        client read it, of one reply in 64; C{None}: the kernel does not tell when data
+        arrives, as over UNIX sockets.
+    @ivar receiveLagDropped: readings of the receive lag that were dropped, because the wall
+        clock was set.
+    @ivar spin: whether the client kept a core awake, to send on time.
     @ivar kernel: the kernel's view of the connections.
     @ivar datagrams: lost, repeated and reordered datagrams; C{None}: a run over streams.
     @ivar intervals: the intervals of the run, in order.
@@ -129,6 +135,9 @@ class Results:
     service: Latency | None = None
     sendLag: Latency = field(default_factory=Latency)
     connectionFacts: ConnectionFacts = field(default_factory=ConnectionFacts)
+    receiveLag: Latency | None = None
+    receiveLagDropped: int = 0
+    spin: bool = False
     kernel: Kernel = field(default_factory=Kernel)
     datagrams: Datagrams | None = None
     intervals: list[Interval] = field(default_factory=list)
@@ -225,6 +234,8 @@ class Results:
         """
         self.setAside()
         self.warmingUp = False
+        if self.receiveLag is not None:
+            self.receiveLag.clear()
         if self.service is None:
             self.firstAt = now
 

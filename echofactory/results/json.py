@@ -17,6 +17,7 @@ from echofactory.results.expectations import Judgement
 from echofactory.results.failures import ConnectionFailure, FailureKind
 from echofactory.results.intervals import intervalsFromJSON
 from echofactory.results.latency import Latency
+from echofactory.results.ownerror import ownErrorNs
 from echofactory.results.path import Datagrams, Kernel
 from echofactory.results.schedulefacts import ScheduleFacts
 from echofactory.results.search import SearchOutcome
@@ -79,10 +80,17 @@ def _fromSecond(written: dict[str, Any]) -> dict[str, Any]:
     """
     Convert results of version 2 to the present version.
 
-    Version 2 has no title, no labels, no expectations and no warm-up. It does not reconnect,
-    and does not keep the schedule. It has nothing of what carried the connections.
+    Version 2 has no title, no labels, no expectations, no warm-up and no receive lag. It does
+    not reconnect, does not keep the schedule, and does not spin. It has nothing of what carried
+    the connections.
     """
-    added: dict[str, Any] = {"title": "", "labels": {}, "expectations": []}
+    added: dict[str, Any] = {
+        "title": "",
+        "labels": {},
+        "expectations": [],
+        "receive_lag_ns": None,
+        "client": {"spin": False, "own_ns": None, "receive_lag_dropped": 0},
+    }
     with suppress(KeyError, TypeError):
         # The check against the schema reports missing fields.
         search = written["find_rate"]
@@ -93,6 +101,7 @@ def _fromSecond(written: dict[str, Any]) -> dict[str, Any]:
             "connections": written["connections"] | {"reconnects": None, "missing": None},
             "rate": written["rate"] | {"schedule": None},
             "warm_up": None,
+            "histograms": written["histograms"] | {"receive_lag": None},
             "find_rate": search,
         }
     return written | added | ConnectionFacts().asJSON() | {"schema": SCHEMA}
@@ -152,6 +161,7 @@ def toJSON(results: Results, version: str) -> dict[str, object]:
     """
     elapsed = results.elapsedNs / 1e9
     rates = results.wholeRates()
+    receiveLag = results.receiveLag
     return {
         "schema": SCHEMA,
         "version": version,
@@ -199,11 +209,18 @@ def toJSON(results: Results, version: str) -> dict[str, object]:
         "service_ns": results.serviceTime.asJSON(),
         "connect_ns": results.connect.asJSON(),
         "send_lag_ns": results.sendLag.asJSON(),
+        "receive_lag_ns": receiveLag.asJSON() if receiveLag is not None else None,
+        "client": {
+            "spin": results.spin,
+            "own_ns": ownErrorNs(results),
+            "receive_lag_dropped": results.receiveLagDropped,
+        },
         "histograms": {
             "response": results.response.encoded(),
             "service": results.serviceTime.encoded(),
             "connect": results.connect.encoded(),
             "send_lag": results.sendLag.encoded(),
+            "receive_lag": receiveLag.encoded() if receiveLag is not None else None,
         },
         "interval_s": results.intervalNs / 1e9 if results.intervalNs else None,
         "intervals": [interval.asJSON() for interval in results.intervals],
@@ -268,6 +285,7 @@ def _read(written: dict[str, Any]) -> Results:
             raise ValueError(f"$.warm_up.{name}: more than in the whole run")
     # Without a rate, the service time is not used, but it has to be valid.
     service = _latency(written, "service")
+    noReceiveLag = written["receive_lag_ns"] is None
     firstAt = round((rate["from_s"] or 0) * 1e9)
     return Results(
         title=written["title"],
@@ -299,6 +317,9 @@ def _read(written: dict[str, Any]) -> Results:
         service=service if asked is not None else None,
         sendLag=_latency(written, "send_lag"),
         connectionFacts=ConnectionFacts.fromJSON(written),
+        receiveLag=None if noReceiveLag else _latency(written, "receive_lag"),
+        receiveLagDropped=written["client"]["receive_lag_dropped"],
+        spin=written["client"]["spin"],
         kernel=Kernel.fromJSON(written["tcp"]),
         datagrams=Datagrams(**datagrams) if datagrams is not None else None,
         intervals=intervalsFromJSON(written["intervals"]),

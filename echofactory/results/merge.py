@@ -29,6 +29,7 @@ _SUMMED = (
     "uncountedDue",
     "uncountedBytes",
     "reconnects",
+    "receiveLagDropped",
 )
 
 
@@ -71,6 +72,9 @@ def _add(whole: Results, run: Results) -> None:
     whole.sendLag.add(run.sendLag)
     whole.connectionFacts.merge(run.connectionFacts)
     whole.kernel.merge(run.kernel)
+    if run.receiveLag is not None:
+        whole.receiveLag = whole.receiveLag or Latency()
+        whole.receiveLag.add(run.receiveLag)
     if run.service is not None:
         whole.service = whole.service or Latency()
         whole.service.add(run.service)
@@ -102,6 +106,7 @@ def merged(runs: Sequence[Results]) -> Results:
         started=first.started,
         requested=0,
         interrupted=any(run.interrupted for run in runs),
+        spin=any(run.spin for run in runs),
     )
     pieces = []
     firsts, lasts = [], []

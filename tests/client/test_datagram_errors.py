@@ -31,7 +31,7 @@ from echofactory import (
 )
 from echofactory.client.datagram import DatagramClient
 from echofactory.net.udp import (
-    _ConnectedPort,
+    ConnectedPort,
 )
 from echofactory.results.path import Datagrams
 
@@ -197,7 +197,7 @@ async def test_the_errors_of_icmp(
     """
     hearing: Any = Hearing()
     handle: Any = Failing(number)
-    port: Any = _ConnectedPort(reactor, handle, ("127.0.0.1", 7), hearing)
+    port: Any = ConnectedPort(reactor, handle, ("127.0.0.1", 7), hearing)
     port.startListening()
     if how == "reading":
         port.doRead()

@@ -28,6 +28,7 @@ PEERS = {
     "server over TLS": 6,
     "workers": 2,
     "client": 9,
+    "the client's own error": 3,
     "client over TLS": 4,
     "twistd web": 2,
     "programs": 2,
@@ -78,7 +79,7 @@ def test_a_quick_bench(tmp_path: Path) -> None:
     assert list(measures) == [measure.key for part in PARTS for measure in part.measures]
     for key, measure in measures.items():
         peers = measure["peers"]
-        others = {"record": 1, "lanes_rate": 3, "lanes_cpu": 3}
+        others = {"record": 1, "lanes_rate": 3, "lanes_cpu": 3, "receive_lag_client": 2}
         assert len(peers) == others.get(key, PEERS[measure["part"]]), key
         assert next(iter(peers.values()))["ours_over_its"]["median"] == 1.0
         for figures in peers.values():
@@ -124,8 +125,8 @@ def test_goals_of_what_was_measured() -> None:
         (["--rounds", "0"], "argument --rounds: 0 is not 1 or more"),
         (
             ["--rows", "tls,ssl"],
-            "argument --rows: 'ssl' is not one of server, tls, workers, client, tls-client,"
-            " web, programs",
+            "argument --rows: 'ssl' is not one of server, tls, workers, client,"
+            " instrument, tls-client, web, programs",
         ),
         (["--into", "/dev/null/x"], "argument --into: /dev/null/x: Not a directory"),
     ],

@@ -14,6 +14,8 @@ from echofactory.results.books import Results
 from echofactory.results.failures import ConnectionFailure, FailureKind
 from echofactory.results.json import fromJSON, toJSON
 from echofactory.results.latency import Latency
+from echofactory.results.merge import merged
+from echofactory.results.ownerror import ownErrorNs
 from echofactory.values.quantities import (
     counted,
     durationText,
@@ -88,6 +90,7 @@ elapsed        1.50 s
 rate           2 messages/s, 0 B/s achieved, as fast as replies came
 tcp            3 segments retransmitted (lost, or acknowledged late), 1 lost at
                the end, reordered 2 times; round trip 50 µs to 70 µs, mean 60 µs
+client         receive lag not known
 failures       1 mismatch; first connection 2 to x: message 2, offset 5
                1 refused; first connection 3 to x: refused
 advice         segments were retransmitted: look for loss or a delay on the
@@ -120,6 +123,53 @@ def test_report_of_a_scheduled_run() -> None:
     text = report(results)
     assert "4 messages/s asked (50.0%)\n" in text
     assert re.search(r"\nlatency .* service  send lag\n", text)
+
+
+def test_report_of_the_clients_own_error() -> None:
+    """
+    At most 0.5 % of the messages exceed p99.5 of each part, so at most 1 % exceed the sum.
+    """
+    results = someResults()
+    results.receiveLag = Latency()
+    assert ownErrorNs(results) is None
+    assert "\nclient         no reply sampled\n" in report(results)
+    for ns in range(1, 1001):
+        results.sendLag.record(ns * 1_000_000)
+        results.receiveLag.record(ns * 10_000)
+    # Without a rate, there is no send lag.
+    assert ownErrorNs(results) == pytest.approx(9_900_000, rel=0.001)
+    results.rateAsked, results.spin, results.receiveLagDropped = 4.0, True, 2
+    results.due, results.scheduledNs, results.service = 6, 1_500_000_000, Latency()
+    assert ownErrorNs(results) == pytest.approx(995_000_000 + 9_950_000, rel=0.001)
+    text = report(results)
+    assert (
+        "client a core is kept awake (--spin); at most 1.01 s of the response time are its own,"
+        " for 99 % of the messages (1,000 samples, 2 dropped because the clock was set)"
+    ) in " ".join(text.split())
+    assert re.search(r"\nlatency .* receive", text)
+    written = validate(toJSON(results, "1"))
+    assert written["client"] == {
+        "spin": True, "own_ns": ownErrorNs(results), "receive_lag_dropped": 2,
+    }  # fmt: skip
+    again = fromJSON(written)
+    assert validate(toJSON(again, "1"))["client"] == written["client"]
+    assert again.receiveLag is not None
+    assert again.receiveLag.counts() == results.receiveLag.counts()
+
+
+def test_receive_lags_of_runs_together() -> None:
+    """They add up exactly. A run that has none takes nothing away."""
+    one, other, none = someResults(), someResults(), someResults()
+    one.receiveLag, other.receiveLag = Latency(), Latency()
+    one.receiveLag.record(1_000)
+    other.receiveLag.record(2_000_000)
+    one.receiveLagDropped, other.receiveLagDropped, other.spin = 1, 2, True
+    whole = merged([one, none, other])
+    assert whole.receiveLag is not None
+    assert whole.receiveLag.count == 2
+    assert whole.receiveLagDropped == 3
+    assert whole.spin
+    assert merged([none, none]).receiveLag is None
 
 
 def test_failure_lines_give_the_first_example() -> None:
@@ -325,6 +375,8 @@ def test_results_of_the_second_version(name: str) -> None:
     path = Path(__file__).parent / "data" / f"results-2-{name}.json"
     before = json.loads(path.read_text())
     written = validate(toJSON(fromJSON(before), before["version"]))
+    assert written["receive_lag_ns"] is None
+    assert written["histograms"]["receive_lag"] is None
     assert before.pop("schema") == "echofactory.results/2"
     for key, value in before.items():
         if isinstance(value, dict):

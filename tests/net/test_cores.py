@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from echofactory.cli.parsers import parseWorkers
-from echofactory.server.workers.cores import usableCores
+from echofactory.net.cores import usableCores
 
 UNIFIED = "30 25 0:26 {root} /sys/fs/cgroup rw,relatime shared:9 - cgroup2 cgroup2 rw\n"
 CPU = "31 25 0:27 {root} /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu,cpuacct\n"
