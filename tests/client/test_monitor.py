@@ -495,7 +495,8 @@ def test_bad_usage_of_the_process() -> None:
     """The same."""
     with running([*CLIENT, "127.0.0.1", "0"]) as monitor:
         assert monitor.finish() == 2
-    assert monitor.err == ["multiecho-client: PORT: '0' is not a port number from 1 to 65535"]
+    said = "PORT: '0' is not a port number from 1 to 65535 (see --help)"
+    assert monitor.err == [f"multiecho-client: {said}"]
 
 
 def test_help() -> None:
