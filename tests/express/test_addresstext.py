@@ -18,7 +18,7 @@ from echofactory.net.tracing import Trace, tracedAddressText
         (IPv6Address("TCP", "fe80::1%eth0", 7), "[fe80::1%eth0]:7"),
         (UNIXAddress(b"/run/echo.sock"), "/run/echo.sock"),
         (UNIXAddress(b"/\xff/\x1b[31m"), r"/\xff/\x1b[31m"),
-        (UNIXAddress(b"\0abstract"), r"\x00abstract"),
+        (UNIXAddress(b"\0abstract"), "unix:@abstract"),
         (UNIXAddress(b""), UNNAMED),
         (UNIXAddress(None), UNNAMED),
     ],

@@ -71,6 +71,8 @@ def test_the_main_job(port: str) -> None:
         "completed": 5000,
         "failed": 0,
         "peak_open": results["connections"]["peak_open"],
+        "reconnects": None,
+        "missing": None,
     }
     assert results["messages"] == {
         "due": None,
@@ -348,6 +350,7 @@ def test_message_files_and_half_close(port: str, tmp_path: Path) -> None:
     assert results["workload"] == {
         "kind": "messages", "size": None, "count": 3, "bytes": 768_000, "window": 1,
         "half_close": True, "duration_s": None, "churn": False, "hold_s": 0.0,
+        "reconnect": False, "warm_up_s": 0.0,
     }  # fmt: skip
 
 

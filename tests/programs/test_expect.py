@@ -266,10 +266,10 @@ def test_the_lines_of_stored_runs(reported: Reported, runs: list[Path]) -> None:
     done = reported(*runs, "--expect", "p99<+10%,max<11ms", "--expect", "failed<1%")
     assert done.status == 3
     assert done.out[-5:] == [
-        f"{runs[0]}: ✓ max < 11 ms: 10.00 ms",
+        f"{runs[0]}: ✓ max < 11 ms: 10.0 ms",
         f"{runs[0]}: ✓ failed < 1%: 0.0%",
-        f"{runs[1]}: ✗ p99 < +10% (11.00 ms): 12.00 ms",
-        f"{runs[1]}: ✗ max < 11 ms: 12.00 ms",
+        f"{runs[1]}: ✗ p99 < +10% (11.0 ms): 12.0 ms",
+        f"{runs[1]}: ✗ max < 11 ms: 12.0 ms",
         f"{runs[1]}: ✗ failed < 1%: 1%",
     ]
 
@@ -279,7 +279,7 @@ def test_one_stored_run(reported: Reported, runs: list[Path]) -> None:
     assert reported(runs[0], "--expect", "p99<11ms").status == 0
     done = reported(runs[0], "--expect", "p99<9ms")
     assert done.status == 3
-    assert "expected       ✗ p99 < 9 ms: 10.00 ms" in done.out
+    assert "expected       ✗ p99 < 9 ms: 10.0 ms" in done.out
     assert reported(runs[1], "--expect", "p99<20ms").status == 0
 
 
