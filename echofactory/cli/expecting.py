@@ -22,8 +22,8 @@ EXPECT = Option(
     "EXPECTATIONS",
     str,
     None,
-    f"{_FORM} If one is not met, the exit status is 3.",
-    example="'p99<5ms,failed<0.1%,rate>=99%'",
+    f"{_FORM} If one is not met, the exit status is 3. A failure still makes it 1.",
+    example="'p99<5ms,rate>=99%'",
     repeated=True,
 )
 """The option of the client."""
@@ -32,7 +32,7 @@ EXPECT_OF_REPORT = replace(
     EXPECT,
     help=f"{_FORM} A bound with a sign counts from the first of several files: p99<+10%. If"
     " one is not met, the exit status is 3.",
-    example="'p99<+10%,rate>-5%'",
+    example="'p99<+10%,rate>-5%,failed<=0'",
 )
 """The option of the report."""
 

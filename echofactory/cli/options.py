@@ -163,6 +163,9 @@ class CommandOptions(usage.Options):
     def _resembling(self, name: str) -> str:
         """Return a question about the option that was probably meant."""
         names = [option.name for option in self.listed()]
+        begun = [f"--{each}" for each in names if each.startswith(name)]
+        if begun and name not in names:
+            return f": {', '.join(begun)}"
         close = difflib.get_close_matches(name, names, n=1)
         return f"; did you mean --{close[0]}?" if close and close[0] != name else ""
 

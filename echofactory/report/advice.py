@@ -11,10 +11,11 @@ def advice(results: Results) -> list[str]:
     and never change the verdict.
     """
     sentences = []
-    if results.warnings:
+    if results.warnings and not results.failed:
+        # With failures, they are the reason, and the report shows them.
         sentences.append(
-            "the client was busy: lower --rate, use fewer connections, or run a second client"
-            " and merge both"
+            "the client itself was late: use --spin, a longer run or a lower --rate, or merge"
+            " the results of two clients"
         )
     sent = results.kernel.retransmits
     if sent:

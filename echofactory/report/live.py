@@ -87,8 +87,9 @@ class _Live:
         self._live.console.print(Text.from_ansi(text))
 
     def close(self) -> None:
-        """Leave the view as it is."""
+        """Leave the view as it is, with an empty line after it."""
         self._live.stop()
+        self._live.console.print()
 
     def _drawn(self, results: Results) -> Any:
         from rich.console import Group
