@@ -37,6 +37,7 @@ from echofactory.cli.parsers import (
 from echofactory.cli.scheduleoptions import RECONNECT, SCHEDULE_OPTIONS
 from echofactory.client.search import FIRST, WARM_UP
 from echofactory.client.settings import Opening
+from echofactory.net.endpoints import unwrapped
 from echofactory.net.tracing import Trace, dataText
 from echofactory.results.expectations import Expectation
 from echofactory.results.labels import labelsText
@@ -266,7 +267,9 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
             self.target = f"tls:{self.target.removeprefix('tcp:')}"
         self.family = socketoptions.readFamily(self, self.readHost())
         self.socketOptions = socketoptions.readSocketOptions(self)
-        if self.socketOptions and (self.target or "").lower().startswith("unix:"):
+        # Of what the string names, whatever carries it.
+        described = unwrapped(self.target or "")[1].lower()
+        if self.socketOptions and described.startswith("unix:"):
             name = "congestion" if self.socketOptions.dscp is None else "dscp"
             raise usage.UsageError(f"--{name}: a UNIX socket has none")
         self.connections = self.readConnections(2)
@@ -277,7 +280,7 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
         )
         scheduled = self.workload.rate is not None or self.goals is not None
         refuseUnmeasured(self.expectations, scheduled, self.target)
-        overTLS = (self.target or "").lower().startswith(("tls:", "ssl:"))
+        overTLS = described.startswith(("tls:", "ssl:"))
         if self.workload.halfClose and overTLS and self["no-express"]:
             raise usage.UsageError(
                 "--half-close: over TLS, it needs the fast lane: leave out --no-express"

@@ -8,6 +8,7 @@ from dataclasses import replace
 from twisted.python import usage
 
 from echofactory.cli.options import CommandOptions, Option
+from echofactory.net.endpoints import unwrapped
 from echofactory.results.expectations import Expectation, Unit
 
 _FORM = (
@@ -75,7 +76,7 @@ def refuseUnmeasured(
     @param target: the client endpoint string; C{None}: a server of this process.
     @raise usage.UsageError: naming the expectation and what it needs.
     """
-    kind = (target or "tcp").partition(":")[0].lower()
+    kind = unwrapped(target or "tcp:")[1].partition(":")[0].lower()
     for expectation in expectations:
         of = expectation.latency or expectation.quantity
         share = expectation.unit is Unit.PERCENT

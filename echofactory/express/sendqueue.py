@@ -4,7 +4,7 @@ The bytes that a TLS connection of the lane has still to send.
 
 from typing import Any
 
-from echofactory.express.openssl import RECORD, pointerTo, write
+from echofactory.express.openssl import MOST, RECORD, pointerTo, write
 
 
 class SendQueue:
@@ -71,7 +71,7 @@ class SendQueue:
                 self._more.clear()
                 self._moreBytes = offset = 0
                 size = len(data)
-            sent = write(ssl, pointerTo(data) + offset if offset else data, size)
+            sent = write(ssl, pointerTo(data) + offset if offset else data, min(size, MOST))
             if sent <= 0:
                 self.first = data
                 self._offset = offset

@@ -24,7 +24,7 @@ from twisted.protocols.tls import (
 from twisted.python.failure import Failure
 from zope.interface import directlyProvides, implementer
 
-from echofactory.express.openssl import write
+from echofactory.express.openssl import MOST, write
 from echofactory.express.tlssession import QUEUE_LIMIT, TLSSession
 
 
@@ -40,16 +40,17 @@ class LaneTLS(TLSSession):
         if not (self._direct or self._mayBeDirect()) or type(data) is not bytes or not data:
             self._enqueue(data)
             return
+        size = len(data)
         if self._gathering:
             self._direct = False
             self._queue.append(data)
             return
         if self._producer is not None:
-            self._atOnce += len(data)
+            self._atOnce += size
             if self._atOnce > QUEUE_LIMIT:
                 self._direct = False
-        sent = write(self._ssl, data, len(data))
-        if sent != len(data):
+        sent = write(self._ssl, data, size if size < MOST else MOST)
+        if sent != size:
             self._queue.appendRest(data, sent)
             self._closeFor(self._flush() if sent > 0 else self._writeFailed(sent))
 
@@ -165,6 +166,8 @@ class LaneTLS(TLSSession):
     def pauseProducing(self) -> None:
         """See L{IPushProducer}. The handshake goes on."""
         self._readPaused = True
+        if not self.connected:
+            return
         if self.disconnecting and self._alertSent and not self._ended:
             self._closeFor(self._discardRest())
         elif not self._handshaking:

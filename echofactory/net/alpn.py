@@ -16,11 +16,8 @@ from twisted.internet.interfaces import (
     IStreamServerEndpoint,
 )
 from twisted.internet.ssl import CertificateOptions
-from twisted.logger import Logger
 from twisted.protocols._sni import PEMObjects, SNIConnectionCreator
 from twisted.python.filepath import FilePath
-
-_log = Logger()
 
 
 def _select(connection: Connection, offered: Sequence[bytes]) -> object:
@@ -50,8 +47,8 @@ def acceptOffers(context: Context) -> Context:
 
 class CertificateDirectory:
     """
-    The certificates and keys in the C{.pem} files of a directory, by server name. If a name
-    is unknown, the directory is read again.
+    The certificates and keys in the C{.pem} files of a directory, by server name. The directory
+    is read once.
     """
 
     def __init__(self, path: str) -> None:
@@ -76,10 +73,6 @@ class CertificateDirectory:
         if not name:
             name = next(iter(self._byName), "").encode()
         options = self._byName.get(name.decode())
-        if options is None:
-            _log.warn("no certificate for {name}: reading {path}", name=name, path=self._path)
-            self._byName = self._read()
-            options = self._byName.get(name.decode())
         return None if options is None else options.getContext()
 
 

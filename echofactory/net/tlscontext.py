@@ -143,6 +143,8 @@ def clientTLS(
     numeric = isIPAddress(name) or isIPv6Address(name)
     try:
         if insecure:
+            if sni is not None and (numeric or not sni):
+                raise ValueError(f"sni: {sni!r} is not a name that a client can send")
             if identity is not None:
                 options["privateKey"] = identity.privateKey.original
                 options["certificate"] = identity.original

@@ -2,7 +2,7 @@
 What to look at if a run's figures do not look right.
 """
 
-from echofactory.results.books import Results
+from echofactory.results.books import BOTTLENECK, Results, lagShare
 
 
 def advice(results: Results) -> list[str]:
@@ -11,8 +11,7 @@ def advice(results: Results) -> list[str]:
     and never change the verdict.
     """
     sentences = []
-    if results.warnings and not results.failed:
-        # With failures, they are the reason, and the report shows them.
+    if results.keptNoSchedule or lagShare(results) > BOTTLENECK:
         sentences.append(
             "the client itself was late: use --spin, a longer run or a lower --rate, or merge"
             " the results of two clients"
@@ -23,7 +22,8 @@ def advice(results: Results) -> list[str]:
             "segments were retransmitted: look for loss or a delay on the path, for example"
             " with ss -ti and nstat"
         )
-    if results.requested == 1 and results.rateAsked is None and results.verified > 1:
+    closed = results.rateAsked is None and results.workload.window == 1
+    if results.requested == 1 and closed and results.verified > 1:
         sentences.append(
             "one connection has one message under way: use -n for the throughput of a path"
         )

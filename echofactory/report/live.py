@@ -133,7 +133,7 @@ class _Live:
         figures: list[tuple[str, str, list[float | None]]] = [
             (
                 "connections",
-                f"{last.open:,} of {results.requested:,} open",
+                f"{last.open:,} of {results.requested - (results.reconnects or 0):,} open",
                 [each.open for each in recent],
             ),
             ("rate", rateText(last.perSecond), [each.perSecond for each in recent]),

@@ -16,7 +16,7 @@ reading.
 
 from collections.abc import Sequence
 from math import sqrt
-from statistics import quantiles
+from statistics import median, quantiles
 
 from echofactory.results.books import Results
 from echofactory.results.latency import Latency
@@ -43,7 +43,9 @@ def rateRange(results: Results) -> Range | None:
 
 
 def _piecesRange(results: Results, field: str) -> Range | None:
-    usualNs = results.intervalNs
+    if not results.intervals:
+        return None
+    usualNs = results.intervalNs or median(piece.lengthNs for piece in results.intervals)
     figures = [
         getattr(piece, f"{field}Ns")
         for piece in results.intervals

@@ -130,7 +130,8 @@ def _clientText(results: Results) -> str:
     dropped = results.receiveLagDropped
     without = f", {dropped:,} dropped because the clock was set" if dropped else ""
     if own is None:
-        return f"{spinning}no reply sampled{without}"
+        few = f"{counted(lag.count, 'sample')} are too few" if lag.count else "no reply sampled"
+        return f"{spinning}{few}{without}"
     return (
         f"{spinning}at most {durationText(own)} of the response time are its own, for 99 % of"
         f" the messages ({counted(lag.count, 'sample')}{without})"
@@ -300,7 +301,7 @@ def summary(results: Results) -> list[tuple[str, str]]:
 
 
 _MARKS = {"failures": "bad", "warning": "doubtful", "advice": "doubtful"}
-_VERDICTS = {"ok": "good", "failed": "bad", "interrupted": "doubtful"}
+_VERDICTS = {"ok": "good", "failed": "bad", "unmet": "bad", "interrupted": "doubtful"}
 
 
 def report(

@@ -18,6 +18,9 @@ from echofactory.results.search import SearchOutcome
 from echofactory.results.workloadfacts import WorkloadFacts
 from echofactory.values.quantities import percentText
 
+BOTTLENECK = 0.5
+"""If L{lagShare} is greater, the client is the reason for its response times."""
+
 _PACED = 0.95
 """The least share of the schedule that the client has to keep. Below it, the run has a
 warning."""
@@ -306,27 +309,21 @@ class Results:
 
     def judge(self) -> None:
         """
-        Add the warnings of a run that has ended.
-
-         - If the client handled less than 95 % of the scheduled messages in time, it could
-           not keep its schedule.
-         - Otherwise, if the send lag at p99 is more than half of the response time at p99,
-           the client was the bottleneck.
-         - If messages were due but not sent, and the run was not interrupted, the warning
-           gives their number and the reason.
+        Add the warnings of a run that has ended: the client did not keep its schedule, or was
+        the bottleneck; no message was due; or messages were due but not sent.
         """
-        response, lag = self.response.asJSON()["p99"], self.sendLag.asJSON()["p99"]
         if self.keptNoSchedule:
             self.warnings.append(
                 "the client could not keep its schedule: it handled"
                 f" {percentText(self.paced)} of the messages in time. These figures show the"
                 " limit of the client, not of the peer"
             )
-        elif response and lag and 2 * lag > response:
-            self.warnings.append(
-                "the client was the bottleneck: at p99, its send lag is"
-                f" {percentText(min(1.0, lag / response))} of the response time"
-            )
+        elif (lag := lagShare(self)) > BOTTLENECK:
+            share = percentText(min(1.0, lag))
+            said = f"at p99, its send lag is {share} of the response time"
+            self.warnings.append(f"the client was the bottleneck: {said}")
+        if self.rateAsked is not None and not self.due and not self.interrupted:
+            self.warnings.append("no message was due in this time at this rate")
         if self.unsent and not self.interrupted:
             self.warnings.append(
                 f"{self.unsent:,} of {self.due:,} messages"
@@ -392,3 +389,9 @@ def _lost(results: Results) -> bool:
     wrong = results.failures[FailureKind.MISMATCH] + results.failures[FailureKind.EXTRA_BYTES]
     lost = results.mismatched + results.unanswered + results.unsent
     return bool(wrong or lost or results.unfinished or not results.verified)
+
+
+def lagShare(results: Results) -> float:
+    """Return the send lag at p99, as a share of the response time at p99; 0: not known."""
+    response, lag = (each.percentiles(99.0)[0] for each in (results.response, results.sendLag))
+    return (lag or 0) / response if response else 0.0

@@ -229,6 +229,18 @@ def test_the_missing_time() -> None:
     assert (places.number, places.results.missing) == (3, pytest.approx(1 / 8))
 
 
+def test_first_connections_that_are_asked_for_late() -> None:
+    """They keep their own places, even if another connection waits to be opened again."""
+    places = Places()
+    places.number = 1
+    assert places.reconnects.up(1)
+    places.lose(1)
+    places.reactor.advance(1)
+    assert places.number == 2
+    assert (places.results.requested, places.results.reconnects or 0) == (2, 0)
+    assert places.reconnects.up(2)
+
+
 def failed(of: Results, kind: FailureKind) -> Results:
     of.connectionFailed(ConnectionFailure(1, "x", kind, "x"))
     return of

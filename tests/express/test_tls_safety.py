@@ -147,6 +147,9 @@ async def test_a_kept_handle(reactor: Any, certificates: Certificates) -> None:
         await eventually(reactor, lambda: first.isOpen and firstPeer.isOpen)
         handle = first.transport.getHandle()
     assert first.transport.getHandle() is None
+    # A proxy pauses it when the other side's queue is full.
+    first.transport.pauseProducing()
+    first.transport.resumeProducing()
     # The next descriptors are those that are free now.
     pairs = [socket.socketpair() for _ in range(8)]
     for ours, _ in pairs:

@@ -1,0 +1,60 @@
+"""
+What the report advises.
+"""
+
+import pytest
+
+from echofactory.report.advice import advice
+from echofactory.report.text import report
+from echofactory.results.books import Results
+from echofactory.results.latency import Latency
+from echofactory.results.ownerror import FEWEST, ownErrorNs
+from echofactory.workload.schedule import Rate
+from echofactory.workload.settings import Workload
+
+
+def aRun(**settings: object) -> Results:
+    return Results(target="x", workload=Workload(**settings).facts(), requested=1, completed=1)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("window", "advised"), [(1, True), (8, False)])
+def test_one_message_at_a_time(window: int, advised: bool) -> None:
+    """It is only true of a window of one message."""
+    results = aRun(size=64, count=16, window=window)
+    results.verified = results.sent = 16
+    assert any("one message" in each for each in advice(results)) is advised
+
+
+def test_replies_that_are_late() -> None:
+    """The peer's lateness is not the client's."""
+    results = aRun(size=64, duration=1.0, rate=Rate(200, 200), window=1)
+    results.rateAsked, results.due, results.sent = 200.0, 200, 10
+    results.response.record(200_000_000)
+    results.sendLag.record(1_000)
+    results.judge()
+    assert "due but not sent" in results.warnings[0]
+    assert not advice(results)
+    results.sendLag.record(150_000_000)
+    assert "the client itself was late" in advice(results)[0]
+
+
+def test_no_message_was_due() -> None:
+    """By chance, or because the time was too short: a run that proves nothing says so."""
+    results = aRun(size=64, duration=1.0, rate=Rate(1, 1))
+    results.rateAsked = 1.0
+    results.judge()
+    assert results.warnings == ["no message was due in this time at this rate"]
+
+
+@pytest.mark.parametrize("samples", [0, FEWEST - 1, FEWEST])
+def test_too_few_samples(samples: int) -> None:
+    """A percentile of so few readings says nothing about the rest."""
+    results = aRun(size=64, count=1)
+    results.receiveLag = Latency()
+    for _ in range(samples):
+        results.receiveLag.record(5_000)
+    assert (ownErrorNs(results) is not None) is (samples >= FEWEST)
+    said = {0: "no reply sampled", FEWEST - 1: "199 samples are too few"}.get(
+        samples, "at most"
+    )
+    assert said in report(results, width=500)
