@@ -4,6 +4,7 @@ The program C{python -m echofactory.report}: the results of runs, from their JSO
 
 import os
 import sys
+from shutil import get_terminal_size
 from typing import ClassVar, NoReturn
 
 from twisted.python import usage
@@ -158,7 +159,8 @@ def main() -> NoReturn:
     runs, percents = options.runs, options.percents
     told = sys.stderr if sys.stdout in (jsonFile, csvFile) else sys.stdout
     if len(runs) > 1:
-        text = comparisonText(runs, percents or ())
+        width = get_terminal_size().columns if told.isatty() else None
+        text = comparisonText(runs, percents or (), width)
     else:
         text = report(runs[0].results, percents or PERCENTS, widthOf(told), hasColour(told))
     status = writeOutput(options, "report", told, text)

@@ -4,6 +4,7 @@ The comparison of several runs, as one table.
 
 from collections.abc import Callable, Sequence
 from enum import Enum
+from textwrap import wrap
 from typing import NamedTuple
 
 from echofactory.report.expectations import expectationLines
@@ -226,11 +227,19 @@ def comparison(
     return rows
 
 
-def comparisonText(runs: Sequence[Run], percents: Sequence[float] = ()) -> str:
+_GAP = 2
+"""Spaces between two columns of text."""
+
+
+def comparisonText(
+    runs: Sequence[Run], percents: Sequence[float] = (), width: int | None = None
+) -> str:
     """
     Write the comparison as aligned lines. The last line ends with a newline too.
 
     @param percents: see L{comparison}.
+    @param width: the columns that it shall fit in: the runs that do not fit follow below;
+        C{None}: any.
     """
     names = [runs[0].name, *(cell for run in runs[1:] for cell in (run.name, "", ""))]
     rows = [
@@ -242,16 +251,37 @@ def comparisonText(runs: Sequence[Run], percents: Sequence[float] = ()) -> str:
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
-    for row in rows:
-        aligned = [
-            # The names of figures and the verdicts are words, the other columns are numbers.
-            f"{text:<{width}}" if column > 0 and column % 3 == 0 else f"{text:>{width}}"
-            for column, (text, width) in enumerate(zip(row, widths, strict=True), -1)
-        ]
-        lines.append("  ".join([f"{row[0]:<{widths[0]}}", *aligned[1:]]).rstrip())
-    lines += [f"{name}: warning: {sentence}" for name, sentence in warnings(runs)]
-    lines += [f"{name}: {line}" for name, line in expected(runs)]
+    for columns in _blocks(widths, width):
+        for row in rows:
+            cells = [
+                # The verdicts are words, the others are numbers.
+                f"{row[at]:{'<' if at > 1 and at % 3 == 1 else '>'}{widths[at]}}"
+                for at in columns
+            ]
+            lines.append((" " * _GAP).join([f"{row[0]:<{widths[0]}}", *cells]).rstrip())
+    said = [f"{name}: warning: {sentence}" for name, sentence in warnings(runs)]
+    said += [f"{name}: {line}" for name, line in expected(runs)]
+    for line in said:
+        lines += wrap(line, width, subsequent_indent="    ") if width else [line]
     return "".join(f"{line}\n" for line in lines)
+
+
+def _blocks(widths: Sequence[int], width: int | None) -> list[list[int]]:
+    """
+    Return which columns stand beside each other: that of the first run, and three for each
+    of the others, which stay together.
+    """
+    groups = [[1], *([at, at + 1, at + 2] for at in range(2, len(widths), 3))]
+    blocks: list[list[int]] = [[]]
+    used = widths[0]
+    for group in groups:
+        needed = sum(widths[column] + _GAP for column in group)
+        if width is not None and blocks[-1] and used + needed > width:
+            blocks.append([])
+            used = widths[0]
+        blocks[-1] += group
+        used += needed
+    return blocks
 
 
 def warnings(runs: Sequence[Run]) -> list[tuple[str, str]]:

@@ -182,3 +182,24 @@ def test_the_table_of_three_runs() -> None:
                                 "+0.0%"]  # fmt: skip
     # The name of a run ends where its figures end.
     assert lines[0].index("20") + 2 == line.index("20.0 ms") + len("20.0 ms")
+
+
+@pytest.mark.parametrize("width", [80, 60])
+def test_a_table_on_a_terminal(width: int) -> None:
+    """It fits: the runs that do not fit follow below, with the names of the figures again."""
+    runs = [Run(f"run{at}.json", run([(at + 1) * 10**6] * 6, lasting=9)) for at in range(4)]
+    whole, narrow = (
+        comparisonText(runs).splitlines(),
+        comparisonText(runs, (), width).splitlines(),
+    )
+    assert max(map(len, whole)) > width >= max(map(len, narrow))
+    heads = [line.split() for line in narrow if line.startswith("  ") and ".json" in line]
+    assert [name for names in heads for name in names] == [each.name for each in runs]
+    assert len(heads) > 1
+    words = [
+        word for line in narrow if line.startswith("response time p50") for word in line.split()
+    ]
+    (line,) = [line for line in whole if line.startswith("response time p50")]
+    assert [word for word in words if word not in ("response", "time", "p50")] == line.split()[
+        3:
+    ]
