@@ -91,7 +91,7 @@ class Reconnects:
     def numbered(self, number: int) -> None:
         """A connection is asked for: it has this number from now on."""
         # The first connections are asked for before any of the others.
-        if number > self._size:
+        if number > self._size and self._asked:
             self._places[number] = self._asked.popleft()
             self._results.requested += 1
             self._results.reconnects += 1

@@ -241,6 +241,13 @@ def test_first_connections_that_are_asked_for_late() -> None:
     assert places.reconnects.up(2)
 
 
+def test_churn_numbers_its_connections_without_it() -> None:
+    """A number beyond the places is no connection that is opened again."""
+    places = Places()
+    places.reconnects.numbered(3)
+    assert (places.results.requested, places.results.reconnects or 0) == (2, 0)
+
+
 def failed(of: Results, kind: FailureKind) -> Results:
     of.connectionFailed(ConnectionFailure(1, "x", kind, "x"))
     return of
