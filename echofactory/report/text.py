@@ -130,8 +130,7 @@ def _clientText(results: Results) -> str:
     dropped = results.receiveLagDropped
     without = f", {dropped:,} dropped because the clock was set" if dropped else ""
     if own is None:
-        few = f"{counted(lag.count, 'sample')} are too few" if lag.count else "no reply sampled"
-        return f"{spinning}{few}{without}"
+        return f"{spinning}no reply sampled{without}"
     return (
         f"{spinning}at most {durationText(own)} of the response time are its own, for 99 % of"
         f" the messages ({counted(lag.count, 'sample')}{without})"

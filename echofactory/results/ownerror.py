@@ -4,9 +4,6 @@ The client's own error in the response times.
 
 from echofactory.results.books import Results
 
-FEWEST = 200
-"""Samples of the receive lag, at least. One in 200 exceeds p99.5."""
-
 
 def ownErrorNs(results: Results) -> int | None:
     """
@@ -15,10 +12,9 @@ def ownErrorNs(results: Results) -> int | None:
 
     Percentiles of two figures do not add up. But at most 0.5 % of the messages exceed p99.5 of
     the send lag, and at most 0.5 % p99.5 of the receive lag. So at most 1 % exceed the sum.
-    Below L{FEWEST} samples of the receive lag, its p99.5 is not known.
     """
     receiveLag = results.receiveLag
-    if receiveLag is None or receiveLag.count < FEWEST:
+    if receiveLag is None or not receiveLag.count:
         return None
     if results.rateAsked is None:
         return receiveLag.percentiles(99.0)[0]

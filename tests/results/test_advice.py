@@ -5,10 +5,7 @@ What the report advises.
 import pytest
 
 from echofactory.report.advice import advice
-from echofactory.report.text import report
 from echofactory.results.books import Results
-from echofactory.results.latency import Latency
-from echofactory.results.ownerror import FEWEST, ownErrorNs
 from echofactory.workload.schedule import Rate
 from echofactory.workload.settings import Workload
 
@@ -44,17 +41,3 @@ def test_no_message_was_due() -> None:
     results.rateAsked = 1.0
     results.judge()
     assert results.warnings == ["no message was due in this time at this rate"]
-
-
-@pytest.mark.parametrize("samples", [0, FEWEST - 1, FEWEST])
-def test_too_few_samples(samples: int) -> None:
-    """A percentile of so few readings says nothing about the rest."""
-    results = aRun(size=64, count=1)
-    results.receiveLag = Latency()
-    for _ in range(samples):
-        results.receiveLag.record(5_000)
-    assert (ownErrorNs(results) is not None) is (samples >= FEWEST)
-    said = {0: "no reply sampled", FEWEST - 1: "199 samples are too few"}.get(
-        samples, "at most"
-    )
-    assert said in report(results, width=500)
