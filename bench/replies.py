@@ -34,7 +34,8 @@ _FRAME = (
 _ECHOED = b"\x82%c" % len(_PAYLOAD) + _PAYLOAD
 
 MESSAGE = os.fsdecode(_FRAME)
-"""A WebSocket message of 64 bytes, masked as those of clients are, for a command line."""
+"""A WebSocket message of 64 bytes, as an argument of a command line. It is masked, as those of
+all clients are."""
 
 MESSAGE_REPLY = len(_ECHOED)
 """Bytes of its echo, which is not masked."""

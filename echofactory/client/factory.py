@@ -14,7 +14,7 @@ from twisted.internet.protocol import ClientFactory
 
 from echofactory.client.connection import Connection, SingleProtocol
 from echofactory.client.datagram import DatagramClient
-from echofactory.client.lookup import lookUp
+from echofactory.client.lookup import lookUpProblem
 from echofactory.client.opener import Opener
 from echofactory.client.receivelag import ReplySampler
 from echofactory.client.reconnect import Reconnects
@@ -219,7 +219,7 @@ class EchoClientFactory(ClientFactory):
 
     async def _lookUp(self, target: Target) -> None:
         """Look up the target's name; without an address, every connection has failed."""
-        looking = lookUp(target, self.patience.connect, self.reactor)
+        looking = lookUpProblem(target, self.patience.connect, self.reactor)
         self._resolving = Deferred.fromCoroutine(looking)
         try:
             problem = await self._resolving

@@ -10,7 +10,7 @@ from echofactory.client.deadline import addDeadline
 from echofactory.client.target import Target
 
 
-async def lookUp(target: Target, timeout: float, reactor: IReactorTime) -> str | None:
+async def lookUpProblem(target: Target, timeout: float, reactor: IReactorTime) -> str | None:
     """
     Look up the name of a target. Return why it has no address; C{None}: it has one.
 

@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IAddress
 from echofactory.client.target import Destination
 from echofactory.express.addresstext import hostPortText
 from echofactory.net.transport import lowestTransport
-from echofactory.results.connectionfacts import ConnectionFacts, SocketFacts, TLSSession
+from echofactory.results.connectionfacts import ConnectionFacts, SocketFacts, TLSFacts
 from echofactory.values.printable import printable
 
 
@@ -45,11 +45,11 @@ def _socket(transport: Any) -> Any:
     return lowestTransport(transport).getHandle() if found is None else found
 
 
-def _session(handle: Connection, verifiesName: bool) -> TLSSession:
+def _session(handle: Connection, verifiesName: bool) -> TLSFacts:
     # With VERIFY_PEER, a certificate without a valid chain ends the handshake.
     chain = bool(handle.get_context().get_verify_mode() & VERIFY_PEER)
     alpn = handle.get_alpn_proto_negotiated()
-    return TLSSession(
+    return TLSFacts(
         version=handle.get_protocol_version_name(),
         cipher=handle.get_cipher_name() or "",
         verified=chain and verifiesName,

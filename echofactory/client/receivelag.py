@@ -8,7 +8,7 @@ from random import randrange
 from time import CLOCK_REALTIME, clock_gettime_ns
 from typing import Any
 
-from echofactory.net.arrivals import StampedReads, stampArrivals
+from echofactory.net.timestamps import StampedReads, stampArrivals
 from echofactory.results.books import Results
 from echofactory.results.latency import Latency
 
@@ -16,9 +16,10 @@ _ONE_IN = 64
 _STEP_NS = 100_000
 
 _TOGETHER_NS = 10_000
+"""If reading both clocks takes more nanoseconds than this, they are read again: the process had
+to wait for its core."""
 _ATTEMPTS = 10
-"""If more nanoseconds than these pass while both clocks are read, because the process had to
-wait for its core, they are read again, at most so many times."""
+"""Number of times that both clocks are read, at most."""
 
 
 def _gap() -> int:
@@ -39,7 +40,7 @@ class ReplySampler:
     since the reply was chosen, or the reply seems to have arrived after it was read, the
     reading is dropped and counted.
 
-    @ivar nextAt: after so many verified messages, the next reply is chosen.
+    @ivar nextAt: the number of verified messages after which the next reply is chosen.
     """
 
     def __init__(

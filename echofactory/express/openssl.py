@@ -30,7 +30,7 @@ pointerTo: Any = _ffi.from_buffer
 
 RECORD = 1 << 14
 """Bytes of the largest record of TLS (RFC 8446, section 5.1). A read of so many bytes leaves
-nothing in OpenSSL, so that epoll tells of all that is left."""
+nothing in OpenSSL, so that epoll reports all data that is left."""
 
 MOST = 1 << 30
 """Bytes of a call of L{write}, at most. Its argument has 32 bits."""

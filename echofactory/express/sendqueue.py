@@ -50,10 +50,6 @@ class SendQueue:
         self.first = data
         self._offset = max(sent, 0)
 
-    def clear(self) -> None:
-        """Forget all bytes."""
-        self.__init__()  # type: ignore[misc]
-
     def send(self, ssl: Any) -> int:
         """
         Send what the socket takes.

@@ -1,6 +1,6 @@
 """
-TLS on the lane (L{echofactory.express.reactor}): the transport that a protocol sees, in the
-place of Twisted's. L{echofactory.express.tlssession} has the rules.
+TLS on the lane (L{echofactory.express.reactor}): the transport that a protocol sees instead of
+Twisted's. L{echofactory.express.tlssession} has the rules.
 """
 
 from collections.abc import Iterable

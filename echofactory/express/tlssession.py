@@ -372,7 +372,7 @@ class TLSSession(ProtocolWrapper):
         """The transport aborts the connection: send nothing more."""
         self.disconnecting = True
         self._handshaking = self._isOpen = self._direct = False
-        self._queue.clear()
+        self._queue = SendQueue()
 
     def connectionLost(self, reason: Failure = _LOST) -> None:
         """The transport has closed the socket."""
@@ -380,7 +380,7 @@ class TLSSession(ProtocolWrapper):
         if not (self._ended and self._alertSent) and reason.check(ConnectionDone):
             reason = _LOST
         reason = self._reason or reason
-        self._queue.clear()
+        self._queue = SendQueue()
         self.connected = 0
         del self.transport.doRead, self.transport.doWrite, self.transport.session
         if self._handle is not None:

@@ -7,19 +7,16 @@ import os.path
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
-from statistics import median
 from typing import NamedTuple
 
 from echofactory.report.compare import Run
 from echofactory.results.books import Results
 from echofactory.results.expectations import Expectation, Unit
-from echofactory.results.intervals import Interval
+from echofactory.results.intervals import WHOLE, Interval, usualLengthNs
 from echofactory.results.labels import labelsText
 from echofactory.results.latency import Latency
 from echofactory.values.quantities import counted, durationText, rateText, sizeText
 
-_WHOLE = 0.95
-"""The share of the usual length from which an interval counts as whole."""
 _BRIEF = 0.05
 """The share of the usual length below which an interval is brief."""
 _APART = 1.02
@@ -64,7 +61,7 @@ def pieces(results: Results) -> list[Piece]:
             intervals[-1] = _together(intervals[-1], interval)
     if not intervals:
         return []
-    usualNs = results.intervalNs or median(interval.lengthNs for interval in intervals)
+    usualNs = usualLengthNs(intervals, results.intervalNs)
     begin = results.firstAt - results.beganAt
     end = begin + results.overNs
     slack = _BRIEF * usualNs
@@ -76,7 +73,7 @@ def pieces(results: Results) -> list[Piece]:
         return Piece(
             beginNs / 1e9,
             interval.endNs / 1e9,
-            interval.lengthNs < _WHOLE * usualNs,
+            interval.lengthNs < WHOLE * usualNs,
             brief,
             interval,
             None if idle and not interval.messages else interval.perSecond,

@@ -8,7 +8,7 @@ from typing import IO, Any
 from echofactory.report.blocks import bar, canShow, sparkline
 from echofactory.report.text import latencyText
 from echofactory.results.books import Results
-from echofactory.results.intervals import Interval
+from echofactory.results.intervals import Interval, withoutShortEnd
 from echofactory.values.quantities import (
     counted,
     durationText,
@@ -51,9 +51,9 @@ class _Lines:
         self._stream = stream
 
     def __call__(self, results: Results) -> None:
-        *before, interval = results.intervals
-        # The last interval can be shorter, because the run ends in it. The report has it.
-        if not before or interval.lengthNs > before[-1].lengthNs / 2:
+        interval = results.intervals[-1]
+        # The report has what came in a shorter one at the end.
+        if interval is withoutShortEnd(results.intervals)[-1]:
             print(line(results, interval), file=self._stream, flush=True)
 
     def say(self, text: str) -> None:
@@ -150,11 +150,8 @@ class _Live:
 
 def _lastMinute(results: Results) -> list[Interval]:
     """Return the intervals of the last minute, without a shorter one at the end."""
-    intervals = results.intervals
-    *before, last = intervals
-    if before and last.lengthNs < before[-1].lengthNs / 2:
-        intervals = before
-    return [each for each in intervals[-600:] if each.endNs > last.endNs - 60e9]
+    since = results.intervals[-1].endNs - 60e9
+    return [each for each in withoutShortEnd(results.intervals)[-600:] if each.endNs > since]
 
 
 def _distribution(results: Results, width: int, plain: bool) -> list[tuple[str, str, str]]:

@@ -3,9 +3,9 @@ Tells whether a figure of two runs differs by more than it varies within each ru
 
 A figure has a range in each run:
 
- - of p50 and p99 of the response time, and of the rate: the middle half of the figures of
-   the whole intervals, if there are L{MIN_PIECES} or more;
- - of any other percentile: the readings at the ranks that enclose the percentile with 95 %
+ - p50 and p99 of the response time, and the rate: the middle half of the figures of the whole
+   intervals, if there are L{MIN_PIECES} or more.
+ - Any other percentile: the readings at the ranks that enclose the percentile with 95 %
    confidence, if readings are independent. Readings of one moment are not. So the range of
    a response time, a service time or a send lag is, in proportion, at least as wide as that
    of p50 or, above p90, of p99 of the response time.
@@ -16,9 +16,10 @@ reading.
 
 from collections.abc import Sequence
 from math import sqrt
-from statistics import median, quantiles
+from statistics import quantiles
 
 from echofactory.results.books import Results
+from echofactory.results.intervals import WHOLE, usualLengthNs
 from echofactory.results.latency import Latency
 
 MIN_PIECES = 4
@@ -45,11 +46,11 @@ def rateRange(results: Results) -> Range | None:
 def _piecesRange(results: Results, field: str) -> Range | None:
     if not results.intervals:
         return None
-    usualNs = results.intervalNs or median(piece.lengthNs for piece in results.intervals)
+    usualNs = usualLengthNs(results.intervals, results.intervalNs)
     figures = [
         getattr(piece, f"{field}Ns")
         for piece in results.intervals
-        if piece.lengthNs and piece.lengthNs >= 0.95 * usualNs
+        if piece.lengthNs and piece.lengthNs >= WHOLE * usualNs
     ]
     return _middleHalf([figure for figure in figures if figure is not None])
 

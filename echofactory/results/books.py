@@ -5,12 +5,11 @@ The books of a run: requests, outcomes and times.
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from statistics import median
 
 from echofactory.results.connectionfacts import ConnectionFacts
 from echofactory.results.expectations import Judgement
 from echofactory.results.failures import ConnectionFailure, FailureKind
-from echofactory.results.intervals import Interval
+from echofactory.results.intervals import WHOLE, Interval, usualLengthNs
 from echofactory.results.latency import Latency
 from echofactory.results.path import Datagrams, Kernel
 from echofactory.results.schedulefacts import ScheduleFacts
@@ -289,15 +288,15 @@ class Results:
         """
         if not self.intervals or not self.overNs or not self.firstAt:
             return []
-        wholeNs = self.intervalNs or median(piece.lengthNs for piece in self.intervals)
+        wholeNs = usualLengthNs(self.intervals, self.intervalNs)
         begin = self.firstAt - self.beganAt
         end = begin + self.overNs
         within = [
             (min(end, piece.endNs) - max(begin, piece.endNs - piece.lengthNs), piece.messages)
             for piece in self.intervals
         ]
-        rates = [count / (ns / 1e9) for ns, count in within if 0 < ns >= 0.95 * wholeNs]
-        if end - self.intervals[-1].endNs >= 0.95 * wholeNs:
+        rates = [count / (ns / 1e9) for ns, count in within if 0 < ns >= WHOLE * wholeNs]
+        if end - self.intervals[-1].endNs >= WHOLE * wholeNs:
             # All connections ended before the schedule: there were no replies after that.
             rates.append(0.0)
         return rates

@@ -17,7 +17,7 @@ F = TypeVar("F", bound=Hashable)
 
 
 @dataclass(frozen=True)
-class TLSSession:
+class TLSFacts:
     """What a TLS handshake agreed on."""
 
     version: str
@@ -108,14 +108,14 @@ class ConnectionFacts:
     """
 
     addresses: dict[str, int] = field(default_factory=dict)
-    tls: dict[TLSSession, int] = field(default_factory=dict)
+    tls: dict[TLSFacts, int] = field(default_factory=dict)
     sockets: dict[SocketFacts, int] = field(default_factory=dict)
 
     def noteAddress(self, address: str) -> None:
         """Count a connection to an address."""
         _note(self.addresses, address, 1)
 
-    def noteTLS(self, session: TLSSession) -> None:
+    def noteTLS(self, session: TLSFacts) -> None:
         """Count a connection over TLS."""
         _note(self.tls, session, 1)
 
@@ -145,6 +145,6 @@ class ConnectionFacts:
         """Read the same fields of the JSON."""
         return cls(
             addresses=_read(written["addresses"], _address),
-            tls=_read(written["tls"], TLSSession),
+            tls=_read(written["tls"], TLSFacts),
             sockets=_read(written["sockets"], SocketFacts),
         )

@@ -125,6 +125,29 @@ def intervalsFromJSON(written: Sequence[Any]) -> list[Interval]:
     return intervals
 
 
+WHOLE = 0.95
+"""The share of the usual length from which an interval counts as whole."""
+
+
+def usualLengthNs(intervals: Sequence[Interval], knownNs: int) -> float:
+    """
+    Return the length of a complete interval, in nanoseconds.
+
+    @param intervals: those of the run; there is at least one.
+    @param knownNs: the length that the run was started with; 0: not known. The median is taken.
+    """
+    return knownNs or median(interval.lengthNs for interval in intervals)
+
+
+def withoutShortEnd(intervals: Sequence[Interval]) -> Sequence[Interval]:
+    """
+    Return the intervals without the last one, if the run ended in it: it has less than half
+    of the length of the one before it.
+    """
+    *before, last = intervals
+    return before if before and last.lengthNs < before[-1].lengthNs / 2 else intervals
+
+
 MAX_MERGED_INTERVALS = 10_000
 """The highest number of intervals of a merged run, unless its runs together have more."""
 

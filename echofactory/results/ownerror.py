@@ -7,8 +7,8 @@ from echofactory.results.books import Results
 
 def ownErrorNs(results: Results) -> int | None:
     """
-    Return a bound for the client's own error: at least 99 % of the response times contain at
-    most so many nanoseconds of send lag and receive lag; C{None}: not known.
+    Return a bound for the client's own error, in nanoseconds: in at least 99 % of the response
+    times, send lag and receive lag together do not exceed it. C{None}: not known.
 
     Percentiles of two figures do not add up. But at most 0.5 % of the messages exceed p99.5 of
     the send lag, and at most 0.5 % p99.5 of the receive lag. So at most 1 % exceed the sum.

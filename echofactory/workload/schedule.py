@@ -170,7 +170,8 @@ def _expected(rate: Rate, gain: float, seconds: float) -> float:
 
 
 def snapped(expected: float) -> float:
-    """Return a number of messages; if it is whole but for the error of floats, that."""
+    """Return a number of messages. If only the error of floats keeps it from being whole, the
+    whole number is returned."""
     whole = round(expected)
     return float(whole) if abs(expected - whole) <= _EXACT * whole else expected
 

@@ -26,7 +26,7 @@ from twisted.internet.task import Clock
 from echofactory import EchoClientFactory, Workload
 from echofactory.cli.clientoptions import ClientOptions
 from echofactory.client.receivelag import ReplySampler
-from echofactory.net.arrivals import arrivalOf, stampArrivals
+from echofactory.net.timestamps import arrivalOf, stampArrivals
 from echofactory.results.books import Results
 from echofactory.workload.schedule import Rate
 

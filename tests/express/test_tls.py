@@ -120,9 +120,7 @@ class TestLane(BytesContract, EndContract):
         self, reactor: Any, certificates: Certificates
     ) -> None:
         """The peer's alert is read all the same. The protocol receives nothing more."""
-        subject, peer = Scripted(), Scripted()
-        async with self.pair(reactor, subject, peer, Options(certificates), True):
-            await eventually(reactor, lambda: subject.isOpen and peer.isOpen)
+        async with self.opened(reactor, Options(certificates), True) as (subject, peer):
             subject.transport.pauseProducing()
             peer.transport.write(b"data")
             subject.transport.loseConnection()
@@ -134,9 +132,7 @@ class TestLane(BytesContract, EndContract):
     @ensureDeferred
     async def test_aborting(self, reactor: Any, certificates: Certificates) -> None:
         """The reason says who has aborted."""
-        subject, peer = Scripted(), Scripted()
-        async with self.pair(reactor, subject, peer, Options(certificates), True):
-            await eventually(reactor, lambda: subject.isOpen and peer.isOpen)
+        async with self.opened(reactor, Options(certificates), True) as (subject, peer):
             subject.transport.abortConnection()
             await peer.untilLost(reactor)
             await subject.untilLost(reactor)
@@ -174,9 +170,7 @@ class TestLane(BytesContract, EndContract):
         self, reactor: Any, certificates: Certificates
     ) -> None:
         """It is paused, even if the kernel takes everything."""
-        subject, peer = Scripted(), Scripted()
-        async with self.pair(reactor, subject, peer, Options(certificates), True):
-            await eventually(reactor, lambda: subject.isOpen and peer.isOpen)
+        async with self.opened(reactor, Options(certificates), True) as (subject, peer):
             producer = Streaming(subject.transport, 3 << 20, 6)
             subject.transport.registerProducer(producer, True)
             producer.resumeProducing()

@@ -14,7 +14,7 @@ from echofactory.results.connectionfacts import (
     MAX_DIFFERENT,
     ConnectionFacts,
     SocketFacts,
-    TLSSession,
+    TLSFacts,
     tallyText,
 )
 from echofactory.results.json import fromJSON, toJSON
@@ -22,11 +22,11 @@ from echofactory.results.merge import merged
 
 pytestmark = pytest.mark.oldest
 
-VERIFIED = TLSSession("TLSv1.3", "TLS_AES_256_GCM_SHA384", True, "h2")
-NOT_VERIFIED = TLSSession("TLSv1.2", "ECDHE-RSA-AES128-GCM-SHA256", False, None)
+VERIFIED = TLSFacts("TLSv1.3", "TLS_AES_256_GCM_SHA384", True, "h2")
+NOT_VERIFIED = TLSFacts("TLSv1.2", "ECDHE-RSA-AES128-GCM-SHA256", False, None)
 
 
-def aRun(*sessions: TLSSession, address: str = "127.0.0.1:7") -> Results:
+def aRun(*sessions: TLSFacts, address: str = "127.0.0.1:7") -> Results:
     results = Results(target="tls:echo.example:7", workload=FACTS, requested=0)
     results.elapsedNs = 1_000_000_000
     for session in sessions:

@@ -5,7 +5,6 @@ The status page, in a real browser.
 import json
 import os
 import re
-import shutil
 import signal
 import socket
 import sys
@@ -17,9 +16,9 @@ from typing import Any
 from urllib.request import urlopen
 
 import pytest
+from browsers import chromium, needsBrowser
 from programs import CLIENT, LIMIT, SUPPORT, TWISTD, multiecho, running, serves, withStatus
-from selenium.webdriver import ActionChains, Chrome, ChromeOptions
-from selenium.webdriver.chrome.service import Service
+from selenium.webdriver import ActionChains, Chrome
 from selenium.webdriver.common.actions.action_builder import ActionBuilder
 from selenium.webdriver.common.actions.pointer_input import PointerInput
 from selenium.webdriver.common.by import By
@@ -27,10 +26,7 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
-pytestmark = pytest.mark.skipif(
-    not (shutil.which("chromium") and shutil.which("chromedriver")) and "CI" not in os.environ,
-    reason="not installed: chromium chromium-driver",
-)
+pytestmark = needsBrowser
 
 
 FAKE_TIME = """
@@ -130,26 +126,9 @@ class Page:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
-    options = ChromeOptions()
-    options.binary_location = shutil.which("chromium") or ""
-    for argument in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-dev-shm-usage",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
-        "--window-size=1100,900",
-        f"--user-data-dir={tmp_path_factory.mktemp('browser')}",
-    ):
-        options.add_argument(argument)
-    # By its path, or selenium would look for one to fetch.
-    browser = Chrome(options=options, service=Service(shutil.which("chromedriver")))
-    browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": FAKE_TIME})
-    yield browser
-    browser.quit()
+    with chromium(tmp_path_factory.mktemp("browser"), width=1100) as browser:
+        browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": FAKE_TIME})
+        yield browser
 
 
 @pytest.fixture

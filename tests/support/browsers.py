@@ -19,11 +19,12 @@ needsBrowser = pytest.mark.skipif(
 
 
 @contextmanager
-def chromium(profile: Path) -> Iterator[Chrome]:
+def chromium(profile: Path, width: int = 1280) -> Iterator[Chrome]:
     """
     Run Chromium, and end it.
 
     @param profile: the folder of its settings.
+    @param width: that of its window, in pixels.
     """
     options = ChromeOptions()
     options.binary_location = shutil.which("chromium") or ""
@@ -38,7 +39,7 @@ def chromium(profile: Path) -> Iterator[Chrome]:
         "--disable-background-networking",
         "--disable-component-update",
         "--disable-sync",
-        "--window-size=1280,900",
+        f"--window-size={width},900",
         f"--user-data-dir={profile}",
     ):
         options.add_argument(argument)

@@ -8,39 +8,18 @@ Run by test_reactor_option.py, in a process of its own, because they run reactor
 Every one passes except those of L{EXCEPTIONS}.
 """
 
+from importlib import import_module
+
 from conformance import builders, case
 from lane_conformance import EXCEPTIONS as LANE
-from twisted.internet.test import (
-    test_core,
-    test_fdset,
-    test_newtls,
-    test_process,
-    test_socket,
-    test_stdio,
-    test_tcp,
-    test_threads,
-    test_time,
-    test_tls,
-    test_udp,
-    test_unix,
-)
 
 from echofactory.express.epoll import ExpressEPollReactor
 
-MODULES = [
-    test_core,
-    test_fdset,
-    test_newtls,
-    test_process,
-    test_socket,
-    test_stdio,
-    test_tcp,
-    test_threads,
-    test_time,
-    test_tls,
-    test_udp,
-    test_unix,
-]
+SUBJECTS = (
+    "core", "fdset", "newtls", "process", "socket", "stdio", "tcp", "threads", "time", "tls",
+    "udp", "unix",
+)  # fmt: skip
+"""Each is one of Twisted's modules of tests."""
 
 _INTERNAL = "it reads private attributes of Twisted's TLS, which the lane does not use"
 
@@ -54,12 +33,12 @@ EXCEPTIONS = {
     "test_startTLSAfterRegisterProducerStreaming": _INTERNAL,
 }
 
-for _module in MODULES:
-    for _builder in builders([_module]):
+for _subject in SUBJECTS:
+    for _builder in builders([import_module(f"twisted.internet.test.test_{_subject}")]):
         _name = f"Express_{_builder.__name__}Tests"
         assert _name not in globals(), _name
         # UDP does not take the lane.
-        _exceptions = EXCEPTIONS if _module is test_udp else {**LANE, **EXCEPTIONS}
+        _exceptions = EXCEPTIONS if _subject == "udp" else {**LANE, **EXCEPTIONS}
         globals()[_name] = case(
             f"{__name__}.{_name}", (_builder,), ExpressEPollReactor, _exceptions
         )

@@ -134,9 +134,7 @@ class BytesContract(OverTLS):
     ) -> None:
         """A streaming producer is paused and resumed, and every byte comes."""
         size = 12 << 20
-        subject, peer = Scripted(), Scripted()
-        async with self.pair(reactor, subject, peer, Options(certificates), isServer):
-            await eventually(reactor, lambda: subject.isOpen and peer.isOpen)
+        async with self.opened(reactor, Options(certificates), isServer) as (subject, peer):
             peer.transport.pauseProducing()
             producer = Streaming(subject.transport, size)
             subject.transport.registerProducer(producer, True)

@@ -51,10 +51,10 @@ class EndContract(OverTLS):
     ) -> None:
         """The peer reads slowly, gets all of it, and both connections are done."""
         size = 8 << 20
-        subject, peer = Scripted(), Scripted()
-        options = Options(certificates, version)
-        async with self.pair(reactor, subject, peer, options, isServer):
-            await eventually(reactor, lambda: subject.isOpen and peer.isOpen)
+        async with self.opened(reactor, Options(certificates, version), isServer) as (
+            subject,
+            peer,
+        ):
             peer.transport.pauseProducing()
             subject.transport.write(b"x" * size)
             subject.transport.loseConnection()
@@ -75,10 +75,10 @@ class EndContract(OverTLS):
     ) -> None:
         """Its alert is answered, after what is still queued."""
         size = 4 << 20
-        subject, peer = Scripted(), Scripted()
-        options = Options(certificates, version)
-        async with self.pair(reactor, subject, peer, options, isServer):
-            await eventually(reactor, lambda: subject.isOpen and peer.isOpen)
+        async with self.opened(reactor, Options(certificates, version), isServer) as (
+            subject,
+            peer,
+        ):
             subject.transport.write(b"x" * size)
             peer.transport.loseConnection()
             await peer.untilLost(reactor)
@@ -93,10 +93,10 @@ class EndContract(OverTLS):
     async def test_the_peer_closes_with_nothing_queued(
         self, reactor: Any, certificates: Certificates, version: Any, isServer: bool
     ) -> None:
-        subject, peer = Scripted(), Scripted()
-        options = Options(certificates, version)
-        async with self.pair(reactor, subject, peer, options, isServer):
-            await eventually(reactor, lambda: subject.isOpen and peer.isOpen)
+        async with self.opened(reactor, Options(certificates, version), isServer) as (
+            subject,
+            peer,
+        ):
             peer.transport.write(b"data")
             peer.transport.loseConnection()
             await peer.untilLost(reactor)
@@ -112,10 +112,10 @@ class EndContract(OverTLS):
         self, reactor: Any, certificates: Certificates, version: Any, isServer: bool
     ) -> None:
         """An end of TCP without the closing alert is a loss, after the data before it."""
-        subject, peer = Scripted(), Scripted()
-        options = Options(certificates, version)
-        async with self.pair(reactor, subject, peer, options, isServer):
-            await eventually(reactor, lambda: subject.isOpen and peer.isOpen)
+        async with self.opened(reactor, Options(certificates, version), isServer) as (
+            subject,
+            peer,
+        ):
             peer.transport.write(b"data")
             await subject.untilReceived(reactor, 4)
             peer.transport.transport.loseConnection()
@@ -150,9 +150,7 @@ class EndContract(OverTLS):
         self, reactor: Any, certificates: Certificates, isServer: bool
     ) -> None:
         """Also if the peer stops reading and resets. The producer is stopped."""
-        subject, peer = Scripted(), Scripted()
-        async with self.pair(reactor, subject, peer, Options(certificates), isServer):
-            await eventually(reactor, lambda: subject.isOpen and peer.isOpen)
+        async with self.opened(reactor, Options(certificates), isServer) as (subject, peer):
             peer.transport.pauseProducing()
             producer = Streaming(subject.transport, 1 << 30, 1 << 16)
             subject.transport.registerProducer(producer, True)
@@ -169,9 +167,7 @@ class EndContract(OverTLS):
         self, reactor: Any, certificates: Certificates, isServer: bool
     ) -> None:
         """What the peer aborts is not done, whatever it is."""
-        subject, peer = Scripted(), Scripted()
-        async with self.pair(reactor, subject, peer, Options(certificates), isServer):
-            await eventually(reactor, lambda: subject.isOpen and peer.isOpen)
+        async with self.opened(reactor, Options(certificates), isServer) as (subject, peer):
             subject.transport.abortConnection()
             subject.transport.abortConnection()
             await peer.untilLost(reactor)

@@ -249,3 +249,13 @@ class OverTLS:
         if isServer:
             return pair(reactor, own, reactor, subject, peer, options)
         return pair(reactor, reactor, own, peer, subject, options)
+
+    @asynccontextmanager
+    async def opened(
+        self, reactor: Any, options: Options, isServer: bool
+    ) -> AsyncIterator[tuple[Scripted, Scripted]]:
+        """Connect a subject and its peer, and wait until both handshakes are complete."""
+        subject, peer = Scripted(), Scripted()
+        async with self.pair(reactor, subject, peer, options, isServer):
+            await eventually(reactor, lambda: subject.isOpen and peer.isOpen)
+            yield subject, peer

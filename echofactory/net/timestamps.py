@@ -82,7 +82,7 @@ def arrivalOf(control: list[tuple[int, int, bytes]]) -> int | None:
 
 class StampedReads:
     """
-    Tells of each read of a connection when its data arrived, until it is told to stop.
+    Reports for each read of a connection when its data arrived, until it is told to stop.
 
     Meanwhile the descriptor has another C{doRead}. Other reads, and other connections, cost
     nothing more.
