@@ -8,7 +8,8 @@ kernel has joined segments that arrived one after the other, they have the times
 one. Data that is read after its successors arrived can thus look younger than it is.
 
 The timestamp is read with C{MSG_PEEK} before the usual read, so that transports need no change,
-and OpenSSL can read the socket itself. C{MSG_TRUNC} spares the copy.
+and OpenSSL can read the socket itself. C{MSG_TRUNC} spares the copy. Data that arrives between
+the two has the timestamp of what was there before, and looks older than it is.
 
 UNIX sockets have no timestamps. Other systems than Linux have other ways.
 """

@@ -56,10 +56,22 @@ def stamping() -> Iterator[None]:
         yield
 
 
+def untilItWaits(pid: int) -> None:
+    """
+    Wait until a process sleeps. Then it has read everything that has arrived. If it stopped in
+    the middle of a read, that read would get the reply with the timestamp of what came first.
+    """
+    limit = time.monotonic() + LIMIT
+    while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "S":
+        assert time.monotonic() < limit
+        time.sleep(0.001)
+
+
 @contextmanager
 def stopped(program: Program) -> Iterator[None]:
     """Stop a process, and let it go on after some time."""
     pid = program.process.pid
+    untilItWaits(pid)
     os.kill(pid, signal.SIGSTOP)
     os.waitid(os.P_PID, pid, os.WSTOPPED)
     yield
