@@ -19,7 +19,7 @@ from echofactory.client.opener import Opener
 from echofactory.client.receivelag import ReplySampler
 from echofactory.client.reconnect import Reconnects
 from echofactory.client.rotation import Rotation
-from echofactory.client.sender import Sender
+from echofactory.client.sender import Gate, Sender
 from echofactory.client.settings import Opening, Patience
 from echofactory.client.slices import Slices
 from echofactory.client.stream import EchoClient
@@ -30,11 +30,11 @@ from echofactory.client.watch import Watch
 from echofactory.net.tracing import Trace
 from echofactory.results.books import Results
 from echofactory.results.failures import FailureKind
-from echofactory.results.latency import Latency
 from echofactory.results.path import Datagrams
 from echofactory.values.checks import checkSeconds, checkType, checkWhole
 from echofactory.workload.datagrams import refuseUnfit
 from echofactory.workload.settings import Workload
+from echofactory.workload.share import WHOLE_RUN, Share
 
 C = TypeVar("C", bound=Connection)
 
@@ -92,14 +92,18 @@ class EchoClientFactory(ClientFactory):
         opening: Opening | None = None,
         interval: float = 1.0,
         spin: bool = False,
+        share: Share = WHOLE_RUN,
+        gate: Gate | None = None,
     ) -> None:
         """
-        @param connections: how many, 1 or more; with C{churn}, how many at once.
+        @param connections: how many in all shares, 1 or more; with C{churn}, how many at once.
         @param patience: the timeouts; C{None}: their defaults.
         @param clock: C{perf_counter_ns}, or a test's. A schedule needs the former.
         @param opening: how connections are asked for; C{None}: all at once.
         @param interval: seconds; the results are kept by pieces of this length.
         @param spin: whether to keep a core awake, so that messages are sent on time.
+        @param share: which connections and messages of the run are this factory's.
+        @param gate: when the sending begins; C{None}: as soon as it can.
         @raise TypeError: if an argument is of another type.
         @raise ValueError: if C{connections} is less than 1, C{interval} not more than 0, or
             C{spin} is set without a rate.
@@ -116,33 +120,31 @@ class EchoClientFactory(ClientFactory):
         self.workload = workload
         self.patience = patience or Patience()
         self.clock = clock
-        self.results = Results(
-            target="",
-            workload=workload.facts(),
-            requested=0 if workload.churn else connections,
-            intervalNs=int(interval * 1e9),
-            service=Latency() if workload.rate is not None else None,
-            schedule=workload.scheduleFacts(),
-        )
+        self.results = workload.books(share.count(connections), interval)
         self.traceLog = TraceLog(trace)
         self.watch = Watch(reactor, self.patience, clock)
         self.sampler = ReplySampler(self.results, clock)
         self.ticker = Ticker(reactor, clock, self.results)
         self.sender = Sender(
             reactor, clock, self.results,
-            workload.schedule(connections), workload.sending, workload.warmUp,
+            workload.schedule(connections, share), workload.sending, workload.warmUp,
             self._deliver, lambda: self._due, self._finish, self.ticker.align, spin,
         )  # fmt: skip
         self.destination = NOWHERE
         self._opening = opening or Opening()
-        self._opener = Opener(reactor, self._opening.rate, clock, self._ask)
-        self._opener.toAsk = self._connections = connections
-        self._reconnects = Reconnects(reactor, clock, self.results, connections, self._opener)
+        self._opener = Opener(reactor, self._opening.rate, clock, self._ask, share)
+        self._opener.toAsk = self._places = share.count(connections)
+        self._connections = connections
+        self._share = share
+        self._gate = gate or (lambda begin: begin(clock()))
+        self._reconnects = Reconnects(
+            reactor, clock, self.results, self._places, connections, self._opener
+        )
         self._slices = Slices(reactor)
         self._kind: type[Connection] = EchoClient
         self._clients: set[Connection] = set()
         # How many connections are neither established nor failed.
-        self._undecided = connections
+        self._undecided = self._places
         # The connections that the schedule's messages go to in turn; and those messages
         # that wait for a connection of their own (churn).
         self._ready: Rotation[Connection] = Rotation()
@@ -161,7 +163,7 @@ class EchoClientFactory(ClientFactory):
         """Make the next connection."""
         if self.workload.churn:
             self.results.requested += 1
-        client = kind(self, self._opener.asked)
+        client = kind(self, self._share.number(self._opener.asked))
         self._reconnects.numbered(client.number)
         self._clients.add(client)
         self.watch.add(client)
@@ -205,7 +207,7 @@ class EchoClientFactory(ClientFactory):
                 await self._lookUp(endpoint)
             if not self._over.called and not self._cut:
                 if self.workload.churn:
-                    self._beginSending()
+                    self._gate(self._beginSending)
                 self._opener.begin(self.results.beganAt)
             self._checkOver()
             await self._over
@@ -215,6 +217,8 @@ class EchoClientFactory(ClientFactory):
             self.ticker.stop()
             self.results.elapsedNs = self.clock() - self.results.beganAt
             self.sender.tellAll()
+        if self._share == WHOLE_RUN:
+            self.results.judge()
         return self.results
 
     async def _lookUp(self, target: Target) -> None:
@@ -228,9 +232,9 @@ class EchoClientFactory(ClientFactory):
                 raise
             return
         if problem is not None:
-            self.results.requested = self._connections
-            for number in range(1, self._connections + 1):
-                self.connectionFailed(number, None, FailureKind.DNS, problem)
+            self.results.requested = self._places
+            for place in range(1, self._places + 1):
+                self.connectionFailed(self._share.number(place), None, FailureKind.DNS, problem)
             self._opener.stop()
             self._checkOver()
 
@@ -239,14 +243,12 @@ class EchoClientFactory(ClientFactory):
         if not self._over.called:
             self.results.interrupted = True
             self._cutAll()
-            self._checkOver()
 
     def endEarly(self) -> None:
         """End a run whose outcome is certain, in the same way."""
         if not self._over.called:
             self.results.endedEarly = True
             self._cutAll()
-            self._checkOver()
 
     def soFar(self) -> Results:
         """Return the present books. They make a report while the run goes on."""
@@ -270,8 +272,9 @@ class EchoClientFactory(ClientFactory):
         client.connecting = maybeDeferred(self._endpoint.connect, SingleProtocol(client))
         client.connecting.addErrback(client.notConnected)
 
-    def _beginSending(self) -> None:
-        now = self.clock()
+    def _beginSending(self, now: int) -> None:
+        if self._cut or self._over.called:
+            return
         self._reconnects.begin(now)
         if self.workload.rate is not None and self.workload.churn:
             # One for each message, when it is due.
@@ -285,7 +288,7 @@ class EchoClientFactory(ClientFactory):
         self.results.sendLag.record(max(0, perf_counter_ns() - dueAt))
         if self.workload.churn:
             self._due.append(dueAt)
-            if len(self._clients) + self._opener.toAsk < self._connections:
+            if len(self._clients) + self._opener.toAsk < self._places:
                 self._opener.askAnother()
         elif self._ready:
             self._ready.next().messageDue(dueAt)
@@ -315,10 +318,9 @@ class EchoClientFactory(ClientFactory):
             return False
         if self.workload.rate is not None:
             return len(self._due) > self._opener.toAsk
-        if self.workload.sending is not None:
+        if (each := self.workload.messagesPerConnection) is None:
             return self.sender.active
-        assert self.workload.messagesPerConnection is not None
-        total = self._connections * self.workload.messagesPerConnection
+        total = self._share.count(self._connections * each)
         return self._opener.asked + self._opener.toAsk < total
 
     # Ending
@@ -335,6 +337,7 @@ class EchoClientFactory(ClientFactory):
             self._resolving.cancel()
         for client in list(self._clients):
             client.giveUp()
+        self._checkOver()
 
     def _checkOver(self) -> None:
         if self._clients or self._opener.toAsk or self._due or self._over.called:
@@ -351,7 +354,7 @@ class EchoClientFactory(ClientFactory):
             # There is nothing to connect to.
             self._reconnects.stop()
         if not (self._cut or self._undecided or self._reconnects.begun) and self._ready:
-            self._beginSending()
+            self._gate(self._beginSending)
 
     def connectionUp(self, client: Connection, connectNs: int | None) -> None:
         """See L{Run<echofactory.client.connection.Run>}."""

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from echofactory.workload.share import WHOLE_RUN, Share
+
 _PER_TURN = 32
 """Connections asked for before the reactor has its turn. Until then, no connection that
 is established meanwhile is noticed."""
@@ -28,11 +30,13 @@ class Opener:
         rate: float | None,
         clock: Callable[[], int],
         ask: Callable[[], None],
+        share: Share = WHOLE_RUN,
     ) -> None:
         """
-        @param rate: connections a second; C{None}: no limit.
+        @param rate: connections a second, of the whole run; C{None}: no limit.
         @param clock: returns nanoseconds.
         @param ask: asks for one.
+        @param share: which connections of the whole run are asked for.
         """
         self.asked = 0
         self.toAsk = 0
@@ -40,6 +44,7 @@ class Opener:
         self._rate = rate
         self._clock = clock
         self._ask = ask
+        self._share = share
         self._beganAt = 0
         self._later: IDelayedCall | None = None
 
@@ -72,7 +77,8 @@ class Opener:
         if self._rate is not None:
             elapsed = (self._clock() - self._beganAt) / 1e9
             # As many as are due, and none in advance.
-            allowed = min(allowed, int(elapsed * self._rate) + 1 - self.asked)
+            due = self._share.count(int(elapsed * self._rate) + 1)
+            allowed = min(allowed, due - self.asked)
         for _ in range(min(self.toAsk, allowed)):
             # Asking for one may have stopped the rest.
             if not self.toAsk:

@@ -196,6 +196,7 @@ class PersistentConnections:
             self._logNews()
             self.results.elapsedNs = self.clock() - self.results.beganAt
             self._sender.tellAll()
+            self.results.judge()
         return self.results
 
     def interrupt(self) -> None:

@@ -36,11 +36,14 @@ class Reconnects:
         clock: Callable[[], int],
         results: Results,
         places: int,
+        last: int,
         opener: Opener,
     ) -> None:
         """
         @param clock: returns nanoseconds.
         @param places: the number of connections.
+        @param last: the highest number of a connection that is not opened again. If the run
+            is one part of several, it is more than C{places}.
         @param opener: asks for connections.
         """
         self.begun = False
@@ -48,6 +51,7 @@ class Reconnects:
         self._clock = clock
         self._results = results
         self._size = places
+        self._last = last
         self._opener = opener
         self._backoff = Backoff(reactor, clock, self._open, _POLICY)
         # The places whose connections were asked for, and have no number yet.
@@ -91,7 +95,7 @@ class Reconnects:
     def numbered(self, number: int) -> None:
         """A connection is asked for: it has this number from now on."""
         # The first connections are asked for before any of the others.
-        if number > self._size and self._asked:
+        if number > self._last and self._asked:
             self._places[number] = self._asked.popleft()
             self._results.requested += 1
             self._results.reconnects += 1

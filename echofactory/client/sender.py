@@ -27,6 +27,11 @@ _TIMER_S = 0.001
 """Seconds: the resolution of the reactor's timers."""
 
 
+Gate = Callable[[Callable[[int], None]], None]
+"""Called when the sending can begin, with the function that begins it. The gate calls the
+function once, with the time, in nanoseconds of the client's clock."""
+
+
 class Sender:
     """
     Begins and ends the sending of a run.
@@ -217,8 +222,6 @@ class Sender:
             results.paced = min(1.0, pacer.handedOut / past)
             if tookNs > 0:
                 results.paced = min(results.paced, schedule.dueNs(pacer.handedOut) / tookNs)
-        if not results.endedEarly:
-            results.judge()
 
     def _tellDue(self, results: Results, due: int) -> None:
         assert self._measured is not None

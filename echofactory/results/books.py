@@ -309,8 +309,11 @@ class Results:
     def judge(self) -> None:
         """
         Add the warnings of a run that has ended: the client did not keep its schedule, or was
-        the bottleneck; no message was due; or messages were due but not sent.
+        the bottleneck; no message was due; or messages were due but not sent. Without a
+        schedule, or if a search has ended the run, there are none.
         """
+        if self.rateAsked is None or self.endedEarly:
+            return
         if self.keptNoSchedule:
             self.warnings.append(
                 "the client could not keep its schedule: it handled"
@@ -321,7 +324,7 @@ class Results:
             share = percentText(min(1.0, lag))
             said = f"at p99, its send lag is {share} of the response time"
             self.warnings.append(f"the client was the bottleneck: {said}")
-        if self.rateAsked is not None and not self.due and not self.interrupted:
+        if not self.due and not self.interrupted:
             self.warnings.append("no message was due in this time at this rate")
         if self.unsent and not self.interrupted:
             self.warnings.append(

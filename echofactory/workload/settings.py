@@ -5,6 +5,8 @@ The settings of a workload.
 from dataclasses import dataclass
 from functools import cached_property, partial
 
+from echofactory.results.books import Results
+from echofactory.results.latency import Latency
 from echofactory.results.schedulefacts import ScheduleFacts, StageFacts
 from echofactory.results.workloadfacts import WorkloadFacts
 from echofactory.values.checks import (
@@ -25,6 +27,7 @@ from echofactory.workload.script import (
     Script,
     piecesOf,
 )
+from echofactory.workload.share import WHOLE_RUN, Share
 from echofactory.workload.stages import StagedSchedule, Stages, WarmedUp
 
 DEFAULT_MESSAGES = (b"Message 1 from client.", b"Message 2 from client.")
@@ -188,8 +191,13 @@ class Workload:
             return None
         return len(self.messages) if self.size is None else 1
 
-    def schedule(self, connections: int) -> DueTimes | None:
-        """Return the schedule of a run; C{None}: replies decide (closed loop)."""
+    def schedule(self, connections: int, share: Share = WHOLE_RUN) -> DueTimes | None:
+        """
+        Return the schedule of a run; C{None}: replies decide (closed loop).
+
+        @param connections: the number of connections of the whole run.
+        @param share: whose messages the schedule has.
+        """
         rate = self.rate
         if rate is None:
             return None
@@ -203,9 +211,11 @@ class Workload:
             measured = Schedule.of(rate, self.messagesPerConnection * connections)
         if self.arrivals is not None:
             measured = PoissonSchedule(measured, self.arrivals.seed, self.seconds is None)
-        if not self.warmUp:
-            return measured
-        return WarmedUp(Schedule.lasting(Rate(rate.first, rate.first), self.warmUp), measured)
+        if self.warmUp:
+            warmUp = Schedule.lasting(Rate(rate.first, rate.first), self.warmUp)
+            measured = WarmedUp(warmUp, measured)
+        # With churn, each message has a connection of its own.
+        return share.schedule(measured, share.parts if self.churn else connections)
 
     def script(self, connection: int) -> Script:
         """
@@ -236,6 +246,22 @@ class Workload:
             churn=self.churn,
             halfClose=self.halfClose,
             holdS=self.hold,
+        )
+
+    def books(self, requested: int, interval: float) -> Results:
+        """
+        Return the books of a run that has not begun.
+
+        @param requested: the number of connections.
+        @param interval: seconds; the results are kept by pieces of this length.
+        """
+        return Results(
+            target="",
+            workload=self.facts(),
+            requested=0 if self.churn else requested,
+            intervalNs=int(interval * 1e9),
+            service=Latency() if self.rate is not None else None,
+            schedule=self.scheduleFacts(),
         )
 
     def scheduleFacts(self) -> ScheduleFacts | None:

@@ -160,7 +160,7 @@ class WarmedUp:
     @ivar measured: the schedule after it.
     """
 
-    warmUp: Schedule
+    warmUp: DueTimes
     measured: DueTimes
 
     @cached_property
