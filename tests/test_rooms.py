@@ -24,7 +24,8 @@ MAY_IMPORT = {
     "client": DATA,
     "report": DATA,
     "status": DATA | {"server", "client", "report"},
-    "cli": DATA | {"server", "client", "report", "status"},
+    "distributed": DATA | {"client"},
+    "cli": DATA | {"server", "client", "report", "status", "distributed"},
 }
 """Which rooms each of them may import, itself aside."""
 

@@ -4,13 +4,13 @@ The program C{python -m echofactory.client}: its streams, signals, outputs and e
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import IO, Any, NoReturn, cast
 
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorCore, IReactorFromThreads, IReactorTime
 from twisted.logger import (
     ILogObserver,
@@ -25,14 +25,17 @@ from zope.interface import implementer
 
 from echofactory.cli.clientoptions import ClientOptions
 from echofactory.cli.clientstatus import ClientStatus
+from echofactory.cli.daskrun import DaskRuns
 from echofactory.cli.interrupts import Interrupts
 from echofactory.cli.outputs import writeOutput
 from echofactory.cli.runoutputs import RunOutputs
 from echofactory.cli.streams import prepareStreams, printError, printLine
 from echofactory.client.factory import EchoClientFactory
 from echofactory.client.findrate import NAMES
+from echofactory.client.run import MeasuredRun
 from echofactory.client.search import Search
 from echofactory.client.target import Target
+from echofactory.distributed.cluster import ClusterError
 from echofactory.net.descriptors import connectionsThatFit, raiseDescriptorLimit
 from echofactory.net.endpoints import EndpointError
 from echofactory.net.monotonic import useMonotonicTime
@@ -100,7 +103,7 @@ class _LogObserver:
 
 
 async def _job(
-    reactor: IClientReactor, target: Target | None, run: EchoClientFactory | Search
+    reactor: IClientReactor, target: Target | None, run: MeasuredRun | Search
 ) -> Results:
     """Run against the target; if there is none, against a server in this process."""
     if target is not None:
@@ -115,13 +118,11 @@ async def _job(
         await server.stopService()
 
 
-def _factory(
-    reactor: IClientReactor,
-    options: ClientOptions,
-    status: ClientStatus,
-    workload: Workload,
+def _inThisProcess(
+    reactor: IClientReactor, options: ClientOptions, workload: Workload
 ) -> EchoClientFactory:
-    factory = EchoClientFactory(
+    """Return a run that this process makes alone."""
+    return EchoClientFactory(
         reactor,
         workload,
         options.connections,
@@ -131,20 +132,16 @@ def _factory(
         interval=options.interval,
         spin=bool(options["spin"]),
     )
-    factory.results.title = options.title
-    factory.results.labels = options.labels
-    status.show(factory.results)
-    return factory
 
 
 def _search(
-    reactor: IClientReactor, options: ClientOptions, outputs: RunOutputs, status: ClientStatus
+    options: ClientOptions, outputs: RunOutputs, made: Callable[[Workload], MeasuredRun]
 ) -> Search:
     """Return the search for the highest rate that keeps the goals."""
     workload = options.workload
 
-    def make(rate: float) -> EchoClientFactory:
-        return _factory(reactor, options, status, replace(workload, rate=Rate(rate, rate)))
+    def make(rate: float) -> MeasuredRun:
+        return made(replace(workload, rate=Rate(rate, rate)))
 
     assert options.goals is not None
     named = {goal.quantity: NAMES[goal.quantity] for goal in options.goals}
@@ -170,18 +167,30 @@ def _run(
 
     @return: the results so far, and the signal; C{None}: no signal stopped the run.
     """
-    run: EchoClientFactory | Search
+    run: MeasuredRun | Search
     text, view = outputs.text, None
     percents = options.percents or PERCENTS
+    parts = None if options.dask is None else DaskRuns(reactor, options)
+
+    def made(workload: Workload) -> MeasuredRun:
+        one: MeasuredRun
+        if parts is None:
+            one = _inThisProcess(reactor, options, workload)
+        else:
+            one = parts.run(workload)
+        one.results.title, one.results.labels = options.title, options.labels
+        status.show(one.results)
+        return one
+
     if options.goals is not None:
-        run = _search(reactor, options, outputs, status)
+        run = _search(options, outputs, made)
     else:
-        run = factory = _factory(reactor, options, status, options.workload)
+        run = one = made(options.workload)
         # Trace lines on the same terminal would break the live view.
         tracing = options.target is None or options.trace > Trace.NONE
         choice = "never" if tracing and sys.stderr.isatty() else options.progress
-        view = progress(choice, sys.stderr, factory.sender.remaining)
-        factory.ticker.watchers += [*outputs.watchers, *([view] if view is not None else [])]
+        view = progress(choice, sys.stderr, one.sender.remaining)
+        one.ticker.watchers += [*outputs.watchers, *([view] if view is not None else [])]
     outcome: list[Results | Failure] = []
 
     def start() -> None:
@@ -190,7 +199,8 @@ def _run(
     def finish(result: Results | Failure) -> None:
         interrupts.runEnded()
         outcome.append(result)
-        status.stop().addBoth(lambda _: reactor.stop())
+        closing = [status.stop(), *([] if parts is None else [parts.close()])]
+        DeferredList(closing, consumeErrors=True).addBoth(lambda _: reactor.stop())
 
     def show() -> None:
         so = run.soFar()
@@ -211,6 +221,9 @@ def _run(
         view.close()
     (result,) = outcome
     if isinstance(result, Failure):
+        if parts is not None and result.check(ClusterError):
+            printError(f"{options.program}: --dask: {result.getErrorMessage()}")
+            sys.exit(1)
         result.raiseException()
     if result.search is not None and not options["quiet"]:
         printLine(searchText(result.search), text)
@@ -248,7 +261,7 @@ def main() -> NoReturn:
     options = ClientOptions()
     options.parseOptions()
     fit = connectionsThatFit(raiseDescriptorLimit())
-    if options.connections > fit:
+    if options.dask is None and options.connections > fit:
         options.refuse(
             "connections",
             f"{options.connections:,} do not fit: this process can open descriptors"

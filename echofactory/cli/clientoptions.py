@@ -17,6 +17,7 @@ from echofactory.cli.commonoptions import (
     StatusOptions,
     TargetOptions,
 )
+from echofactory.cli.daskoptions import DASK_NAMES, DASK_OPTIONS, readDask
 from echofactory.cli.expecting import (
     EXPECT,
     readExpectations,
@@ -70,6 +71,7 @@ class ClientOptions(TargetOptions, StatusOptions):
     @ivar title: the title of the run; empty: it has none.
     @ivar labels: the labels of the run.
     @ivar percents: the percentiles of the report; C{None}: those of every report.
+    @ivar dask: where the run is made; C{None}: in this process.
     @ivar trace: which events of each connection are shown.
     """
 
@@ -100,6 +102,7 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
             "spin",
         ),
         "Time": ("duration", "warm-up", "connect-timeout", "reply-timeout", "keepalive"),
+        "Several processes": DASK_NAMES,
         "Pass or fail": ("expect",),
         "Output": (
             "json", "json-lines", "csv", "hdr", "plot", "html", "title", "label",
@@ -216,6 +219,7 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
             example="500ms",
         ),
         KEEP_ALIVE,
+        *DASK_OPTIONS,
         TRACE,
         STATUS,
         *RUN_OUTPUTS,
@@ -273,6 +277,7 @@ python -m echofactory.client 127.0.0.1 65432 50 --size 64 --find-rate 'p99<5ms'
             name = "congestion" if self.socketOptions.dscp is None else "dscp"
             raise usage.UsageError(f"--{name}: a UNIX socket has none")
         self.connections = self.readConnections(2)
+        self.dask = readDask(self, self.connections, self.trace, self.target)
         self.workload = self._readWorkload()
         self.expectations = readExpectations(self)
         refuseRelative(

@@ -85,6 +85,9 @@ CLIENT_TLS_OPTIONS = (
 CLIENT_TLS_NAMES = ("tls", "ca", "insecure", "sni", "cert", "key", "alpn")
 """The options of the client, in the order of its help."""
 
+_FIELDS = {name: name for name in CLIENT_TLS_NAMES if name != "tls"}
+"""The option of each argument of L{clientTLS}."""
+
 SERVER_TLS_OPTIONS = (
     Option(
         "tls-cert",
@@ -121,6 +124,14 @@ SERVER_TLS_NAMES = tuple(option.name for option in SERVER_TLS_OPTIONS)
 """The options of the server, in the order of its help."""
 
 
+def clientTLSArguments(options: CommandOptions, host: str | None) -> dict[str, Any] | None:
+    """
+    Return the arguments of L{clientTLS}, if L{readClientTLS} has accepted the options; C{None}:
+    the client uses no TLS on HOST PORT.
+    """
+    return options.built(dict, _FIELDS, host=host) if options["tls"] else None
+
+
 def readClientTLS(
     options: CommandOptions, host: str | None
 ) -> IOpenSSLClientConnectionCreator | None:
@@ -142,10 +153,9 @@ def readClientTLS(
     for one, other in (("cert", "key"), ("key", "cert")):
         if options[one] is not None and options[other] is None:
             raise usage.UsageError(f"--{one}: give --{other} too")
-    fields = {name: name for name in CLIENT_TLS_NAMES if name != "tls"}
     made: Any = None
     try:
-        made = options.built(clientTLS, fields, host=host)
+        made = options.built(clientTLS, _FIELDS, host=host)
     except ValueError as error:
         # HOST itself.
         raise usage.UsageError(f"HOST: {str(error).partition(': ')[2]}") from None

@@ -31,6 +31,7 @@ from echofactory.net.tracing import Trace
 from echofactory.results.books import Results
 from echofactory.results.failures import FailureKind
 from echofactory.results.path import Datagrams
+from echofactory.results.warnings import addWarnings
 from echofactory.values.checks import checkSeconds, checkType, checkWhole
 from echofactory.workload.datagrams import refuseUnfit
 from echofactory.workload.settings import Workload
@@ -102,7 +103,7 @@ class EchoClientFactory(ClientFactory):
         @param opening: how connections are asked for; C{None}: all at once.
         @param interval: seconds; the results are kept by pieces of this length.
         @param spin: whether to keep a core awake, so that messages are sent on time.
-        @param share: which connections and messages of the run are this factory's.
+        @param share: which connections and messages of the run this factory has.
         @param gate: when the sending begins; C{None}: as soon as it can.
         @raise TypeError: if an argument is of another type.
         @raise ValueError: if C{connections} is less than 1, C{interval} not more than 0, or
@@ -133,9 +134,8 @@ class EchoClientFactory(ClientFactory):
         self.destination = NOWHERE
         self._opening = opening or Opening()
         self._opener = Opener(reactor, self._opening.rate, clock, self._ask, share)
+        self._connections, self._share = connections, share
         self._opener.toAsk = self._places = share.count(connections)
-        self._connections = connections
-        self._share = share
         self._gate = gate or (lambda begin: begin(clock()))
         self._reconnects = Reconnects(
             reactor, clock, self.results, self._places, connections, self._opener
@@ -218,7 +218,7 @@ class EchoClientFactory(ClientFactory):
             self.results.elapsedNs = self.clock() - self.results.beganAt
             self.sender.tellAll()
         if self._share == WHOLE_RUN:
-            self.results.judge()
+            addWarnings(self.results)
         return self.results
 
     async def _lookUp(self, target: Target) -> None:
@@ -392,7 +392,7 @@ class EchoClientFactory(ClientFactory):
         self.watch.discard(client)
         first = self._reconnects.over(client.number)
         if client.established:
-            self.results.open -= 1
+            self.results.connectionClosed()
         elif not self.workload.churn:
             self._oneIsDecided(first)
         if self.workload.churn and self._mayChurn():

@@ -35,6 +35,7 @@ from echofactory.net.tracing import Trace
 from echofactory.results.books import Results
 from echofactory.results.failures import ConnectionFailure, FailureKind
 from echofactory.results.latency import Latency
+from echofactory.results.warnings import addWarnings
 from echofactory.values.checks import checkType, checkWhole
 from echofactory.values.quantities import counted
 from echofactory.workload.schedule import Rate
@@ -196,7 +197,7 @@ class PersistentConnections:
             self._logNews()
             self.results.elapsedNs = self.clock() - self.results.beganAt
             self._sender.tellAll()
-            self.results.judge()
+            addWarnings(self.results)
         return self.results
 
     def interrupt(self) -> None:
@@ -271,7 +272,7 @@ class PersistentConnections:
         self._clients.discard(client)
         self.watch.discard(client)
         if client.established:
-            self.results.open -= 1
+            self.results.connectionClosed()
         if not self._cut:
             self._backoff.again(client.number)
         self._checkOver()

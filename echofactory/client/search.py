@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.task import LoopingCall
 
-from echofactory.client.factory import EchoClientFactory
 from echofactory.client.findrate import RateSearch, checkGoal, judged
+from echofactory.client.run import MeasuredRun
 from echofactory.results.books import Results
 from echofactory.results.expectations import Expectation
 from echofactory.results.search import SearchStep
@@ -37,13 +37,13 @@ class Search:
     def __init__(
         self,
         goals: Sequence[Expectation],
-        make: Callable[[float], EchoClientFactory],
+        make: Callable[[float], MeasuredRun],
         tell: Callable[[SearchStep], None],
         first: float = FIRST,
     ) -> None:
         """
         @param goals: upper bounds of response times (L{checkGoal}).
-        @param make: takes a rate in messages a second, and returns the factory of a run.
+        @param make: takes a rate in messages a second, and returns the run at it.
         @param tell: called with each step, when it is judged.
         @param first: the first rate, in messages a second.
         @raise ValueError: if an expectation is not a goal.
@@ -54,7 +54,7 @@ class Search:
         self.search = RateSearch(first, LEAST)
         self._make = make
         self._tell = tell
-        self._factory: EchoClientFactory | None = None
+        self._run: MeasuredRun | None = None
         self._interrupted = False
 
     async def run(self, endpoint: str | IStreamClientEndpoint) -> Results:
@@ -64,10 +64,10 @@ class Search:
         """
         best = None
         while (rate := self.search.next()) is not None:
-            self._factory = self._make(rate)
+            self._run = self._make(rate)
             if self._interrupted:
-                self._factory.interrupt()
-            latest = await self._try(self._factory, endpoint)
+                self._run.interrupt()
+            latest = await self._try(self._run, endpoint)
             step = judged(rate, latest, self.goals)
             self.search.note(step)
             if self.search.best is step:
@@ -78,33 +78,30 @@ class Search:
         results.interrupted = self._interrupted
         return results
 
-    async def _try(
-        self, factory: EchoClientFactory, endpoint: str | IStreamClientEndpoint
-    ) -> Results:
+    async def _try(self, run: MeasuredRun, endpoint: str | IStreamClientEndpoint) -> Results:
         """Run at one rate, to the end or until a goal is certainly missed."""
 
         def look() -> None:
             missed = (
-                factory.sender.isMissed(goal.percent or 0.0, int(goal.bound))
-                for goal in self.goals
+                run.sender.isMissed(goal.percent or 0.0, int(goal.bound)) for goal in self.goals
             )
-            if factory.results.failed or any(missed):
-                factory.endEarly()
+            if run.results.failed or any(missed):
+                run.endEarly()
 
         looking = LoopingCall(look)
-        looking.clock = factory.reactor
+        looking.clock = run.reactor
         looking.start(_LOOK_S, now=False)
         try:
-            return await factory.run(endpoint)
+            return await run.run(endpoint)
         finally:
             looking.stop()
 
     def interrupt(self) -> None:
         """Cut the run that is under way, and end the search."""
         self._interrupted = True
-        if self._factory is not None:
-            self._factory.interrupt()
+        if self._run is not None:
+            self._run.interrupt()
 
     def soFar(self) -> Results | None:
         """Return the books of the step that is under way; C{None}: none is yet."""
-        return None if self._factory is None else self._factory.soFar()
+        return None if self._run is None else self._run.soFar()

@@ -9,9 +9,8 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from echofactory.client.pacer import Pacer
 from echofactory.net.cores import usableCores
 from echofactory.results.books import Results
-from echofactory.results.latency import rankOf
 from echofactory.values.checks import checkType
-from echofactory.workload.schedule import DueTimes
+from echofactory.workload.schedule import DueTimes, missedCertainly
 from echofactory.workload.stages import WarmedUp
 
 _LAST_MOMENT_S = 0.1
@@ -238,10 +237,8 @@ class Sender:
 
         @param percent: from 0 to 100.
         """
-        results, measured = self._results, self._measured
-        if measured is None or self._pacer is None or not measured.total:
+        if self._measured is None or self._pacer is None:
             return False
-        # Of the messages that were due so long ago, all that were not in time are late.
-        longDue = measured.dueBefore(self._clock() - results.firstAt - limitNs)
-        late = longDue - results.response.under(limitNs)
-        return late > measured.total - rankOf(percent, measured.total)
+        sinceNs = self._clock() - self._results.firstAt
+        inTime = self._results.response.under(limitNs)
+        return missedCertainly(self._measured, sinceNs, inTime, percent, limitNs)

@@ -6,18 +6,14 @@ from collections.abc import Callable
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
 
+from echofactory.client.run import Watchers
 from echofactory.results.books import Results
 
-_log = Logger()
 
-
-class Ticker:
+class Ticker(Watchers):
     """
-    Closes the intervals of a run's results.
-
-    @ivar watchers: called with the results at the end of each interval.
+    Closes the intervals of a run's results, and tells the watchers.
     """
 
     def __init__(
@@ -26,7 +22,7 @@ class Ticker:
         """
         @param clock: returns nanoseconds.
         """
-        self.watchers: list[Callable[[Results], None]] = []
+        super().__init__()
         self._clock = clock
         self._results = results
         self._looping = LoopingCall(self.closeInterval)
@@ -56,10 +52,4 @@ class Ticker:
     def closeInterval(self) -> None:
         """End the interval that goes on, and tell the watchers."""
         self._results.closeInterval(self._clock() - self._results.beganAt)
-        for watcher in list(self.watchers):
-            try:
-                watcher(self._results)
-            except Exception:
-                # A view that fails must not cost the run.
-                _log.failure("while showing the run")
-                self.watchers.remove(watcher)
+        self.tell(self._results)

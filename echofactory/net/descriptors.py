@@ -6,7 +6,7 @@ import os
 from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit, setrlimit
 from sys import maxsize
 
-_RESERVE = 16
+RESERVE = 16
 """Descriptors that the process needs for files, name look-ups and pipes."""
 
 
@@ -29,7 +29,7 @@ def connectionsThatFit(limit: int) -> int:
 
     @param limit: the limit of open descriptors.
     """
-    return max(0, limit - len(os.listdir("/dev/fd")) - _RESERVE)
+    return max(0, limit - len(os.listdir("/dev/fd")) - RESERVE)
 
 
 class SpareDescriptors:

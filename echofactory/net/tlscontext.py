@@ -5,7 +5,7 @@ do.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,16 +39,26 @@ C{pem:PORT:interface=HOST:cert=FILE:key=FILE} with or without C{:clientCA=FILE}.
 program hands the options of its command line to its workers."""
 
 
-def _read(field: str, path: str) -> bytes:
+Read = Callable[[str, str], bytes]
+"""Takes the name of a parameter and the path that it has, and returns the file's content."""
+
+
+def readFile(field: str, path: str) -> bytes:
+    """
+    Return the content of a file.
+
+    @param field: the parameter that names the file.
+    @raise ValueError: if the file cannot be read.
+    """
     try:
         return Path(path).read_bytes()
     except OSError as error:
         raise ValueError(f"{field}: {path!r}: {error.strerror}") from None
 
 
-def _certificates(field: str, path: str) -> list[Certificate]:
+def _certificates(field: str, path: str, read: Read) -> list[Certificate]:
     """Return the certificates of a file, one or more."""
-    found = _CERTIFICATE.findall(_read(field, path))
+    found = _CERTIFICATE.findall(read(field, path))
     if not found:
         raise ValueError(f"{field}: {path!r} has no certificate in PEM")
     try:
@@ -58,11 +68,11 @@ def _certificates(field: str, path: str) -> list[Certificate]:
 
 
 def _identity(
-    certField: str, cert: str, keyField: str, key: str
+    certField: str, cert: str, keyField: str, key: str, read: Read
 ) -> tuple[PrivateCertificate, list[crypto.X509]]:
     """Return a certificate with its key, and the certificates between it and an authority."""
-    leaf, *between = _certificates(certField, cert)
-    content = _read(keyField, key)
+    leaf, *between = _certificates(certField, cert, read)
+    content = read(keyField, key)
     match = _KEY.search(content)
     if match is None:
         raise ValueError(f"{keyField}: {key!r} has no private key in PEM")
@@ -113,6 +123,7 @@ def clientTLS(
     cert: str | None = None,
     key: str | None = None,
     alpn: Sequence[str] = (),
+    read: Read = readFile,
 ) -> IOpenSSLClientConnectionCreator:
     """
     Return the TLS of a client.
@@ -125,6 +136,7 @@ def clientTLS(
         authority; C{None}: the client has none.
     @param key: the file of the certificate's key.
     @param alpn: the application protocols to offer (RFC 7301), the best one first.
+    @param read: reads the files.
     @raise ValueError: if a file or a name is wrong.
     """
     if insecure and ca is not None:
@@ -135,7 +147,7 @@ def clientTLS(
     options: dict[str, Any] = {}
     identity = None
     if cert is not None and key is not None:
-        identity, between = _identity("cert", cert, "key", key)
+        identity, between = _identity("cert", cert, "key", key, read)
         if between:
             options["extraCertChain"] = between
     protocols = [name.encode("ascii") for name in alpn] or None
@@ -150,7 +162,9 @@ def clientTLS(
                 options["certificate"] = identity.original
             made = CertificateOptions(acceptableProtocols=protocols, **options)
             return Unverified(None if numeric else name, made)
-        trusted = None if ca is None else trustRootFromCertificates(_certificates("ca", ca))
+        trusted = (
+            None if ca is None else trustRootFromCertificates(_certificates("ca", ca, read))
+        )
         verified: IOpenSSLClientConnectionCreator = optionsForClientTLS(
             name,
             trustRoot=trusted,
@@ -175,10 +189,12 @@ def serverTLS(cert: str, key: str, clientCA: str | None = None) -> CertificateOp
         C{None}: clients need none.
     @raise ValueError: if a file is wrong.
     """
-    identity, between = _identity("cert", cert, "key", key)
+    identity, between = _identity("cert", cert, "key", key, readFile)
     options: dict[str, Any] = {}
     if clientCA is not None:
-        options["trustRoot"] = trustRootFromCertificates(_certificates("clientCA", clientCA))
+        options["trustRoot"] = trustRootFromCertificates(
+            _certificates("clientCA", clientCA, readFile)
+        )
     return CertificateOptions(
         privateKey=identity.privateKey.original,
         certificate=identity.original,

@@ -2,7 +2,8 @@
 What to look at if a run's figures do not look right.
 """
 
-from echofactory.results.books import BOTTLENECK, Results, lagShare
+from echofactory.results.books import Results
+from echofactory.results.warnings import BOTTLENECK, lagShare
 
 
 def advice(results: Results) -> list[str]:

@@ -267,6 +267,7 @@ def summary(results: Results) -> list[tuple[str, str]]:
         *([("title", results.title)] if results.title else []),
         *([("labels", labelsText(results.labels))] if results.labels else []),
         ("target", results.target),
+        *([] if results.parts is None else [("parts", results.parts.text)]),
         *_factRows(results),
         *_searchRows(results.search),
         (

@@ -11,14 +11,12 @@ from echofactory.results.expectations import Judgement
 from echofactory.results.failures import ConnectionFailure, FailureKind
 from echofactory.results.intervals import WHOLE, Interval, usualLengthNs
 from echofactory.results.latency import Latency
+from echofactory.results.opencounts import OpenCounts
+from echofactory.results.partfacts import PartsFacts
 from echofactory.results.path import Datagrams, Kernel
 from echofactory.results.schedulefacts import ScheduleFacts
 from echofactory.results.search import SearchOutcome
 from echofactory.results.workloadfacts import WorkloadFacts
-from echofactory.values.quantities import percentText
-
-BOTTLENECK = 0.5
-"""If L{lagShare} is greater, the client is the reason for its response times."""
 
 _PACED = 0.95
 """The least share of the schedule that the client has to keep. Below it, the run has a
@@ -49,6 +47,7 @@ class Results:
     @ivar missing: with C{reconnect}, the share of the connections' time in which they were
         not established, from 0 to 1, while messages were sent.
     @ivar peakOpen: the highest number of connections that were open at the same time.
+    @ivar openCounts: the number of open connections over time; C{None}: it is not kept.
     @ivar failures: failed connections by kind.
     @ivar examples: the first failure of each kind.
     @ivar latest: the latest failure of each kind, and when it was, in UTC. Not known of
@@ -78,6 +77,7 @@ class Results:
     @ivar datagrams: lost, repeated and reordered datagrams; C{None}: a run over streams.
     @ivar intervals: the intervals of the run, in order.
     @ivar recent: the response times of the last interval.
+    @ivar parts: the parts that made the run; C{None}: it was made by one process.
     @ivar search: the outcome of the search to which the run belongs; C{None}: no search.
     @ivar expectations: the expectations that the run was judged by, and whether it met them.
     @ivar rateAsked: the mean of the scheduled rate, in messages a second, without the
@@ -102,6 +102,8 @@ class Results:
     @ivar uncounted: verified messages of the warm-up. They do not count in latencies and
         rates. With a rate, these are the messages that were due in the warm-up; otherwise,
         those whose replies came in it.
+    @ivar leastUncounted: the lowest response time of the warm-up, in nanoseconds; C{None}:
+        there is none.
     @ivar uncountedDue: scheduled messages of the warm-up.
     @ivar uncountedBytes: bytes that were received in the warm-up.
     @ivar countsFrom: with a rate, messages that were due before do not count, in nanoseconds
@@ -121,6 +123,7 @@ class Results:
     completed: int = 0
     open: int = 0
     peakOpen: int = 0
+    openCounts: OpenCounts | None = None
     reconnects: int = 0
     missing: float = 0.0
     failures: Counter[FailureKind] = field(default_factory=Counter)
@@ -144,6 +147,7 @@ class Results:
     datagrams: Datagrams | None = None
     intervals: list[Interval] = field(default_factory=list)
     recent: Latency = field(default_factory=Latency)
+    parts: PartsFacts | None = None
     search: SearchOutcome | None = None
     expectations: list[Judgement] = field(default_factory=list)
     rateAsked: float | None = None
@@ -160,6 +164,7 @@ class Results:
     interrupted: bool = False
     underWay: bool = False
     uncounted: int = 0
+    leastUncounted: int | None = None
     uncountedDue: int = 0
     uncountedBytes: int = 0
     countsFrom: int = 0
@@ -169,7 +174,6 @@ class Results:
     _closedMessages: int = 0
     _closedBytes: int = 0
     _closedFailures: int = 0
-    _leastUncounted: int | None = None
 
     def closeInterval(self, elapsedNs: int) -> None:
         """
@@ -201,7 +205,7 @@ class Results:
     def leastNs(self) -> int:
         """Nanoseconds: the lowest response time, warm-up included; 0: no reading."""
         least = self.response.asJSON()["min"]
-        return min((ns for ns in (least, self._leastUncounted) if ns is not None), default=0)
+        return min((ns for ns in (least, self.leastUncounted) if ns is not None), default=0)
 
     def leaveOut(self, elapsedNs: int) -> None:
         """
@@ -210,8 +214,8 @@ class Results:
         @param elapsedNs: its response time.
         """
         self.uncounted += 1
-        if self._leastUncounted is None or elapsedNs < self._leastUncounted:
-            self._leastUncounted = elapsedNs
+        if self.leastUncounted is None or elapsedNs < self.leastUncounted:
+            self.leastUncounted = elapsedNs
 
     def setAside(self) -> None:
         """
@@ -224,7 +228,7 @@ class Results:
         if self.service is None:
             least = self.response.asJSON()["min"]
             if least is not None:
-                self._leastUncounted = min(least, self._leastUncounted or least)
+                self.leastUncounted = min(least, self.leastUncounted or least)
             self.uncounted = self.verified
             self.response.clear()
 
@@ -306,40 +310,6 @@ class Results:
         """Whether the client handled less than 95 % of the scheduled messages in time."""
         return self.paced < _PACED
 
-    def judge(self) -> None:
-        """
-        Add the warnings of a run that has ended: the client did not keep its schedule, or was
-        the bottleneck; no message was due; or messages were due but not sent. Without a
-        schedule, or if a search has ended the run, there are none.
-        """
-        if self.rateAsked is None or self.endedEarly:
-            return
-        if self.keptNoSchedule:
-            self.warnings.append(
-                "the client could not keep its schedule: it handled"
-                f" {percentText(self.paced)} of the messages in time. These figures show the"
-                " limit of the client, not of the peer"
-            )
-        elif (lag := lagShare(self)) > BOTTLENECK:
-            share = percentText(min(1.0, lag))
-            said = f"at p99, its send lag is {share} of the response time"
-            self.warnings.append(f"the client was the bottleneck: {said}")
-        if not self.due and not self.interrupted:
-            self.warnings.append("no message was due in this time at this rate")
-        if self.unsent and not self.interrupted:
-            self.warnings.append(
-                f"{self.unsent:,} of {self.due:,} messages"
-                f" ({percentText(self.unsent / self.due)}) were due but not sent: "
-                + self._whyUnsent()
-            )
-
-    def _whyUnsent(self) -> str:
-        if self.keptNoSchedule:
-            return "the client did not handle them in time"
-        if self.failed:
-            return "their connections failed or waited for replies"
-        return "their connections waited for replies"
-
     @property
     def failed(self) -> int:
         """Failed connections of all kinds."""
@@ -360,6 +330,8 @@ class Results:
             return "interrupted"
         if self.search is not None and self.search.found is None:
             return "failed"
+        if self.parts is not None and self.parts.lost:
+            return "failed"
         if self.completed != self.requested and (not self.workload.reconnect or _lost(self)):
             return "failed"
         return "ok" if all(each.met for each in self.expectations) else "unmet"
@@ -373,8 +345,16 @@ class Results:
         self.established += 1
         self.open += 1
         self.peakOpen = max(self.peakOpen, self.open)
+        if self.openCounts is not None:
+            self.openCounts.note(self.open)
         if connectNs is not None:
             self.connect.record(connectNs)
+
+    def connectionClosed(self) -> None:
+        """Count an established connection that is closed."""
+        self.open -= 1
+        if self.openCounts is not None:
+            self.openCounts.note(self.open)
 
     def connectionFailed(self, failure: ConnectionFailure) -> None:
         """Count a failed connection, and keep the first and the latest of each kind."""
@@ -391,9 +371,3 @@ def _lost(results: Results) -> bool:
     wrong = results.failures[FailureKind.MISMATCH] + results.failures[FailureKind.EXTRA_BYTES]
     lost = results.mismatched + results.unanswered + results.unsent
     return bool(wrong or lost or results.unfinished or not results.verified)
-
-
-def lagShare(results: Results) -> float:
-    """Return the send lag at p99, as a share of the response time at p99; 0: not known."""
-    response, lag = (each.percentiles(99.0)[0] for each in (results.response, results.sendLag))
-    return (lag or 0) / response if response else 0.0

@@ -34,6 +34,8 @@ class FailureKind(StrEnum):
     """The peer returned other bytes than those that were sent."""
     EXTRA_BYTES = "extra-bytes"
     """The peer returned more bytes than were sent. Over UDP, a reply arrived twice."""
+    PART_LOST = "part-lost"
+    """The part of the run that had the connection is lost: nobody knows how it ended."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from echofactory.results.failures import ConnectionFailure, FailureKind
 from echofactory.results.intervals import intervalsFromJSON
 from echofactory.results.latency import Latency
 from echofactory.results.ownerror import ownErrorNs
+from echofactory.results.partfacts import PartsFacts
 from echofactory.results.path import Datagrams, Kernel
 from echofactory.results.schedulefacts import ScheduleFacts
 from echofactory.results.search import SearchOutcome
@@ -81,13 +82,14 @@ def _fromSecond(written: dict[str, Any]) -> dict[str, Any]:
     Convert results of version 2 to the present version.
 
     Version 2 has no title, no labels, no expectations, no warm-up and no receive lag. It does
-    not reconnect, does not keep the schedule, and does not spin. It has nothing of what carried
-    the connections.
+    not reconnect, does not keep the schedule, and does not spin. It has no parts, and nothing
+    of what carried the connections.
     """
     added: dict[str, Any] = {
         "title": "",
         "labels": {},
         "expectations": [],
+        "parts": None,
         "receive_lag_ns": None,
         "client": {"spin": False, "own_ns": None, "receive_lag_dropped": 0},
     }
@@ -224,6 +226,7 @@ def toJSON(results: Results, version: str) -> dict[str, object]:
         },
         "interval_s": results.intervalNs / 1e9 if results.intervalNs else None,
         "intervals": [interval.asJSON() for interval in results.intervals],
+        "parts": results.parts.asJSON() if results.parts is not None else None,
         "find_rate": results.search.asJSON() if results.search is not None else None,
         "expectations": [judgement.asJSON() for judgement in results.expectations],
         "warnings": results.warnings,
@@ -274,6 +277,7 @@ def _read(written: dict[str, Any]) -> Results:
     if asked is not None and due > asked * 1e9:
         raise ValueError("$.messages.due: more than 1e9 s at the scheduled rate")
     search, schedule = written["find_rate"], rate["schedule"]
+    parts = written["parts"]
     warmUp = written["warm_up"] or {"due": 0, "verified": 0, "received_bytes": 0}
     warmUpDue = warmUp["due"] or 0
     for name, most in (
@@ -323,6 +327,7 @@ def _read(written: dict[str, Any]) -> Results:
         kernel=Kernel.fromJSON(written["tcp"]),
         datagrams=Datagrams(**datagrams) if datagrams is not None else None,
         intervals=intervalsFromJSON(written["intervals"]),
+        parts=PartsFacts.fromJSON(parts) if parts is not None else None,
         search=SearchOutcome.fromJSON(search) if search is not None else None,
         expectations=_judgements(written["expectations"]),
         rateAsked=asked,

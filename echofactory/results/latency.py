@@ -170,6 +170,18 @@ class Latency:
         """Return the number of readings of each step that has any."""
         return dict(self._counts())
 
+    def change(self, changes: dict[int, int]) -> None:
+        """
+        Change the number of readings of steps.
+
+        @param changes: by step, as L{counts} has them. Those of several parts add up to the
+            readings of the whole. A number can be less than 0 if readings were removed.
+        """
+        for step, change in changes.items():
+            self._earlier[step] = self._earlier.get(step, 0) + change
+            if not self._earlier[step]:
+                del self._earlier[step]
+
     @classmethod
     def fromCounts(cls, counts: dict[int, int]) -> "Latency":
         """Return the readings that L{counts} returned."""

@@ -12,7 +12,7 @@ from echofactory.results.latency import Latency
 from echofactory.results.path import Datagrams
 from echofactory.results.schedulefacts import mergedSchedules
 
-_SUMMED = (
+SUMMED = (
     "requested",
     "established",
     "completed",
@@ -63,7 +63,7 @@ def _refuseUnfit(runs: Sequence[Results], first: Results) -> None:
 
 def _add(whole: Results, run: Results) -> None:
     """Add the counts and latencies of a run."""
-    for name in _SUMMED:
+    for name in SUMMED:
         setattr(whole, name, getattr(whole, name) + getattr(run, name))
     whole.failures += run.failures
     whole.examples = run.examples | whole.examples

@@ -197,7 +197,7 @@ class Places:
             self.reconnects.numbered(self.number)
 
         opener = Opener(self.reactor, None, clock, ask)
-        self.reconnects = Reconnects(self.reactor, clock, self.results, 2, opener)
+        self.reconnects = Reconnects(self.reactor, clock, self.results, 2, 2, opener)
 
     def lose(self, number: int) -> None:
         self.reconnects.failed(number)

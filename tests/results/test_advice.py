@@ -6,6 +6,7 @@ import pytest
 
 from echofactory.report.advice import advice
 from echofactory.results.books import Results
+from echofactory.results.warnings import addWarnings
 from echofactory.workload.schedule import Rate
 from echofactory.workload.settings import Workload
 
@@ -28,7 +29,7 @@ def test_replies_that_are_late() -> None:
     results.rateAsked, results.due, results.sent = 200.0, 200, 10
     results.response.record(200_000_000)
     results.sendLag.record(1_000)
-    results.judge()
+    addWarnings(results)
     assert "due but not sent" in results.warnings[0]
     assert not advice(results)
     results.sendLag.record(150_000_000)
@@ -39,5 +40,5 @@ def test_no_message_was_due() -> None:
     """By chance, or because the time was too short: a run that proves nothing says so."""
     results = aRun(size=64, duration=1.0, rate=Rate(1, 1))
     results.rateAsked = 1.0
-    results.judge()
+    addWarnings(results)
     assert results.warnings == ["no message was due in this time at this rate"]

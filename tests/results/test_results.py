@@ -16,6 +16,7 @@ from echofactory.results.json import fromJSON, toJSON
 from echofactory.results.latency import Latency
 from echofactory.results.merge import merged
 from echofactory.results.ownerror import ownErrorNs
+from echofactory.results.warnings import addWarnings
 from echofactory.values.quantities import (
     counted,
     durationText,
@@ -332,7 +333,7 @@ def test_a_client_that_is_too_late_says_so(lagNs: int, paced: float, said: str |
         results.response.record(500_000)
         results.sendLag.record(lagNs)
     results.paced = paced
-    results.judge()
+    addWarnings(results)
     written = validate(toJSON(results, "1"))
     if said is None:
         assert written["warnings"] == []
@@ -346,7 +347,7 @@ def test_a_client_that_is_too_late_says_so(lagNs: int, paced: float, said: str |
 def test_what_was_not_sent_is_told() -> None:
     """How many, of how many, and why; it is no failure."""
     results = scheduled(10, 30, 6)
-    results.judge()
+    addWarnings(results)
     assert results.warnings == [
         "24 of 30 messages (80.0%) were due but not sent: their connections waited for replies"
     ]

@@ -4,7 +4,6 @@ L{supervisor<echofactory.server.workers.supervisor>} starts it, and sends comman
 standard input (L{echofactory.server.workers.channel}).
 """
 
-import ctypes
 import json
 import os
 import signal
@@ -28,6 +27,7 @@ from echofactory.express.reactor import onExpress
 from echofactory.net.descriptors import raiseDescriptorLimit
 from echofactory.net.endpoints import serverEndpoint
 from echofactory.net.monotonic import useMonotonicTime
+from echofactory.net.processes import dieWithParent
 from echofactory.net.reuseport import ReusePortReactor
 from echofactory.net.signals import STOP_SIGNALS
 from echofactory.server.service import EchoService, echoFactory
@@ -42,9 +42,6 @@ L{MAX_LINE_SIZE<echofactory.server.workers.channel.MAX_LINE_SIZE>}."""
 
 _OUT = 3
 """The file descriptor of the pipe to the supervisor."""
-
-_PR_SET_PDEATHSIG = 1
-"""See prctl(2) of Linux."""
 
 
 class Channel(LineReceiver):
@@ -156,19 +153,9 @@ def _start() -> dict[str, Any]:
     return started
 
 
-def _dieWithParent() -> None:
-    """
-    Ask the kernel (Linux) to kill this process when its supervisor ends. It works even if
-    this process is stopped or busy. On other systems, this process must notice that its pipe
-    is closed.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-
-
 def main() -> None:
     """Serve until the supervisor says to stop, or ends."""
-    _dieWithParent()
+    dieWithParent()
     # A terminal or a service manager can send a signal to all processes. The supervisor
     # handles it, and sends commands.
     for number in STOP_SIGNALS:

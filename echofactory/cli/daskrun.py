@@ -1,0 +1,64 @@
+"""
+A run of the client over several processes (C{--dask}).
+"""
+
+from typing import Any
+
+from twisted.internet.defer import Deferred
+
+from echofactory.cli.clientoptions import ClientOptions
+from echofactory.cli.streams import printError
+from echofactory.cli.tlsoptions import clientTLSArguments
+from echofactory.distributed.cluster import Cluster, ClusterError, Local, Remote
+from echofactory.distributed.coordinator import DistributedRun
+from echofactory.distributed.settings import ClientTLSSettings, RunSettings
+from echofactory.workload.settings import Workload
+
+
+class DaskRuns:
+    """The runs of one command: several, if it is a search."""
+
+    def __init__(self, reactor: Any, options: ClientOptions) -> None:
+        """
+        @raise SystemExit: with status 1 and one line, if Dask is not installed.
+        """
+        assert options.dask is not None
+        self._reactor = reactor
+        self._options = options
+        choice = options.dask
+        where: Local | Remote = Local()
+        if choice.address is not None:
+            where = Remote(
+                address=choice.address, ca=choice.ca, cert=choice.cert, key=choice.key
+            )
+        try:
+            self._cluster = Cluster(reactor, where)
+        except ClusterError as error:
+            printError(f"{options.program}: --dask: {error}")
+            raise SystemExit(1) from None
+
+    def run(self, workload: Workload) -> DistributedRun:
+        """Return a run."""
+        options = self._options
+        assert options.target is not None
+        assert options.dask is not None
+        arguments = clientTLSArguments(options, options.readHost())
+        tls = None if arguments is None else ClientTLSSettings.read(arguments)
+        settings = RunSettings(
+            target=options.target,
+            workload=workload,
+            connections=options.connections,
+            patience=options.patience,
+            opening=options.opening,
+            interval=options.interval,
+            spin=bool(options["spin"]),
+            express=not options["no-express"],
+            family=options.family,
+            tls=tls,
+            socketOptions=options.socketOptions,
+        )
+        return DistributedRun(self._reactor, self._cluster, settings, options.dask.parts)
+
+    def close(self) -> "Deferred[None]":
+        """Leave the cluster."""
+        return self._cluster.close()

@@ -1,0 +1,124 @@
+"""
+The agent of one part: an I{Actor} in a worker of a Dask cluster. It owns the process of the
+part (L{echofactory.distributed.part}), writes to its standard input, and forwards what it says.
+
+The agent imports nothing of this package, and its methods return at once: they run in the
+worker, one after the other.
+
+If the coordinator or the scheduler is gone, the worker drops the agent, and C{__del__} ends the
+process. If the worker dies, the process finds the end of its standard input.
+"""
+
+import os
+import sys
+import threading
+from contextlib import suppress
+from queue import SimpleQueue
+from subprocess import PIPE, Popen
+from uuid import uuid4
+
+MODULE = "echofactory.distributed.part"
+
+
+class Agent:
+    """
+    The agent.
+
+    @ivar name: another one for each agent. If a worker is started again under its old address,
+        the scheduler makes another agent there. It has another name, so it is told nothing.
+    """
+
+    def __init__(self, topic: str, number: int) -> None:
+        """
+        Start the process.
+
+        @param topic: the topic of the scheduler under which the part's lines are told.
+        @param number: the number of the part, from 0.
+        """
+        from distributed import get_worker
+
+        self.name = uuid4().hex
+        self._worker = get_worker()
+        self._topic = topic
+        self._number = number
+        self._process: Popen[bytes] | None = None
+        started: SimpleQueue[OSError | None] = SimpleQueue()
+        # A process can ask the kernel to be killed when the thread ends that started it. So
+        # this thread ends with the process.
+        threading.Thread(target=self._forward, args=(started,), daemon=True).start()
+        problem = started.get()
+        if problem is not None:
+            raise problem
+
+    def begin(self) -> tuple[str, int]:
+        """Return the name of this agent, and the number of its process."""
+        assert self._process is not None
+        return self.name, self._process.pid
+
+    def _forward(self, started: "SimpleQueue[OSError | None]") -> None:
+        """Start the process, and tell what it says, line by line, and its end."""
+        try:
+            process = Popen(
+                [sys.executable, "-P", "-m", MODULE], stdin=PIPE, stdout=PIPE, bufsize=0
+            )
+        except OSError as error:
+            started.put(error)
+            return
+        self._process = process
+        started.put(None)
+        assert process.stdout is not None
+        with open(process.stdout.fileno(), "rb", closefd=False) as lines:
+            for line in lines:
+                self._tell(line.decode())
+        self._tell(f'{{"ended": {process.wait()}}}')
+
+    def _tell(self, line: str) -> None:
+        # The worker can be closing.
+        with suppress(Exception):
+            self._worker.log_event(self._topic, [self._number, line])
+
+    def write(self, name: str, line: bytes) -> bool:
+        """
+        Write a line to the process.
+
+        @param name: of the agent that is meant.
+        @return: whether the process could still take it.
+        """
+        process = self._process
+        if name != self.name or process is None or process.stdin is None:
+            return False
+        try:
+            process.stdin.write(line)
+        except (OSError, ValueError):
+            return False
+        return True
+
+    def kill(self) -> None:
+        """End the process."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        with suppress(OSError):
+            if process.stdin is not None:
+                process.stdin.close()
+
+    def __del__(self) -> None:
+        # Not os: at the end of the interpreter, the modules can be gone.
+        with suppress(Exception):
+            self.kill()
+
+
+def facts() -> tuple[str, str, int, int]:
+    """
+    Return what a coordinator asks of a worker: the versions of this package and of Python, the
+    limit of open descriptors, and the number of usable cores.
+    """
+    from platform import python_version
+    from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
+
+    from echofactory._version import __version__
+
+    hard = getrlimit(RLIMIT_NOFILE)[1]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+    return __version__, python_version(), sys.maxsize if hard == RLIM_INFINITY else hard, cores

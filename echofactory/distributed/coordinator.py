@@ -1,0 +1,378 @@
+"""
+The coordinator of a run of several parts: it starts them, has them open their connections and
+send together, and keeps the books of the run.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from math import ceil
+from time import perf_counter_ns
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredList, FirstError, gatherResults
+from twisted.internet.error import TimeoutError as WaitedTooLong
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from echofactory.client.run import Watchers
+from echofactory.distributed.cluster import (
+    READY_S,
+    Cluster,
+    ClusterError,
+    Handle,
+    Host,
+    spread,
+)
+from echofactory.distributed.sending import SharedSending
+from echofactory.distributed.settings import RunSettings, refuseTooManyParts
+from echofactory.results.assembly import Assembly
+from echofactory.results.books import Results
+from echofactory.results.failures import ConnectionFailure, FailureKind
+from echofactory.results.partfacts import PartsFacts
+from echofactory.results.warnings import addWarnings
+from echofactory.values.printable import printable
+from echofactory.values.quantities import counted
+from echofactory.workload.share import Share
+
+_log = Logger()
+
+_SILENT_CHECKS = 5
+"""Checks, one per second, without a message, after which a part is lost; or three intervals, if
+they are longer. Checks are counted and not seconds, because a suspended machine does not
+check."""
+
+_END_S = 5.0
+"""Seconds that a part has to tell its results after it was interrupted."""
+
+_LEAD_NS = 200_000_000
+"""Nanoseconds from telling the parts to do something until they do it."""
+
+
+class _Part:
+    """
+    A part.
+
+    The states of a part: I{starting} (no C{ready}), I{ready}, I{up} (each connection is
+    established or has failed), and I{over}: it has told its results, or is lost.
+    """
+
+    def __init__(self, number: int, share: Share, host: Host) -> None:
+        self.number = number
+        self.share = share
+        self.host = host
+        self.handle: Handle | None = None
+        self.ready: Deferred[None] = Deferred()
+        self.up = False
+        self.over = self.told = False
+        self.silentChecks = 0
+        self.beganNs: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The part, for people: its number counts from 1."""
+        return f"part {self.number + 1} on {self.host.name}"
+
+
+class DistributedRun:
+    """
+    A run of several parts. It serves one run.
+
+    ========== ==================================== =====================================
+    state      what happens                         left when
+    ========== ==================================== =====================================
+    new        nothing                              L{run} is called
+    preparing  the parts are started                all are ready; L{ClusterError} if not
+    opening    connections are opened               each part is up, over or lost
+    sending    messages go out and come back        each part is over or lost
+    over       L{run} returns the results
+    ========== ==================================== =====================================
+
+    A part that is lost leaves its share undone: nothing is run twice.
+
+    @ivar reactor: the clock of the coordinator.
+    @ivar results: the books of the run, as the parts have told them.
+    @ivar ticker: who is told of the intervals.
+    @ivar sender: the sending.
+    """
+
+    def __init__(
+        self,
+        reactor: IReactorTime,
+        cluster: Cluster,
+        settings: RunSettings,
+        parts: int | None = None,
+        clock: Callable[[], int] = perf_counter_ns,
+    ) -> None:
+        """
+        @param parts: the number of parts, from 1 to the number of connections; C{None}: one for
+            each worker of the cluster.
+        @raise ValueError: if there are more parts than connections.
+        """
+        if parts is not None:
+            refuseTooManyParts(parts, settings.connections)
+        self.reactor = reactor
+        self.ticker = Watchers()
+        self._cluster = cluster
+        self._settings = settings
+        self._wanted = parts
+        self._clock = clock
+        self._parts: list[_Part] = []
+        workload = settings.workload
+        self.results = workload.books(settings.connections, settings.interval)
+        self.results.target = printable(settings.target)
+        self.results.spin = settings.spin
+        self._assembly = Assembly(self.results, self.ticker.tell)
+        self.sender = SharedSending(workload, settings.connections, self._assembly, clock)
+        self._over: Deferred[None] = Deferred()
+        self._stop: Deferred[None] = Deferred()
+        self._ending = False
+        self._givingUp: IDelayedCall | None = None
+        self._checks = LoopingCall(self._check)
+        self._checks.clock = reactor
+
+    # The run
+
+    async def run(self, target: object = None) -> Results:
+        """
+        Run, and return the results.
+
+        @param target: not used; the settings have it.
+        @raise ClusterError: if the cluster cannot be used, or a part cannot be started.
+        """
+        try:
+            if await self._unlessStopped(self._cluster.open()):
+                self._plan()
+                if await self._unlessStopped(self._prepared()):
+                    self._go()
+                    self._checks.start(1.0, now=False)
+                    await self._over
+            self._finish()
+        finally:
+            if self._checks.running:
+                self._checks.stop()
+            if self._givingUp is not None and self._givingUp.active():
+                self._givingUp.cancel()
+            for part in self._parts:
+                self._kill(part)
+        return self.results
+
+    async def _unlessStopped(self, what: "Deferred[Any]") -> bool:
+        """
+        Wait for something, unless the run is interrupted.
+
+        @return: whether it is done.
+        """
+        race = DeferredList(
+            [what, self._stop],
+            fireOnOneCallback=True,
+            fireOnOneErrback=True,
+            consumeErrors=True,
+        )
+        try:
+            _, index = await race
+        except FirstError as error:
+            raise error.subFailure.value from None  # type: ignore[misc]
+        return index == 0
+
+    def _plan(self) -> None:
+        """
+        Give each part its share and its host.
+
+        @raise ClusterError: if there are too many parts, or a part has too many connections.
+        """
+        hosts, connections = self._cluster.hosts, self._settings.connections
+        parts = self._wanted or len(hosts)
+        try:
+            refuseTooManyParts(parts, connections)
+        except ValueError as error:
+            raise ClusterError(str(error)) from None
+        self._parts = [
+            _Part(number, Share(number, parts), host)
+            for number, host in enumerate(spread(hosts, parts))
+        ]
+        for part in self._parts:
+            wanted, fit = part.share.count(connections), part.host.connections
+            if wanted > fit:
+                raise ClusterError(
+                    f"{wanted:,} connections of {part.name} do not fit: a process there can"
+                    f" open descriptors for {fit:,} connections (ulimit -n)"
+                )
+        self.results.parts = PartsFacts(
+            parts=parts, hosts=tuple(dict.fromkeys(part.host.name for part in self._parts))
+        )
+        churn = self._settings.workload.churn
+        self._assembly.expect(
+            [0 if churn else part.share.count(connections) for part in self._parts]
+        )
+
+    def _prepared(self) -> "Deferred[Any]":
+        """Start the parts. The result fires when all are ready."""
+        topic = self._cluster.listen(self._heard)
+        starting = [Deferred.fromCoroutine(self._start(part, topic)) for part in self._parts]
+        return gatherResults(starting, consumeErrors=True).addErrback(_unwrapped)
+
+    async def _start(self, part: _Part, topic: str) -> None:
+        settings = self._settings.partOf(part.share)
+        part.handle = await self._cluster.start(part.host, part.number, topic, settings)
+        if self._ending:
+            self._kill(part)
+        try:
+            await part.ready.addTimeout(READY_S, self.reactor)
+        except WaitedTooLong:
+            raise ClusterError(f"{part.name} was not ready within {READY_S:.0f} s") from None
+
+    def _kill(self, part: _Part) -> None:
+        """End the process of a part, unless it ends by itself."""
+        if part.handle is not None and not part.told:
+            self._cluster.kill(part.handle)
+
+    def _go(self) -> None:
+        at = self._clock() + _LEAD_NS
+        self.results.beganAt = at
+        self._tellAll(go=at)
+
+    def _tellAll(self, **message: int) -> None:
+        """Tell each part something, with its time on the part's clock."""
+        for part in self._parts:
+            if part.handle is not None and not part.over:
+                theirs = {name: ns + part.host.offsetNs for name, ns in message.items()}
+                self._cluster.tell(part.handle, **theirs)
+
+    # What the parts say
+
+    def _heard(self, number: int, message: dict[str, Any]) -> None:
+        """A part says something."""
+        part = self._parts[number]
+        part.silentChecks = 0
+        if part.over:
+            return
+        if "ready" in message:
+            part.ready.callback(None)
+        elif "began" in message:
+            part.beganNs = message["began"]
+        elif "up" in message:
+            part.up = True
+            self._checkUp()
+        elif "account" in message:
+            self._accountOf(part, message["account"])
+        elif "failed" in message:
+            self._lose(part, f"failed: {printable(str(message['failed']))}")
+        elif "expired" in message:
+            self._lose(part, f"heard nothing for {message['expired']} s, and has ended")
+        elif "ended" in message:
+            self._lose(part, f"ended {_statusText(message['ended'])}")
+
+    def _accountOf(self, part: _Part, account: dict[str, Any]) -> None:
+        last = "elapsedNs" in account
+        self._assembly.take(part.number, account)
+        if last:
+            part.over = part.told = True
+            self._checkUp()
+            self._checkOver()
+
+    def _checkUp(self) -> None:
+        """If each part is up or over, all of them begin to send."""
+        if self.sender.beganAt is None and all(part.up or part.over for part in self._parts):
+            at = self._clock() + _LEAD_NS
+            self.sender.begin(at)
+            self._tellAll(send=at)
+
+    def _lose(self, part: _Part, how: str) -> None:
+        """
+        A part is lost. While the run is prepared, there is no run without it.
+
+        @param how: what it did, as the rest of a sentence.
+        """
+        if part.over:
+            return
+        if not part.ready.called:
+            part.ready.errback(ClusterError(f"{part.name} {how}"))
+            part.over = True
+            return
+        part.over = True
+        first = part.share.number(1)
+        failure = ConnectionFailure(first, part.host.name, FailureKind.PART_LOST, how)
+        assert self.results.parts is not None
+        self.results.parts = replace(self.results.parts, lost=self.results.parts.lost + 1)
+        if not self._ending:
+            _log.error("{part} is lost: it {how}", part=part.name, how=how)
+        self._kill(part)
+        self._assembly.lose(part.number, failure, self._clock() - self.results.beganAt)
+        self._checkUp()
+        self._checkOver()
+
+    def _check(self) -> None:
+        """Once a second: say that this process is there, and find the parts that are silent."""
+        self._tellAll(alive=0)
+        limit = max(_SILENT_CHECKS, ceil(3 * self._settings.interval))
+        for part in self._parts:
+            if part.over:
+                continue
+            part.silentChecks += 1
+            if part.silentChecks > limit:
+                gone = "" if self._cluster.connected else "; the scheduler cannot be reached"
+                self._lose(part, f"said nothing for {counted(limit, 'second')}{gone}")
+
+    def _checkOver(self) -> None:
+        if all(part.over for part in self._parts) and not self._over.called:
+            self._over.callback(None)
+
+    # The end
+
+    def _finish(self) -> None:
+        results = self.results
+        self._assembly.finish()
+        began = [part.beganNs for part in self._parts if part.beganNs is not None]
+        if results.parts is not None:
+            results.parts = replace(
+                results.parts,
+                startSkewNs=max(began) - min(began) if began else None,
+                clockErrorNs=max(part.host.errorNs for part in self._parts),
+            )
+        self.sender.tellDue(results)
+        addWarnings(results)
+
+    def interrupt(self) -> None:
+        """Have each part cut what is open. One that does not answer in time is lost."""
+        if not self._over.called:
+            self.results.interrupted = True
+            self._end("interrupt")
+
+    def endEarly(self) -> None:
+        """End a run whose outcome is certain, in the same way."""
+        if not self._over.called:
+            self.results.endedEarly = True
+            self._end("endEarly")
+
+    def _end(self, how: str) -> None:
+        if self._ending:
+            return
+        self._ending = True
+        self.sender.stop()
+        self._tellAll(**{how: 0})
+        self._stop.callback(None)
+        self._givingUp = self.reactor.callLater(_END_S, self._giveUp)
+
+    def _giveUp(self) -> None:
+        """Lose the parts that have not told their results after the run was cut."""
+        for part in self._parts:
+            self._lose(part, f"did not tell its results within {_END_S:.0f} s")
+
+    def soFar(self) -> Results:
+        """Return the present books, as the parts have told them."""
+        elapsedNs = max(0, self._clock() - self.results.beganAt) if self.results.beganAt else 0
+        results = replace(self.results, elapsedNs=elapsedNs, underWay=True)
+        self.sender.tellDue(results)
+        return results
+
+
+def _unwrapped(reason: Failure) -> Failure:
+    """Return the failure of the first of several Deferreds that failed."""
+    error = reason.value
+    return error.subFailure if isinstance(error, FirstError) else reason
+
+
+def _statusText(status: int) -> str:
+    return f"by signal {-status}" if status < 0 else f"with exit status {status}"

@@ -1,0 +1,51 @@
+"""
+The warnings of a run that has ended: reasons not to believe one of its figures.
+"""
+
+from echofactory.results.books import Results
+from echofactory.values.quantities import percentText
+
+BOTTLENECK = 0.5
+"""If L{lagShare} is greater, the client is the reason for its response times."""
+
+
+def lagShare(results: Results) -> float:
+    """Return the send lag at p99, as a share of the response time at p99; 0: not known."""
+    response, lag = (each.percentiles(99.0)[0] for each in (results.response, results.sendLag))
+    return (lag or 0) / response if response else 0.0
+
+
+def addWarnings(results: Results) -> None:
+    """
+    Add the warnings: the client did not keep its schedule, or was the bottleneck; no message
+    was due; or messages were due but not sent. Without a schedule, or if a search has ended
+    the run, there are none.
+    """
+    if results.rateAsked is None or results.endedEarly:
+        return
+    if results.keptNoSchedule:
+        results.warnings.append(
+            "the client could not keep its schedule: it handled"
+            f" {percentText(results.paced)} of the messages in time. These figures show the"
+            " limit of the client, not of the peer"
+        )
+    elif (lag := lagShare(results)) > BOTTLENECK:
+        share = percentText(min(1.0, lag))
+        said = f"at p99, its send lag is {share} of the response time"
+        results.warnings.append(f"the client was the bottleneck: {said}")
+    if not results.due and not results.interrupted:
+        results.warnings.append("no message was due in this time at this rate")
+    if results.unsent and not results.interrupted:
+        results.warnings.append(
+            f"{results.unsent:,} of {results.due:,} messages"
+            f" ({percentText(results.unsent / results.due)}) were due but not sent: "
+            + _whyUnsent(results)
+        )
+
+
+def _whyUnsent(results: Results) -> str:
+    if results.keptNoSchedule:
+        return "the client did not handle them in time"
+    if results.failed:
+        return "their connections failed or waited for replies"
+    return "their connections waited for replies"
