@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 # Loaded when they are asked for: a program needs few of them, and starts sooner.
 _MODULES = {
+    "ClusterError": "distributed.hosts",
     "Counts": "server.counts",
     "Echo": "server.echo",
     "EchoClient": "client.stream",
@@ -47,9 +48,11 @@ _MODULES = {
     "FaultyEchoFactory": "server.faults.echo",
     "Judgement": "results.expectations",
     "Limits": "server.settings",
+    "LocalCluster": "distributed.hosts",
     "OrderedServices": "server.service",
     "Patience": "client.settings",
     "ProbeService": "client.monitor",
+    "RemoteCluster": "distributed.hosts",
     "Rate": "workload.schedule",
     "Results": "results.books",
     "Trace": "net.tracing",
@@ -57,10 +60,12 @@ _MODULES = {
     "judge": "results.judging",
     "onExpress": "express.reactor",
     "probe": "client.probe",
+    "probeAcross": "distributed.probe",
     "useMonotonicTime": "net.monotonic",
 }
 
 __all__ = [
+    "ClusterError",
     "Counts",
     "Echo",
     "EchoClient",
@@ -75,10 +80,12 @@ __all__ = [
     "FaultyEchoFactory",
     "Judgement",
     "Limits",
+    "LocalCluster",
     "OrderedServices",
     "Patience",
     "ProbeService",
     "Rate",
+    "RemoteCluster",
     "Results",
     "Trace",
     "Workload",
@@ -86,6 +93,7 @@ __all__ = [
     "judge",
     "onExpress",
     "probe",
+    "probeAcross",
     "useMonotonicTime",
 ]
 

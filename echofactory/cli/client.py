@@ -35,7 +35,7 @@ from echofactory.client.findrate import NAMES
 from echofactory.client.run import MeasuredRun
 from echofactory.client.search import Search
 from echofactory.client.target import Target
-from echofactory.distributed.cluster import ClusterError
+from echofactory.distributed.hosts import ClusterError
 from echofactory.net.descriptors import connectionsThatFit, raiseDescriptorLimit
 from echofactory.net.endpoints import EndpointError
 from echofactory.net.monotonic import useMonotonicTime

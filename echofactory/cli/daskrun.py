@@ -9,8 +9,9 @@ from twisted.internet.defer import Deferred
 from echofactory.cli.clientoptions import ClientOptions
 from echofactory.cli.streams import printError
 from echofactory.cli.tlsoptions import clientTLSArguments
-from echofactory.distributed.cluster import Cluster, ClusterError, Local, Remote
+from echofactory.distributed.cluster import Cluster
 from echofactory.distributed.coordinator import DistributedRun
+from echofactory.distributed.hosts import ClusterError, LocalCluster, RemoteCluster
 from echofactory.distributed.settings import ClientTLSSettings, RunSettings
 from echofactory.workload.settings import Workload
 
@@ -26,9 +27,9 @@ class DaskRuns:
         self._reactor = reactor
         self._options = options
         choice = options.dask
-        where: Local | Remote = Local()
+        where: LocalCluster | RemoteCluster = LocalCluster()
         if choice.address is not None:
-            where = Remote(
+            where = RemoteCluster(
                 address=choice.address, ca=choice.ca, cert=choice.cert, key=choice.key
             )
         try:

@@ -149,8 +149,7 @@ class EchoClientFactory(ClientFactory):
         # that wait for a connection of their own (churn).
         self._ready: Rotation[Connection] = Rotation()
         self._due: deque[int] = deque()
-        self._begun = False
-        self._cut = False
+        self._begun = self._cut = False
         self._resolving: Deferred[str | None] | None = None
         self._over: Deferred[None] = Deferred()
 
@@ -208,7 +207,8 @@ class EchoClientFactory(ClientFactory):
             if not self._over.called and not self._cut:
                 if self.workload.churn:
                     self._gate(self._beginSending)
-                self._opener.begin(self.results.beganAt)
+                else:
+                    self._opener.begin(self.results.beganAt)
             self._checkOver()
             await self._over
         finally:
@@ -282,6 +282,8 @@ class EchoClientFactory(ClientFactory):
         self.sender.begin(now)
         if self.workload.rate is not None:
             self.ticker.align(now)
+        if self.workload.churn:
+            self._opener.begin(now)
 
     def _deliver(self, dueAt: int) -> None:
         """A message is due: the next connection's turn."""
@@ -314,8 +316,6 @@ class EchoClientFactory(ClientFactory):
 
     def _mayChurn(self) -> bool:
         """Tell whether another connection takes the place of one that is over."""
-        if self._cut:
-            return False
         if self.workload.rate is not None:
             return len(self._due) > self._opener.toAsk
         if (each := self.workload.messagesPerConnection) is None:
@@ -395,6 +395,6 @@ class EchoClientFactory(ClientFactory):
             self.results.connectionClosed()
         elif not self.workload.churn:
             self._oneIsDecided(first)
-        if self.workload.churn and self._mayChurn():
+        if self.workload.churn and not self._cut and self._mayChurn():
             self._opener.askAnother()
         self._checkOver()

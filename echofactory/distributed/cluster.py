@@ -16,11 +16,10 @@ import json
 import logging
 import pickle
 import threading
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
-from time import perf_counter_ns
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -28,10 +27,16 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.python.failure import Failure
 
-from echofactory._version import __version__
-from echofactory.distributed.agent import Agent, facts
+from echofactory.distributed.agent import Agent
+from echofactory.distributed.hosts import (
+    ClusterError,
+    Host,
+    LocalCluster,
+    RemoteCluster,
+    examined,
+    reasonText,
+)
 from echofactory.distributed.settings import PartSettings
-from echofactory.net.descriptors import RESERVE
 from echofactory.values.printable import printable
 
 T = TypeVar("T")
@@ -40,58 +45,7 @@ READY_S = 30.0
 """Seconds within which each step of the preparation has to be done."""
 
 _CLOSE_S = 3.0
-_CLOCK_READS = 8
-
-
-class ClusterError(Exception):
-    """The cluster cannot be used. The text is for the user."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Local:
-    """A cluster of this machine, which lives as long as the run."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Remote:
-    """
-    A cluster to connect to.
-    """
-
-    address: str
-    """The address of its scheduler, such as C{tls://10.0.0.1:8786}."""
-    ca: str | None = None
-    """The PEM file of the authority of its certificates; C{None}: it has no TLS."""
-    cert: str | None = None
-    """The PEM file of the certificate of this process."""
-    key: str | None = None
-    """The PEM file of the certificate's key."""
-
-
-@dataclass(frozen=True)
-class Host:
-    """
-    A worker of the cluster.
-
-    @ivar address: the address of the worker, as the scheduler has it.
-    @ivar name: the address or name of its machine.
-    @ivar descriptors: descriptors that a process can open there.
-    @ivar cores: usable cores.
-    @ivar offsetNs: its C{perf_counter_ns} minus that of this process.
-    @ivar errorNs: the error of C{offsetNs} does not exceed this.
-    """
-
-    address: str
-    name: str
-    descriptors: int
-    cores: int
-    offsetNs: int = 0
-    errorNs: int = 0
-
-    @property
-    def connections(self) -> int:
-        """The connections that fit into one part."""
-        return max(0, self.descriptors - RESERVE)
+"""Seconds that closing a client, or a cluster, takes at most."""
 
 
 class Handle:
@@ -127,7 +81,9 @@ class Cluster:
     @ivar hosts: the workers, once L{open} has fired.
     """
 
-    def __init__(self, reactor: IReactorFromThreads, where: Local | Remote) -> None:
+    def __init__(
+        self, reactor: IReactorFromThreads, where: LocalCluster | RemoteCluster
+    ) -> None:
         """
         @param reactor: in its thread, all Deferreds fire, and all listeners are called.
         @raise ClusterError: if Dask is not installed.
@@ -147,8 +103,7 @@ class Cluster:
         answer: Deferred[T] = Deferred()
 
         def done(future: Any) -> None:
-            with suppress(Exception):
-                self._reactor.callFromThread(tell, future)
+            self._fromThread(tell, future)
 
         def tell(future: Any) -> None:
             if answer.called:
@@ -178,13 +133,13 @@ class Cluster:
     async def _opened(self) -> None:
         try:
             await asyncio.wait_for(self._connected(), READY_S)
-            await asyncio.wait_for(self._examined(), READY_S)
+            self.hosts = await asyncio.wait_for(self._examined(), READY_S)
         except TimeoutError:
             raise ClusterError(f"{self._name}: no answer for {READY_S:.0f} s") from None
         except ClusterError:
             raise
         except Exception as error:
-            raise ClusterError(f"{self._name}: {_reason(error)}") from None
+            raise ClusterError(f"{self._name}: {reasonText(error)}") from None
 
     @property
     def _name(self) -> str:
@@ -192,12 +147,13 @@ class Cluster:
 
     async def _connected(self) -> None:
         import dask
-        from distributed import Client, LocalCluster, Security
+        import distributed
+        from distributed import Client, Security
 
         logging.getLogger("distributed").setLevel(logging.CRITICAL)
         logging.getLogger("tornado").setLevel(logging.CRITICAL)
         where = self._where
-        if isinstance(where, Remote):
+        if isinstance(where, RemoteCluster):
             security = None
             if where.ca is not None:
                 security = Security(
@@ -216,7 +172,7 @@ class Cluster:
             }
         )
         security = Security.temporary()
-        self._local = await LocalCluster(
+        self._local = await distributed.LocalCluster(
             n_workers=1,
             threads_per_worker=1,
             processes=False,
@@ -229,95 +185,48 @@ class Cluster:
         )
         self._client = await Client(self._local, security=security, asynchronous=True)
 
-    async def _examined(self) -> None:
-        """
-        Find out what the workers are.
-
-        @raise ClusterError: if there are none, or one does not fit.
-        """
-        identity = await self._client.scheduler.identity(n_workers=-1)
-        workers = identity["workers"]
-        if not workers:
-            raise ClusterError(f"{self._name}: the scheduler has no workers")
-        # Functions of the standard library are there whatever the workers have.
-        found = await self._run(version, "echofactory")
-        for address, answer in found.items():
-            if isinstance(answer, BaseException):
-                name = _hostOf(workers, address)
-                raise ClusterError(
-                    f"the worker on {name} has no echofactory {__version__}: {_reason(answer)}"
-                )
-        told = await self._run(facts)
-        offsets = await self._offsets()
-        for address, answer in told.items():
-            self.hosts.append(self._host(_hostOf(workers, address), address, answer, offsets))
-
-    def _host(self, name: str, address: str, answer: Any, offsets: dict[str, Any]) -> Host:
-        if isinstance(answer, BaseException):
-            raise ClusterError(
-                f"the worker on {name} has another version than echofactory {__version__}:"
-                f" {_reason(answer)}"
-            )
-        theirs, python, descriptors, cores = answer
-        from platform import python_version
-
-        # The random numbers of a schedule are the same only within a version of Python.
-        ours = python_version().rpartition(".")[0]
-        for what, one, other in (
-            ("echofactory", theirs, __version__),
-            ("Python", python.rpartition(".")[0], ours),
-        ):
-            if one != other:
-                raise ClusterError(
-                    f"the worker on {name} has {what} {printable(str(one))}, and this process"
-                    f" has {other}"
-                )
-        return Host(address, name, descriptors, cores, *offsets[address])
-
-    async def _run(self, function: Callable[..., Any], *arguments: object) -> dict[str, Any]:
-        found: dict[str, Any] = await self._client.run(function, *arguments, on_error="return")
-        return found
-
-    async def _offsets(self) -> dict[str, tuple[int, int]]:
-        """
-        Return the difference of each worker's clock, and its error: half of the shortest time
-        from asking to the answer.
-        """
-        best: dict[str, tuple[int, int]] = {}
-        for _ in range(_CLOCK_READS):
-            before = perf_counter_ns()
-            answers = await self._run(perf_counter_ns)
-            errorNs = (perf_counter_ns() - before) // 2
-            for address, theirs in answers.items():
-                if isinstance(theirs, int) and errorNs < best.get(address, (0, 1 << 62))[1]:
-                    best[address] = theirs - before - errorNs, errorNs
-        if isinstance(self._where, Local):
-            # The worker is in this process.
-            return dict.fromkeys(best, (0, 0))
-        return best
+    async def _examined(self) -> list[Host]:
+        # The worker of a local cluster is in this process.
+        here = isinstance(self._where, LocalCluster)
+        return await examined(self._client, self._name, here)
 
     # Parts
 
-    def listen(self, heard: Callable[[int, dict[str, Any]], None]) -> str:
+    def listen(
+        self, heard: Callable[[int, dict[str, Any]], None], gone: Callable[[Host], None]
+    ) -> str:
         """
         Hear what the parts of a run say.
 
         @param heard: called with the number of a part and its message.
+        @param gone: called when the scheduler has removed a worker.
         @return: the topic of the run.
         """
         topic = f"echofactory-{uuid4().hex}"
 
-        def handle(event: tuple[float, Any]) -> None:
+        def hear(event: tuple[float, Any]) -> None:
             number, line = event[1]
-            with suppress(Exception):
-                self._reactor.callFromThread(heard, number, json.loads(line))
+            self._fromThread(heard, number, json.loads(line))
+
+        def hearOf(host: Host, event: tuple[float, Any]) -> None:
+            if event[1].get("action") == "remove-worker":
+                self._fromThread(gone, host)
 
         def subscribe() -> None:
-            self._topics.add(topic)
-            self._client.subscribe_topic(topic, handle)
+            handlers = {topic: hear} | {
+                host.address: partial(hearOf, host) for host in self.hosts
+            }
+            for each, handler in handlers.items():
+                self._topics.add(each)
+                self._client.subscribe_topic(each, handler)
 
         self._loop.call_soon_threadsafe(subscribe)
         return topic
+
+    def _fromThread(self, call: Callable[..., None], *arguments: object) -> None:
+        # The reactor can have stopped.
+        with suppress(Exception):
+            self._reactor.callFromThread(call, *arguments)
 
     def start(
         self, host: Host, number: int, topic: str, settings: PartSettings
@@ -354,7 +263,7 @@ class Cluster:
         except TimeoutError:
             reason = f"it did not answer for {READY_S:.0f} s"
         except Exception as error:
-            reason = _reason(error)
+            reason = reasonText(error)
         else:
             return handle
         raise ClusterError(f"part {number + 1} cannot be started on {host.name}: {reason}")
@@ -401,20 +310,3 @@ class Cluster:
             if each is not None:
                 with suppress(Exception):
                     await asyncio.wait_for(each.close(), _CLOSE_S)
-
-
-def _hostOf(workers: dict[str, Any], address: str) -> str:
-    """Return what the machine of a worker is called."""
-    found = workers.get(address, {}).get("host") or address
-    return printable(str(found))
-
-
-def _reason(error: BaseException) -> str:
-    """Return an exception as one printable line."""
-    lines = str(error).strip().splitlines()
-    return printable(lines[0] if lines else type(error).__name__)
-
-
-def spread(hosts: Sequence[Host], parts: int) -> list[Host]:
-    """Return the host of each part: the hosts take turns."""
-    return [hosts[number % len(hosts)] for number in range(parts)]

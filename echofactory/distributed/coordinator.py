@@ -17,14 +17,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from echofactory.client.run import Watchers
-from echofactory.distributed.cluster import (
-    READY_S,
-    Cluster,
-    ClusterError,
-    Handle,
-    Host,
-    spread,
-)
+from echofactory.distributed.cluster import READY_S, Cluster, Handle
+from echofactory.distributed.hosts import ClusterError, Host, spread
 from echofactory.distributed.sending import SharedSending
 from echofactory.distributed.settings import RunSettings, refuseTooManyParts
 from echofactory.results.assembly import Assembly
@@ -90,6 +84,9 @@ class DistributedRun:
     ========== ==================================== =====================================
 
     A part that is lost leaves its share undone: nothing is run twice.
+
+    It has over 20 methods: those of L{MeasuredRun<echofactory.client.run.MeasuredRun>}, and a
+    private one for each transition and message.
 
     @ivar reactor: the clock of the coordinator.
     @ivar results: the books of the run, as the parts have told them.
@@ -209,7 +206,7 @@ class DistributedRun:
 
     def _prepared(self) -> "Deferred[Any]":
         """Start the parts. The result fires when all are ready."""
-        topic = self._cluster.listen(self._heard)
+        topic = self._cluster.listen(self._heard, self._gone)
         starting = [Deferred.fromCoroutine(self._start(part, topic)) for part in self._parts]
         return gatherResults(starting, consumeErrors=True).addErrback(_unwrapped)
 
@@ -264,6 +261,12 @@ class DistributedRun:
         elif "ended" in message:
             self._lose(part, f"ended {_statusText(message['ended'])}")
 
+    def _gone(self, host: Host) -> None:
+        """The scheduler has removed a worker."""
+        for part in self._parts:
+            if part.host == host:
+                self._lose(part, "is gone: its worker has left the cluster")
+
     def _accountOf(self, part: _Part, account: dict[str, Any]) -> None:
         last = "elapsedNs" in account
         self._assembly.take(part.number, account)
@@ -293,11 +296,12 @@ class DistributedRun:
             return
         part.over = True
         first = part.share.number(1)
-        failure = ConnectionFailure(first, part.host.name, FailureKind.PART_LOST, how)
+        target, detail = self.results.target, f"{part.name} {how}"
+        failure = ConnectionFailure(first, target, FailureKind.PART_LOST, detail)
         assert self.results.parts is not None
         self.results.parts = replace(self.results.parts, lost=self.results.parts.lost + 1)
         if not self._ending:
-            _log.error("{part} is lost: it {how}", part=part.name, how=how)
+            _log.error("{part} {how}", part=part.name, how=how)
         self._kill(part)
         self._assembly.lose(part.number, failure, self._clock() - self.results.beganAt)
         self._checkUp()
