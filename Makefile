@@ -8,7 +8,7 @@ PACKAGE = $(VENV)/.package
 TOOLS = $(VENV)/.tools
 DEMO_PORT ?= 65432
 
-.PHONY: demo test oldest soak bench lint typecheck wheel programs clean
+.PHONY: demo test oldest soak bench bench-100k bench-1m lint typecheck wheel programs clean
 
 demo: $(PACKAGE)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh $(DEMO_PORT)
@@ -47,6 +47,14 @@ soak: $(TOOLS)
 # the bench works. ROWS=tls,tls-client measures only these parts, into build/bench.
 bench: $(TOOLS)
 	$(BIN)/python -m bench $(if $(filter-out 0,$(QUICK)),--quick) $(if $(ROWS),--rows $(ROWS))
+
+# Opens 100,000 verified connections from several processes to several processes of this machine,
+# and holds them. bench-1m opens a million, or as many as there is memory for. They need 20,000
+# descriptors for a process, and about 2 and 20 GiB of memory.
+bench-100k: $(TOOLS)
+	$(BIN)/python -m bench.scale 100000 --json build/bench/scale-100k.json
+bench-1m: $(TOOLS)
+	$(BIN)/python -m bench.scale 1000000 --json build/bench/scale-1m.json
 
 lint: $(TOOLS)
 	$(BIN)/ruff check

@@ -159,3 +159,8 @@ ORDER = list(
     )
 )
 """The names of all peers, in the order of the table."""
+
+
+def scaledServer(workers: int) -> list[str]:
+    """Return the command of our server with several processes."""
+    return _twistd(*_ECHO, "127.0.0.1", "PORT", "--workers", str(workers))

@@ -136,7 +136,7 @@ class EchoClientFactory(ClientFactory):
         self._opener = Opener(reactor, self._opening.rate, clock, self._ask, share)
         self._connections, self._share = connections, share
         self._opener.toAsk = self._places = share.count(connections)
-        self._gate = gate or (lambda begin: begin(clock()))
+        self._gate, self._alone = gate or (lambda begin: begin(clock())), gate is None
         self._reconnects = Reconnects(
             reactor, clock, self.results, self._places, connections, self._opener
         )
@@ -217,7 +217,7 @@ class EchoClientFactory(ClientFactory):
             self.ticker.stop()
             self.results.elapsedNs = self.clock() - self.results.beganAt
             self.sender.tellAll()
-        if self._share == WHOLE_RUN:
+        if self._alone:
             addWarnings(self.results)
         return self.results
 

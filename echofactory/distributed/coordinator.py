@@ -62,6 +62,7 @@ class _Part:
         self.over = self.told = False
         self.silentChecks = 0
         self.beganNs: int | None = None
+        self.holdNs: int | None = None
 
     @property
     def name(self) -> str:
@@ -272,6 +273,7 @@ class DistributedRun:
         self._assembly.take(part.number, account)
         if last:
             part.over = part.told = True
+            part.holdNs = account["holdNs"]
             self._checkUp()
             self._checkOver()
 
@@ -329,10 +331,12 @@ class DistributedRun:
         results = self.results
         self._assembly.finish()
         began = [part.beganNs for part in self._parts if part.beganNs is not None]
+        holds = [part.holdNs for part in self._parts if part.holdNs is not None]
         if results.parts is not None:
             results.parts = replace(
                 results.parts,
                 startSkewNs=max(began) - min(began) if began else None,
+                longestHoldNs=max(holds, default=None),
                 clockErrorNs=max(part.host.errorNs for part in self._parts),
             )
         self.sender.tellDue(results)

@@ -61,6 +61,39 @@ PATIENCE_CHECKS = 10
 are counted and not seconds, because a suspended machine does not check."""
 
 
+_LOOK_S = 0.05
+
+
+class Holds:
+    """
+    How long the reactor was held: by a callback that took long, or because the process did not
+    run.
+
+    @ivar longestNs: the longest time.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self.longestNs = 0
+        self._lookedAt = 0
+        self._looking = LoopingCall(self._look)
+        self._looking.clock = reactor
+
+    def start(self) -> None:
+        """Look from now on."""
+        self._lookedAt = perf_counter_ns()
+        self._looking.start(_LOOK_S, now=False)
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._looking.running:
+            self._looking.stop()
+
+    def _look(self) -> None:
+        now = perf_counter_ns()
+        self.longestNs = max(self.longestNs, now - self._lookedAt - int(_LOOK_S * 1e9))
+        self._lookedAt = now
+
+
 class Part(LineReceiver):
     """The part: its pipes, and its run."""
 
@@ -75,6 +108,7 @@ class Part(LineReceiver):
         self._beating = LoopingCall(self._beat)
         self._beating.clock = reactor
         self._beginSending: Any = None
+        self._holds = Holds(reactor)
         run = settings.run
         self._factory = EchoClientFactory(
             reactor,
@@ -127,6 +161,7 @@ class Part(LineReceiver):
 
     def _go(self, at: int) -> None:
         self.send(began=perf_counter_ns() - at)
+        self._holds.start()
         results = self._factory.results
         results.openCounts = OpenCounts(perf_counter_ns, at)
         self._accounts = Accounts(results, at)
@@ -147,7 +182,7 @@ class Part(LineReceiver):
         )
         await self._factory.run(target)
         self.send(up=True)
-        self.send(account=self._accounts.last())
+        self.send(account=self._accounts.last() | {"holdNs": self._holds.longestNs})
         self._end()
 
     def _failed(self, reason: Failure) -> None:
@@ -168,6 +203,7 @@ class Part(LineReceiver):
 
     def _end(self) -> None:
         self._beating.stop()
+        self._holds.stop()
         self.transport.loseConnection()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:

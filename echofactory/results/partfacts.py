@@ -21,6 +21,9 @@ class PartsFacts:
     startSkewNs: int | None = None
     """Nanoseconds from when the first part began to when the last one did; C{None}: none
     began. Each is measured on the clock of its machine."""
+    longestHoldNs: int | None = None
+    """Nanoseconds: the longest time for which a part did nothing else: it was in a callback, or
+    had no core; C{None}: not known."""
     clockErrorNs: int = 0
     """Nanoseconds: the clocks of the machines differ from what was measured by this at most."""
 
@@ -31,6 +34,7 @@ class PartsFacts:
             "hosts": [*self.hosts],
             "lost": self.lost,
             "start_skew_ns": self.startSkewNs,
+            "longest_hold_ns": self.longestHoldNs,
             "clock_error_ns": self.clockErrorNs,
         }
 
@@ -42,6 +46,7 @@ class PartsFacts:
             hosts=tuple(written["hosts"]),
             lost=written["lost"],
             startSkewNs=written["start_skew_ns"],
+            longestHoldNs=written["longest_hold_ns"],
             clockErrorNs=written["clock_error_ns"],
         )
 
@@ -57,4 +62,6 @@ class PartsFacts:
             if self.clockErrorNs:
                 skew += f" ± {durationText(self.clockErrorNs)}"
             texts.append(skew)
+        if self.longestHoldNs is not None:
+            texts.append(f"longest hold of a reactor {durationText(self.longestHoldNs)}")
         return "; ".join(texts)
