@@ -92,11 +92,15 @@ class Plan:
         return tuple(f"127.0.{1 + number // 250}.{2 + number % 250}" for number in range(count))
 
 
-def _available() -> int:
-    """Return the available memory, in bytes."""
-    found = re.search(r"^MemAvailable: +(\d+) kB$", Path("/proc/meminfo").read_text(), re.M)
+def _meminfo(name: str) -> int:
+    """Return a figure of the machine's memory, in bytes."""
+    found = re.search(rf"^{name}: +(\d+) kB$", Path("/proc/meminfo").read_text(), re.M)
     assert found is not None
     return 1024 * int(found[1])
+
+
+def _available() -> int:
+    return _meminfo("MemAvailable")
 
 
 def _descendants(pid: int) -> Iterator[int]:
@@ -118,12 +122,12 @@ def _privateBytes(pid: int) -> int:
 
 @dataclass(frozen=True)
 class Memory:
-    """Memory while connections are held, in bytes: of the client, of the server, and the rest
-    that is not available any more."""
+    """Memory while connections are held, in bytes: of the client, of the server, and of the
+    kernel's objects (C{Slab})."""
 
     client: int
     server: int
-    available: int
+    kernel: int
 
 
 class _Scale:
@@ -166,9 +170,10 @@ class _Scale:
         def look(results: Results) -> None:
             if not quiet and len(results.intervals) % 4 == 0:
                 print(line(results, results.intervals[-1]), file=sys.stderr, flush=True)
-            if results.open == connections:
+            # Once, because reading it takes seconds, in which no process can get memory.
+            if self.held is None and results.open == connections <= results.verified:
                 client, server = _privateBytes(os.getpid()), _privateBytes(self._server)
-                self.held = Memory(client, server, _available())
+                self.held = Memory(client, server, _meminfo("Slab"))
 
         run.ticker.watchers.append(look)
         return await run.run()
@@ -178,7 +183,7 @@ def _figures(plan: Plan, without: Memory, held: Memory, results: Results) -> dic
     """Return what was measured."""
     count = results.peakOpen or 1
     client, server = held.client - without.client, held.server - without.server
-    kernel = without.available - held.available - client - server
+    kernel = held.kernel - without.kernel
     opened = next(each.endNs for each in results.intervals if each.open == plan.connections)
     p50, p99, highest = results.response.percentiles(50.0, 99.0, 100.0)
     assert results.parts is not None
@@ -212,8 +217,12 @@ memory           {kib["kernel"]} KiB a connection in the kernel, {kib["client"]}
                  {kib["server"]} in the server; {figures["mib_per_process"]} MiB a process
 response         p50 {durationText(response["p50"])}, p99 {durationText(response["p99"])},
                  max {durationText(response["max"])}
-longest hold     {durationText(figures["longest_hold_ns"])} of a client's reactor
+longest hold     {_holdText(figures["longest_hold_ns"])} of a client's reactor
 elapsed          {figures["elapsed_s"]} s"""
+
+
+def _holdText(ns: int | None) -> str:
+    return "not known" if ns is None else durationText(ns)
 
 
 def _fitting(connections: int, descriptors: int) -> Plan:
