@@ -370,6 +370,7 @@ class DistributedRun:
 
     def soFar(self) -> Results:
         """Return the present books, as the parts have told them."""
+        self._assembly.update()
         elapsedNs = max(0, self._clock() - self.results.beganAt) if self.results.beganAt else 0
         results = replace(self.results, elapsedNs=elapsedNs, underWay=True)
         self.sender.tellDue(results)

@@ -158,7 +158,7 @@ class Assembly:
             self._interval(part, interval)
         if "elapsedNs" in account:
             part.over = True
-        self._update()
+            self.update()
         self._closeIntervals()
 
     def lose(self, number: int, failure: ConnectionFailure, ns: int) -> None:
@@ -195,7 +195,7 @@ class Assembly:
         part.account, part.open = account, 0
         self._lost.append(failure)
         self._together.closed(number)
-        self._update()
+        self.update()
         self._closeIntervals()
 
     @property
@@ -225,10 +225,11 @@ class Assembly:
 
     def _closeIntervals(self) -> None:
         reached = min((inf if part.over else part.reached for part in self._parts), default=0)
-        for number in sorted(self._open):
-            # A part can tell of the same interval twice, if the sending begins in it.
-            if number >= reached:
-                break
+        # A part can tell of the same interval twice, if the sending begins in it.
+        complete = sorted(number for number in self._open if number < reached)
+        if complete:
+            self.update()
+        for number in complete:
             self._closeInterval(number, self._open.pop(number))
 
     def _closeInterval(self, number: int, interval: _Open) -> None:
@@ -260,8 +261,11 @@ class Assembly:
 
     # The books
 
-    def _update(self) -> None:
-        """Add up the latest accounts."""
+    def update(self) -> None:
+        """
+        Add up the latest accounts. That is done at the end of each interval, because it takes
+        time for each part.
+        """
         results, parts = self.results, self._parts
         for name in SUMMED:
             if name != "peakOpen":
