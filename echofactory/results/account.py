@@ -43,6 +43,16 @@ def changesSince(before: dict[int, int], latency: Latency | None) -> dict[int, i
     return changes
 
 
+def packed(counts: dict[int, int]) -> list[list[int]]:
+    """Return numbers by step as two lists. JSON reads them faster than pairs."""
+    return [[*counts], [*counts.values()]]
+
+
+def unpacked(written: list[list[int]]) -> dict[int, int]:
+    """Return what L{packed} has made two lists of."""
+    return dict(zip(*written, strict=True))
+
+
 class Accounts:
     """The accounts of one part."""
 
@@ -65,7 +75,7 @@ class Accounts:
                 "messages": interval.messages,
                 "bytes": interval.bytes,
                 "failures": interval.failures,
-                "response": [*results.recent.counts().items()],
+                "response": packed(results.recent.counts()),
             }
         }
 
@@ -95,7 +105,7 @@ class Accounts:
             ],
             "datagrams": None if results.datagrams is None else asdict(results.datagrams),
             "histograms": {
-                name: [*changesSince(self._told[name], getattr(results, name)).items()]
+                name: packed(changesSince(self._told[name], getattr(results, name)))
                 for name in HISTOGRAMS
             },
             "known": [name for name in HISTOGRAMS if getattr(results, name) is not None],

@@ -14,7 +14,14 @@ from dataclasses import dataclass, field
 from math import ceil, inf
 from typing import Any
 
-from echofactory.results.account import HISTOGRAMS, TIMES, Account, failureFrom, timeFrom
+from echofactory.results.account import (
+    HISTOGRAMS,
+    TIMES,
+    Account,
+    failureFrom,
+    timeFrom,
+    unpacked,
+)
 from echofactory.results.books import Results
 from echofactory.results.connectionfacts import ConnectionFacts
 from echofactory.results.failures import ConnectionFailure, FailureKind
@@ -204,13 +211,13 @@ class Assembly:
         the run's beginning; C{None}: all parts are over."""
         return min((part.reachedNs for part in self._parts if not part.over), default=None)
 
-    def _change(self, name: str, changes: list[tuple[int, int]], known: bool) -> None:
+    def _change(self, name: str, changes: list[list[int]], known: bool) -> None:
         latency = getattr(self.results, name)
         if latency is None and known:
             latency = Latency()
             setattr(self.results, name, latency)
         if latency is not None:
-            latency.change(dict(changes))
+            latency.change(unpacked(changes))
 
     # Intervals
 
@@ -221,7 +228,7 @@ class Assembly:
         interval.lastNs = max(interval.lastNs, written["endNs"])
         for name in ("messages", "bytes", "failures"):
             setattr(interval, name, getattr(interval, name) + written[name])
-        interval.response.change(dict(written["response"]))
+        interval.response.change(unpacked(written["response"]))
 
     def _closeIntervals(self) -> None:
         reached = min((inf if part.over else part.reached for part in self._parts), default=0)
