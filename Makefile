@@ -8,7 +8,7 @@ PACKAGE = $(VENV)/.package
 TOOLS = $(VENV)/.tools
 DEMO_PORT ?= 65432
 
-.PHONY: demo test oldest soak bench bench-100k bench-1m lint typecheck wheel programs clean
+.PHONY: demo test oldest soak bench bench-growth bench-100k bench-1m lint typecheck wheel programs clean
 
 demo: $(PACKAGE)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh $(DEMO_PORT)
@@ -47,6 +47,11 @@ soak: $(TOOLS)
 # the bench works. ROWS=tls,tls-client measures only these parts, into build/bench.
 bench: $(TOOLS)
 	$(BIN)/python -m bench $(if $(filter-out 0,$(QUICK)),--quick) $(if $(ROWS),--rows $(ROWS))
+
+# Shows what a message and a connection cost as the work grows: with more connections in a process,
+# and with more processes. It takes about 5 minutes, and writes bench/growth.json.
+bench-growth: $(TOOLS)
+	$(BIN)/python -m bench.growth $(if $(filter-out 0,$(QUICK)),--quick)
 
 # Opens 100,000 verified connections from several processes to several processes of this machine,
 # and holds them. bench-1m opens a million, or as many as there is memory for. They need 20,000
