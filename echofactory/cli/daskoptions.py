@@ -3,7 +3,6 @@ The options of a run over several processes and machines.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from twisted.python import usage
 
@@ -133,10 +132,4 @@ def _files(options: CommandOptions, where: str) -> dict[str, str]:
     for name in names:
         if files[name] is None:
             raise usage.UsageError(f"--dask-{given[0]}: give --dask-{name} too")
-        try:
-            Path(files[name]).read_bytes()
-        except OSError as error:
-            raise usage.UsageError(
-                f"--dask-{name}: {files[name]!r}: {error.strerror}"
-            ) from None
     return files

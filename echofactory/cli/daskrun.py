@@ -13,6 +13,7 @@ from echofactory.distributed.cluster import Cluster
 from echofactory.distributed.coordinator import DistributedRun
 from echofactory.distributed.hosts import ClusterError, LocalCluster, RemoteCluster
 from echofactory.distributed.settings import ClientTLSSettings, RunSettings
+from echofactory.net.tlscontext import readFile
 from echofactory.workload.settings import Workload
 
 
@@ -21,12 +22,15 @@ class DaskRuns:
 
     def __init__(self, reactor: Any, options: ClientOptions) -> None:
         """
-        @raise SystemExit: with status 1 and one line, if Dask is not installed.
+        @raise SystemExit: with one line. Status 1: Dask is not installed. Status 2: a file
+            cannot be read.
         """
         assert options.dask is not None
         self._reactor = reactor
         self._options = options
         choice = options.dask
+        for name in ("ca", "cert", "key"):
+            self._refuseUnreadable(name, getattr(choice, name))
         where: LocalCluster | RemoteCluster = LocalCluster()
         if choice.address is not None:
             where = RemoteCluster(
@@ -37,6 +41,14 @@ class DaskRuns:
         except ClusterError as error:
             printError(f"{options.program}: --dask: {error}")
             raise SystemExit(1) from None
+
+    def _refuseUnreadable(self, name: str, path: str | None) -> None:
+        if path is None:
+            return
+        try:
+            readFile(name, path)
+        except ValueError as error:
+            self._options.refuse(f"dask-{name}", str(error).partition(": ")[2])
 
     def run(self, workload: Workload) -> DistributedRun:
         """Return a run."""
