@@ -9,7 +9,13 @@ from math import ceil
 from time import perf_counter_ns
 from typing import Any
 
-from twisted.internet.defer import Deferred, DeferredList, FirstError, gatherResults
+from twisted.internet.defer import (
+    Deferred,
+    DeferredList,
+    DeferredSemaphore,
+    FirstError,
+    gatherResults,
+)
 from twisted.internet.error import TimeoutError as WaitedTooLong
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
@@ -36,6 +42,9 @@ _SILENT_CHECKS = 5
 """Checks, one per second, without a message, after which a part is lost; or three intervals, if
 they are longer. Checks are counted and not seconds, because a suspended machine does not
 check."""
+
+_STARTING = 8
+"""Parts that start at the same time. To start takes a core for about half a second."""
 
 _END_S = 5.0
 """Seconds that a part has to tell its results after it was interrupted."""
@@ -142,9 +151,9 @@ class DistributedRun:
         try:
             if await self._unlessStopped(self._cluster.open()):
                 self._plan()
+                self._checks.start(1.0, now=False)
                 if await self._unlessStopped(self._prepared()):
                     self._go()
-                    self._checks.start(1.0, now=False)
                     await self._over
             self._finish()
         finally:
@@ -208,7 +217,12 @@ class DistributedRun:
     def _prepared(self) -> "Deferred[Any]":
         """Start the parts. The result fires when all are ready."""
         topic = self._cluster.listen(self._heard, self._gone)
-        starting = [Deferred.fromCoroutine(self._start(part, topic)) for part in self._parts]
+        turns = DeferredSemaphore(_STARTING)
+
+        def start(part: _Part) -> "Deferred[None]":
+            return Deferred.fromCoroutine(self._start(part, topic))
+
+        starting = [turns.run(start, part) for part in self._parts]
         return gatherResults(starting, consumeErrors=True).addErrback(_unwrapped)
 
     async def _start(self, part: _Part, topic: str) -> None:
@@ -292,11 +306,12 @@ class DistributedRun:
         """
         if part.over:
             return
-        if not part.ready.called:
-            part.ready.errback(ClusterError(f"{part.name} {how}"))
-            part.over = True
-            return
         part.over = True
+        if not self.results.beganAt:
+            waiting = self._stop if part.ready.called else part.ready
+            if not waiting.called:
+                waiting.errback(ClusterError(f"{part.name} {how}"))
+            return
         first = part.share.number(1)
         target, detail = self.results.target, f"{part.name} {how}"
         failure = ConnectionFailure(first, target, FailureKind.PART_LOST, detail)
@@ -314,7 +329,7 @@ class DistributedRun:
         self._tellAll(alive=0)
         limit = max(_SILENT_CHECKS, ceil(3 * self._settings.interval))
         for part in self._parts:
-            if part.over:
+            if part.over or not part.ready.called:
                 continue
             part.silentChecks += 1
             if part.silentChecks > limit:
