@@ -173,10 +173,8 @@ class DistributedRun:
         """
         race = DeferredList(
             [what, self._stop],
-            fireOnOneCallback=True,
-            fireOnOneErrback=True,
-            consumeErrors=True,
-        )
+            fireOnOneCallback=True, fireOnOneErrback=True, consumeErrors=True,
+        )  # fmt: skip
         try:
             _, index = await race
         except FirstError as error:
@@ -246,9 +244,9 @@ class DistributedRun:
         self._tellAll(go=at)
 
     def _tellAll(self, **message: int) -> None:
-        """Tell each part something, with its time on the part's clock."""
+        """Tell each part that is ready something, with its time on the part's clock."""
         for part in self._parts:
-            if part.handle is not None and not part.over:
+            if part.handle is not None and part.ready.called and not part.over:
                 theirs = {name: ns + part.host.offsetNs for name, ns in message.items()}
                 self._cluster.tell(part.handle, **theirs)
 
