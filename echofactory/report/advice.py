@@ -2,8 +2,9 @@
 What to look at if a run's figures do not look right.
 """
 
-from echofactory.results.books import BOTTLENECK, Results, lagShare
+from echofactory.results.books import Results
 from echofactory.results.failures import FailureKind
+from echofactory.results.lagshare import BOTTLENECK, lagShare
 
 _SILENT = (FailureKind.CLOSED_EARLY, FailureKind.RESET, FailureKind.REPLY_TIMEOUT)
 """How connections fail if the server waits for a greeting of TLS, or received another one."""
@@ -25,7 +26,7 @@ def advice(results: Results) -> list[str]:
     and never change the verdict.
     """
     sentences = []
-    if results.keptNoSchedule or lagShare(results) > BOTTLENECK:
+    if results.keptNoSchedule or lagShare(results.response, results.sendLag) > BOTTLENECK:
         sentences.append(
             "the client itself was late: use --spin, a longer run or a lower --rate, or merge"
             " the results of two clients"

@@ -10,15 +10,13 @@ from echofactory.results.connectionfacts import ConnectionFacts
 from echofactory.results.expectations import Judgement
 from echofactory.results.failures import ConnectionFailure, FailureKind
 from echofactory.results.intervals import WHOLE, Interval, usualLengthNs
+from echofactory.results.lagshare import BOTTLENECK, judgedPercent, lagShare
 from echofactory.results.latency import Latency
 from echofactory.results.path import Datagrams, Kernel
 from echofactory.results.schedulefacts import ScheduleFacts
 from echofactory.results.search import SearchOutcome
 from echofactory.results.workloadfacts import WorkloadFacts
 from echofactory.values.quantities import percentText
-
-BOTTLENECK = 0.5
-"""If L{lagShare} is greater, the client is the reason for its response times."""
 
 _PACED = 0.95
 """The least share of the schedule that the client has to keep. Below it, the run has a
@@ -317,9 +315,10 @@ class Results:
                 f" {percentText(self.paced)} of the messages in time. These figures show the"
                 " limit of the client, not of the peer"
             )
-        elif (lag := lagShare(self)) > BOTTLENECK:
+        elif (lag := lagShare(self.response, self.sendLag)) > BOTTLENECK:
             share = percentText(min(1.0, lag))
-            said = f"at p99, its send lag is {share} of the response time"
+            percent = judgedPercent(self.response)
+            said = f"at p{percent:g}, its send lag is {share} of the response time"
             self.warnings.append(f"the client was the bottleneck: {said}")
         if self.rateAsked is not None and not self.due and not self.interrupted:
             self.warnings.append("no message was due in this time at this rate")
@@ -388,9 +387,3 @@ def _lost(results: Results) -> bool:
     wrong = results.failures[FailureKind.MISMATCH] + results.failures[FailureKind.EXTRA_BYTES]
     lost = results.mismatched + results.unanswered + results.unsent
     return bool(wrong or lost or results.unfinished or not results.verified)
-
-
-def lagShare(results: Results) -> float:
-    """Return the send lag at p99, as a share of the response time at p99; 0: not known."""
-    response, lag = (each.percentiles(99.0)[0] for each in (results.response, results.sendLag))
-    return (lag or 0) / response if response else 0.0
