@@ -257,11 +257,11 @@ def _factRows(results: Results) -> list[tuple[str, str]]:
         address.translate(str.maketrans("", "", "[]")) not in named
         for address in facts.addresses
     ):
-        rows.append(("address", tallyText(facts.addresses)))
+        rows.append(("address", tallyText(facts.addresses, results.established)))
     if facts.tls:
-        rows.append(("tls", tallyText(facts.tls)))
+        rows.append(("tls", tallyText(facts.tls, results.established)))
     if facts.sockets:
-        rows.append(("sockets", tallyText(facts.sockets)))
+        rows.append(("sockets", tallyText(facts.sockets, results.established)))
     return rows
 
 
