@@ -186,7 +186,7 @@ def _change(first: float | None, value: float | None) -> str:
         return f"× {numberText(value / first)}"
     if value and first >= FACTOR * value:
         return f"÷ {numberText(first / value)}"
-    return f"{value / first - 1:+.1%}"
+    return f"{value / first - 1:+.1%}".replace("-0.0%", "+0.0%")
 
 
 def _verdict(row: _Row, first: Results, other: Results) -> str:

@@ -173,7 +173,7 @@ def _ratesText(perSecond: float, verb: str) -> str:
     return f"{written} message{'' if one else 's'}/s {forms[verb] if one else verb}"
 
 
-def _brokenText(step: SearchStep) -> str:
+def brokenText(step: SearchStep) -> str:
     """Write why a step is broken: missed goals, failures, or replies that fell behind."""
     reasons = [*step.broken]
     if failed := sum(step.failures.values()):
@@ -197,7 +197,7 @@ def stepText(step: SearchStep, goals: Mapping[str, str]) -> str:
     reached = ", ".join(
         f"{name} {latencyText(step.response[field])}" for name, field in goals.items()
     )
-    verdict = "kept" if step.kept else f"broken: {_brokenText(step)}"
+    verdict = "kept" if step.kept else f"broken: {brokenText(step)}"
     if step.interrupted:
         verdict = "interrupted"
     return (
