@@ -287,6 +287,19 @@ def steps(axes: "Axes", searches: Sequence[Run]) -> None:
                     color=_look(fields.index(marked) if alone else number)["color"],
                     label=f"{beside}goals {'kept' if kept else 'broken'}",
                 )
+    silent = sorted(
+        {
+            step.asked
+            for _, results in searches
+            for step in (results.search.steps if results.search is not None else ())
+            if not step.kept and not step.interrupted and step.response[marked] is None
+        }
+    )
+    if silent:
+        # At the top of the picture, whatever its scale.
+        top = axes.get_xaxis_transform()
+        heights = [0.95] * len(silent)
+        axes.plot(silent, heights, "X", color=INK, transform=top, label="broken, no reply")
     _limits(axes, goals, highest)
     axes.margins(x=0.02)
     axes.set_xlabel("messages per second, asked")

@@ -127,6 +127,21 @@ def test_the_percentiles_of_the_goals_are_drawn() -> None:
     assert stepFields([results]) == (["p50", "p99"], "p50")
 
 
+def test_a_rate_without_a_reply_is_drawn() -> None:
+    """The search ended it before one came: it has no response time, and was tried."""
+    results = searchedRun()
+    assert results.search is not None
+    broken = results.search.steps[1]
+    silent = replace(broken, asked=800.0, response=Latency().asJSON())
+    results.search = replace(results.search, steps=(*results.search.steps, silent))
+    axes = panels(results)["Response time at each rate tried"]
+    assert "broken, no reply" in texts(axes)
+    assert axes.get_xlim()[1] > 800
+    assert "broken, no reply" not in texts(
+        panels(searchedRun())["Response time at each rate tried"]
+    )
+
+
 def test_reconnects_are_no_connections() -> None:
     """The caption has the connections that the user asked for."""
     results = drawnRun([100])

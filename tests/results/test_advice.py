@@ -27,7 +27,7 @@ def test_replies_that_are_late() -> None:
     """The peer's lateness is not the client's."""
     results = aRun(size=64, duration=1.0, rate=Rate(200, 200), window=1)
     results.rateAsked, results.due, results.sent = 200.0, 200, 10
-    for _ in range(20):
+    for _ in range(21):
         results.response.record(200_000_000)
     for _ in range(10):
         results.sendLag.record(1_000)

@@ -370,6 +370,17 @@ def test_few_readings_blame_no_client(readings: int, late: int, said: str | None
     assert bool(results.warnings) is (said is not None)
 
 
+def test_an_outage_blames_no_client() -> None:
+    """The send lag of messages that did not come back has no response time beside it."""
+    results = scheduled(100, 100, 90)
+    for number in range(100):
+        results.sendLag.record(400_000)
+        if number < 90:
+            results.response.record(500_000)
+    results.judge()
+    assert not any("bottleneck" in sentence for sentence in results.warnings)
+
+
 def test_what_was_not_sent_is_told() -> None:
     """How many, of how many, and why; it is no failure."""
     results = scheduled(10, 30, 6)
