@@ -41,6 +41,11 @@ def _figure(value: float) -> str:
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:#.3g}"
 
 
+def _ratioText(value: float) -> str:
+    """Write a ratio, with decimals only below 100."""
+    return f"{value:,.0f}" if value >= 99.995 else f"{value:.2f}"
+
+
 def _better(measure: Measure) -> str:
     return "more is better" if measure.more else "less is better"
 
@@ -51,7 +56,7 @@ def table(values: Values, loads: Values) -> str:
     the quartiles, and how busy the load was. Measures without figures are left out.
     """
     lines = [
-        f"{'':<34}{'median':>9}{'least':>9}{'most':>9}{'ours / its':>12}{'quartiles':>15}"
+        f"{'':<34}{'median':>9}{'least':>9}{'most':>9}{'ours / its':>12}{'quartiles':>19}"
         f"{'load busy':>11}"
     ]
     for part in PARTS:
@@ -65,7 +70,8 @@ def table(values: Values, loads: Values) -> str:
                 busy = loads.get(measure.key, {}).get(peer)
                 lines.append(
                     f"  {peer:<32}{_figure(median(figures)):>9}{_figure(min(figures)):>9}"
-                    f"{_figure(max(figures)):>9}{middle:>12.2f}{f'{low:.2f} - {high:.2f}':>15}"
+                    f"{_figure(max(figures)):>9}{_ratioText(middle):>12}"
+                    f"{f'{_ratioText(low)} - {_ratioText(high)}':>19}"
                     f"{f'{median(busy):.0%}' if busy else '':>11}"
                 )
     return "\n".join(line.rstrip() for line in lines) + "\n"

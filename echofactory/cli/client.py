@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from typing import IO, Any, NoReturn, cast
 
+from service_identity import CertificateError
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorCore, IReactorFromThreads, IReactorTime
@@ -96,7 +97,11 @@ class _LogObserver:
 
     def _certificateRejected(self, event: LogEvent) -> None:
         """Print each reason once: Twisted logs a traceback for each connection."""
-        reason = reasonText(event["log_failure"].value)
+        error = event["log_failure"].value
+        if isinstance(error, CertificateError):
+            # A certificate without a name. The client reports it as a failure.
+            return
+        reason = reasonText(error)
         if reason not in self._certificates:
             self._certificates.add(reason)
             printError(f"echofactory.client: the certificate was rejected: {reason}")

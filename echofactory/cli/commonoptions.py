@@ -12,6 +12,7 @@ from echofactory.cli.parsers import (
     parseCount,
     parseDuration,
     parseHost,
+    parseHostAlone,
     parsePort,
     parseStatus,
     parseTrace,
@@ -125,7 +126,7 @@ class TargetOptions(ConnectingOptions):
 
     def readHost(self) -> str | None:
         """Return HOST; C{None}: it was not given."""
-        return readValue("HOST", self._address[0], parseHost) if self._address else None
+        return readValue("HOST", self._address[0], parseHostAlone) if self._address else None
 
     def readTarget(self) -> str | None:
         """
@@ -134,12 +135,13 @@ class TargetOptions(ConnectingOptions):
         @raise usage.UsageError: if there is no target, or more than one.
         """
         endpoint: str | None = self["connect"]
+        self.readHost()
         if len(self._address) not in (0, 2, 3):
             raise usage.UsageError("give HOST and PORT, or HOST, PORT and CONNECTIONS")
         if endpoint is not None and self._address:
             raise usage.UsageError("--connect: give --connect or HOST PORT, not both")
         if self._address:
-            host = readValue("HOST", self._address[0], parseHost)
+            host = parseHost(self._address[0])
             port = readValue("PORT", self._address[1], parsePort)
             return f"tcp:{quoteStringArgument(host)}:{port}"
         if endpoint is None and self.given:

@@ -23,7 +23,8 @@ EXPECT = Option(
     "EXPECTATIONS",
     str,
     None,
-    f"{_FORM} If one is not met, the exit status is 3. A failure still makes it 1.",
+    f"{_FORM} If one is not met, the exit status is 3. A failure or a lost datagram still makes"
+    " it 1, whatever failed and lost accept; --expect of the report accepts it.",
     example="'p99<5ms,rate>=99%'",
     repeated=True,
 )
@@ -31,8 +32,10 @@ EXPECT = Option(
 
 EXPECT_OF_REPORT = replace(
     EXPECT,
-    help=f"{_FORM} A bound with a sign counts from the first of several files: p99<+10%. If"
-    " one is not met, the exit status is 3.",
+    help=f"{_FORM} A bound with a sign counts from the first of several files: p99<+10%. A"
+    " difference that the comparison calls noise meets it. If one is not met, the exit status"
+    " is 3. If a run failed or was interrupted, it is 1; an expectation of failed or lost"
+    " accepts failures.",
     example="'p99<+10%,rate>-5%,failed<=0'",
 )
 """The option of the report."""

@@ -259,6 +259,16 @@ def parseHost(text: str) -> str:
     return host
 
 
+_WITH_PORT = re.compile(r"([^:\s]+|\[[^]]*\]):(\d{1,5})", re.ASCII)
+
+
+def parseHostAlone(text: str) -> str:
+    """Read C{HOST} of C{HOST PORT}. Many other programs accept C{HOST:PORT}."""
+    if match := _WITH_PORT.fullmatch(text):
+        raise ValueError(f"a host with a port: give two words, {match[1]} {match[2]}")
+    return parseHost(text)
+
+
 def parseProgress(text: str) -> str:
     """Read when to show a run's progress, one of L{CHOICES}."""
     if text not in CHOICES:

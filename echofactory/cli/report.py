@@ -26,6 +26,7 @@ from echofactory.report.compare import Run, comparisonText
 from echofactory.report.intervalcsv import intervalsCSV
 from echofactory.report.layout import hasColour, widthOf
 from echofactory.report.naming import namedByLabels
+from echofactory.report.noise import withoutNoise
 from echofactory.report.reading import MAX_FILE_SIZE, readResults
 from echofactory.report.text import PERCENTS, report
 from echofactory.results.books import Results
@@ -46,10 +47,11 @@ class ReportOptions(CommandOptions):
     program = "echofactory.report"
     synopsis = "Usage: python -m echofactory.report [options] FILE..."
     longdesc = (
-        "Show the results that python -m echofactory.client wrote with --json. Of one run: its"
-        " report. Of several runs: a table, with the difference of each run from the first."
-        " FILE can be -, which is stdin. Exit status: 0 the report was written; 1 an output"
-        " could not be written; 2 bad usage; 3 an expectation (--expect) was not met."
+        "Show the results that python -m echofactory.client wrote with --json or --json-lines."
+        " Of one run: its report. Of several runs: a table, with the difference of each run"
+        " from the first. FILE can be -, which is stdin. Exit status: 0 the report was written;"
+        " 1 an output could not be written, or with --expect, a run failed; 2 bad usage; 3 an"
+        " expectation (--expect) was not met."
     )
     examples = """\
 python -m echofactory.report before.json after.json
@@ -124,7 +126,8 @@ python -m echofactory.report --merge client1.json client2.json
         first = self.runs[0].results
         absolute = [each for each in expectations if not each.relative]
         for _, results in self.runs[1:]:
-            results.expectations = judge(results, expectations, first)
+            judged = judge(results, expectations, first)
+            results.expectations = withoutNoise(judged, results, first)
         first.expectations = judge(first, absolute)
 
     @property
@@ -132,6 +135,24 @@ python -m echofactory.report --merge client1.json client2.json
         """Whether C{--expect} was given, and a run does not meet an expectation."""
         judged = (each for run in self.runs for each in run.results.expectations)
         return bool(self["expect"]) and not all(each.met for each in judged)
+
+    def unaccepted(self) -> list[str]:
+        """
+        Return a line for each run that has failed or was interrupted, although the
+        expectations do not say how much of it they accept; without C{--expect}, none.
+        """
+        if not self["expect"]:
+            return []
+        lines = []
+        for name, results in self.runs:
+            quantities = {each.expectation.quantity for each in results.expectations}
+            if results.interrupted:
+                lines.append(f"{name}: ✗ the run was interrupted")
+            elif results.verdict == "failed" and not quantities & {"failed", "lost"}:
+                lines.append(
+                    f"{name}: ✗ the run failed, and no expectation is about failed or lost"
+                )
+        return lines
 
     def _read(self, path: str) -> Results:
         try:
@@ -163,6 +184,8 @@ def main() -> NoReturn:
         text = comparisonText(runs, percents or (), width)
     else:
         text = report(runs[0].results, percents or PERCENTS, widthOf(told), hasColour(told))
+    unaccepted = options.unaccepted()
+    text += "".join(f"{line}\n" for line in unaccepted)
     status = writeOutput(options, "report", told, text)
     if jsonFile is not None:
         written = jsonText(runs[0].results)
@@ -170,4 +193,5 @@ def main() -> NoReturn:
     if csvFile is not None:
         written = intervalsCSV(runs[0].results)
         status = writeOutput(options, "--csv", csvFile, written) or status
-    sys.exit(charts.write(runs) or status or (3 if options.unmet else 0))
+    judged = 1 if unaccepted else 3 if options.unmet else 0
+    sys.exit(charts.write(runs) or status or judged)

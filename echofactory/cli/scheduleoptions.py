@@ -51,8 +51,9 @@ SCHEDULE_OPTIONS = (
         "GOALS",
         parseGoals,
         None,
-        "Find the highest rate at which the response times keep these goals and no"
-        " connection fails. Several goals are joined with commas: p50<300us,max<1s. The"
+        "Find the highest rate at which the response times keep these goals, no"
+        " connection fails, and at least 95 % of the messages come back in time. Several goals"
+        " are joined with commas: p50<300us,max<1s. The"
         " search begins at --rate (500 per second if not given), and goes down to 1. It tries"
         " each rate for --duration (5s if not given) after --warm-up.",
         example="'p99<5ms'",

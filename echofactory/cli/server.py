@@ -23,7 +23,7 @@ from echofactory.cli.parsers import (
     parseDatagramRate,
     parseDuration,
     parseFault,
-    parseHost,
+    parseHostAlone,
     parseListeningPort,
     parseSeed,
     parseWhole,
@@ -32,7 +32,7 @@ from echofactory.cli.parsers import (
 from echofactory.cli.socketoptions import SOCKET_OPTIONS, readSocketOptions
 from echofactory.cli.tlsoptions import SERVER_TLS_NAMES, SERVER_TLS_OPTIONS, readServerTLS
 from echofactory.cli.twistd import Command, prepare, statusService
-from echofactory.net.endpoints import EndpointError, ListenError
+from echofactory.net.endpoints import EndpointError, ListenError, unwrapped
 from echofactory.server.counts import CombinedCounts
 from echofactory.server.factory import EchoFactory
 from echofactory.server.faults.settings import Faults
@@ -215,11 +215,10 @@ twistd -n multiecho --trace data 127.0.0.1 65432
     def parseArgs(self, *arguments: str) -> None:
         if not arguments:
             return
+        interface = readValue("HOST", arguments[0], parseHostAlone)
         if len(arguments) != 2:
             raise usage.UsageError("give HOST and PORT, or neither")
-        host, port = arguments
-        number = readValue("PORT", port, parseListeningPort)
-        interface = readValue("HOST", host, parseHost)
+        number = readValue("PORT", arguments[1], parseListeningPort)
         self._place = number, interface
         self.address = f"tcp:{number}:interface={quoteStringArgument(interface)}"
 
@@ -240,6 +239,7 @@ twistd -n multiecho --trace data 127.0.0.1 65432
         if not self.endpoints:
             self.endpoints.append(_DEFAULT_ENDPOINT)
         self.datagrams: list[tuple[str, int]] = list(self.value("udp"))
+        self._refuseForUNIX()
         self.workers: int | None = self.value("workers")
         self.settings = self._readSettings()
         places = self.settings.limits.connections
@@ -258,6 +258,14 @@ twistd -n multiecho --trace data 127.0.0.1 65432
                 "--fault-seed and --workers: a seed would reproduce nothing, because the kernel"
                 " chooses the worker of each connection"
             )
+
+    def _refuseForUNIX(self) -> None:
+        """Refuse options that none of the sockets could have."""
+        kinds = {unwrapped(text)[1].partition(":")[0].lower() for text in self.endpoints}
+        if kinds == {"unix"} and not self.datagrams:
+            for name in ("dscp", "congestion"):
+                if self[name] is not None:
+                    raise usage.UsageError(f"--{name}: a UNIX socket has none")
 
     def _readSettings(self) -> ServerSettings:
         limits = self.built(

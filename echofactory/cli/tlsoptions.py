@@ -57,7 +57,7 @@ CLIENT_TLS_OPTIONS = (
         str,
         None,
         "With --tls: PEM file of the client's certificate, followed by those between it and an"
-        " authority. Give --key too.",
+        " authority. Without --key, the file has the private key too.",
         defaultHelp="none",
         example="client.pem",
     ),
@@ -66,8 +66,8 @@ CLIENT_TLS_OPTIONS = (
         "FILE",
         str,
         None,
-        "With --tls: PEM file of the private key of --cert, without a passphrase. It can be the"
-        " same file.",
+        "With --tls: PEM file of the private key of --cert, without a passphrase.",
+        defaultHelp="the file of --cert",
         example="client.key",
     ),
     Option(
@@ -95,7 +95,7 @@ SERVER_TLS_OPTIONS = (
         str,
         None,
         "Use TLS on HOST PORT, with the certificate in this PEM file. Those between it and an"
-        " authority follow it. Give --tls-key too.",
+        " authority follow it. Without --tls-key, the file has the private key too.",
         defaultHelp="no TLS on HOST PORT",
         example="server.pem",
     ),
@@ -104,8 +104,8 @@ SERVER_TLS_OPTIONS = (
         "FILE",
         str,
         None,
-        "PEM file of the private key of --tls-cert, without a passphrase. It can be the same"
-        " file.",
+        "PEM file of the private key of --tls-cert, without a passphrase.",
+        defaultHelp="the file of --tls-cert",
         example="server.key",
     ),
     Option(
@@ -150,9 +150,8 @@ def readClientTLS(
         raise usage.UsageError("--tls: give HOST PORT too. --connect has tls: for endpoints")
     if options["ca"] is not None and options["insecure"]:
         raise usage.UsageError("--ca and --insecure: without verification, nothing is trusted")
-    for one, other in (("cert", "key"), ("key", "cert")):
-        if options[one] is not None and options[other] is None:
-            raise usage.UsageError(f"--{one}: give --{other} too")
+    if options["key"] is not None and options["cert"] is None:
+        raise usage.UsageError("--key: give --cert too")
     made: Any = None
     try:
         made = options.built(clientTLS, _FIELDS, host=host)
@@ -177,9 +176,8 @@ def readServerTLS(options: CommandOptions, port: int, host: str | None) -> str |
     for name in given:
         if host is None:
             raise usage.UsageError(f"--{name}: give HOST PORT too. --listen has ssl:")
-        for other in ("tls-cert", "tls-key"):
-            if other not in given:
-                raise usage.UsageError(f"--{name}: give --{other} too")
+        if "tls-cert" not in given:
+            raise usage.UsageError(f"--{name}: give --tls-cert too")
     fields = {"cert": "tls-cert", "key": "tls-key", "clientCA": "tls-client-ca"}
     # A mistake is told before anything listens.
     options.built(serverTLS, fields)

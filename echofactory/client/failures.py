@@ -4,6 +4,7 @@ The kind of failure for each error that Twisted and OpenSSL report.
 
 import errno
 
+from OpenSSL.SSL import Connection as TLSConnection
 from OpenSSL.SSL import Error as TLSError
 from service_identity import VerificationError
 from twisted.internet.error import (
@@ -17,6 +18,7 @@ from twisted.internet.error import (
 )
 from twisted.python.failure import Failure
 
+from echofactory.express.openssl import verification
 from echofactory.net.tracing import reasonText
 from echofactory.results.failures import FailureKind
 
@@ -37,6 +39,23 @@ _LOST_WHILE_CONNECTING = {
     # that for a connection in progress.
     True: (FailureKind.REFUSED, "not accepted; the listener's queue may be full"),
 }
+
+_AUTHORITY_UNKNOWN = {2, 19, 20, 21}
+"""C{X509_V_ERR_...}: the authority of the certificate is not one that is trusted."""
+
+_NOT_TLS = (
+    "http request",
+    "packet length too long",
+    "record layer failure",
+    "unexpected message",
+    "unexpected record",
+    "wrong version number",
+)
+"""OpenSSL's words for what a server without TLS sends. An echo sends the client's own greeting
+back."""
+
+_ALERT = b"\x15\x03"
+"""The first bytes of an alert of TLS (RFC 8446, section 5.1): its type, and the version."""
 
 
 def _asked(reason: VerificationError) -> str:
@@ -80,3 +99,34 @@ def classify(reason: BaseException | None, overUNIX: bool = False) -> tuple[Fail
         case _:
             kind = FailureKind.UNREACHABLE
     return kind, reasonText(reason)
+
+
+def handshakeText(reason: BaseException | None, transport: object) -> str:
+    """
+    Return why a connection was lost before its handshake of TLS was complete.
+
+    @param transport: the transport over TLS. In C{connectionLost}, it still has its handle.
+    """
+    kind, detail = classify(reason)
+    if kind is not FailureKind.TLS:
+        return reasonText(reason)
+    if "certificate verify failed" in detail:
+        handle = getattr(transport, "getHandle", lambda: None)()
+        if not isinstance(handle, TLSConnection):
+            return detail
+        number, why = verification(handle)
+        if number:
+            unknown = " (unknown authority)" if number in _AUTHORITY_UNKNOWN else ""
+            detail += f": {why}{unknown}"
+    elif any(words in detail for words in _NOT_TLS):
+        detail += " (the server may not speak TLS)"
+    return detail
+
+
+def replyHint(data: bytes) -> str:
+    """
+    Return what the first bytes of a wrong reply suggest, as the end of a sentence.
+
+    @param data: received on a connection without TLS.
+    """
+    return " (a TLS alert came: the server may expect TLS)" if data[:2] == _ALERT else ""

@@ -8,7 +8,7 @@ from echofactory.results.books import Results
 from echofactory.results.expectations import Expectation
 from echofactory.results.judging import judge
 from echofactory.results.latency import PERCENTILES
-from echofactory.results.search import Ending, SearchOutcome, SearchStep
+from echofactory.results.search import KEPT_UP, Ending, SearchOutcome, SearchStep
 
 NAMES = {field.replace("_", "."): field for field in (*PERCENTILES, "max")}
 """The percentiles that a goal can be about, and their fields in the JSON: C{p99.9} is
@@ -32,21 +32,17 @@ def checkGoal(expectation: Expectation) -> None:
         )
 
 
-_KEPT_UP = 0.95
-"""The share of the messages asked for that has to come back, and to come back in time."""
-
-
 def _fellBehind(asked: float, results: Results) -> bool:
     """
     Tell whether messages were due faster than they came back. Either too few came back, or
     the last reply came later than the end of the schedule by more than 5 % of the schedule and
     the least response time. Of the warm-up, too, because a backlog makes all others slow.
     """
-    if results.achieved < _KEPT_UP * asked:
+    if results.achieved < KEPT_UP * asked:
         return True
     warmUpNs = results.workload.warmUpS * 1e9
     tookNs = warmUpNs + results.lastAt - results.firstAt
-    return tookNs > (warmUpNs + results.scheduledNs) / _KEPT_UP + results.leastNs
+    return tookNs > (warmUpNs + results.scheduledNs) / KEPT_UP + results.leastNs
 
 
 def judged(asked: float, results: Results, goals: Sequence[Expectation]) -> SearchStep:

@@ -19,12 +19,11 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from echofactory.client.connection import Connection, Run
-from echofactory.client.failures import classify
+from echofactory.client.failures import classify, handshakeText, replyHint
 from echofactory.client.noting import noteConnection
 from echofactory.client.smallqueue import SmallQueue
 from echofactory.express.tlssession import IHalfClosesTLS
 from echofactory.net.keepalive import keepAlive
-from echofactory.net.tracing import reasonText
 from echofactory.net.transport import IEchoTransport, halfCloses, releaseClosing, turnOffNagle
 from echofactory.results.failures import FailureKind
 from echofactory.values.quantities import counted
@@ -230,7 +229,8 @@ class EchoClient(Connection, Protocol):
             if isinstance(fault, EchoMismatch):
                 self._out.popleft()
                 self._results.mismatched += 1
-            self._fail(fault.kind, str(fault))
+            hint = "" if INegotiated.providedBy(self.transport) else replyHint(data)
+            self._fail(fault.kind, f"{fault}{hint}")
             return
         self._verified(completed, now)
         if self._next < self._end:
@@ -269,7 +269,7 @@ class EchoClient(Connection, Protocol):
         if not self.settled:
             kind, detail = classify(reason.value)
             if not self.established:
-                why = detail if kind is FailureKind.TLS else reasonText(reason.value)
+                why = handshakeText(reason.value, self.transport)
                 kind = FailureKind.TLS
                 detail = f"before the handshake was complete: {why}"
             self._fail(kind, detail)
@@ -309,6 +309,8 @@ class EchoClient(Connection, Protocol):
 
     def _failToConnect(self) -> None:
         detail = f"not connected after {self.factory.patience.connect:g} s"
+        if self.transport is not None:
+            detail += ": the handshake of TLS is not complete (the server may not speak TLS)"
         self._fail(FailureKind.CONNECT_TIMEOUT, detail)
 
     def _forget(self) -> int:

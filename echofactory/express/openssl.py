@@ -94,6 +94,18 @@ def handshake(handle: SSL.Connection) -> Exception | None:
     return _caught(handle.do_handshake)
 
 
+def verification(handle: SSL.Connection) -> tuple[int, str]:
+    """
+    Tell what OpenSSL thinks of the peer's certificate, during or after the handshake.
+
+    @return: the number of the error (C{X509_V_ERR_...}) and OpenSSL's text of it; 0: there is
+        none.
+    """
+    number = _library.SSL_get_verify_result(handle._ssl)
+    text = _ffi.string(_library.X509_verify_cert_error_string(number))
+    return number, text.decode("ascii", "backslashreplace")
+
+
 def errorOf(handle: SSL.Connection, ssl: Any, result: int) -> Exception:
     """
     @param result: what the last call returned.

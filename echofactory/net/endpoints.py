@@ -72,6 +72,11 @@ def unbracketed(description: str) -> str:
     return _BRACKETED.sub(escaped, description)
 
 
+_NO_TYPE = " is not an endpoint type, such as 'tcp'"
+
+_HOST_PORT = re.compile(r"([\w.-]*|\[[0-9a-fA-F:]+\]):(\d{1,5})", re.ASCII)
+"""C{HOST:PORT}, which many other programs accept."""
+
 _OF_ITS_STRING = (
     (r".* missing 1 required positional argument: (.*)", r"\1 is missing"),
     (r".* missing \d+ required positional arguments: (.*)", r"\1 are missing"),
@@ -81,7 +86,7 @@ _OF_ITS_STRING = (
     (r"invalid literal for int\(\) with base 10: ('.*')", r"\1 is not a number"),
     (r"\('unrecognized keyword arguments present', \['(.*)'\]\)", r"there is no argument '\1'"),
     (r"unsupported|no start line", "a file has no key or no certificate in PEM"),
-    (r"Unknown endpoint type: ('.*')", r"\1 is not an endpoint type, such as 'tcp'"),
+    (r"Unknown endpoint type: ('.*')", rf"\1{_NO_TYPE}"),
 )
 """Python's messages about the call that an endpoint string becomes, and the replacement for
 each: a message about the string."""
@@ -107,6 +112,11 @@ class EndpointError(ValueError):
         for internal, plain in _OF_ITS_STRING:
             if match := re.fullmatch(internal, text):
                 text = match.expand(plain)
+        if text.endswith(_NO_TYPE) and (match := _HOST_PORT.fullmatch(description)):
+            host, port = match[1] or "127.0.0.1", match[2]
+            text += (
+                f". To listen, write tcp:{port}:interface={host}; to connect, tcp:{host}:{port}"
+            )
         super().__init__(printable(f"{description}: {text}"))
         self.description = description
 

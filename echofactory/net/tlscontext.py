@@ -35,8 +35,8 @@ _KEY = re.compile(rb"-----BEGIN ([A-Z ]*)PRIVATE KEY-----.+?-----END", re.DOTALL
 
 PEM_KIND = "pem"
 """The type of the endpoint string of a server with files, for L{pemEndpoint}:
-C{pem:PORT:interface=HOST:cert=FILE:key=FILE} with or without C{:clientCA=FILE}. It is how a
-program hands the options of its command line to its workers."""
+C{pem:PORT:interface=HOST:cert=FILE} with or without C{:key=FILE} and C{:clientCA=FILE}. It is
+how a program hands the options of its command line to its workers."""
 
 
 Read = Callable[[str, str], bytes]
@@ -68,12 +68,21 @@ def _certificates(field: str, path: str, read: Read) -> list[Certificate]:
 
 
 def _identity(
-    certField: str, cert: str, keyField: str, key: str, read: Read
+    certField: str, cert: str, keyField: str, key: str | None, read: Read
 ) -> tuple[PrivateCertificate, list[crypto.X509]]:
-    """Return a certificate with its key, and the certificates between it and an authority."""
+    """
+    Return a certificate with its key, and the certificates between it and an authority.
+
+    @param key: the file of the key; C{None}: that of the certificate.
+    """
     leaf, *between = _certificates(certField, cert, read)
+    alone = key is None
+    if key is None:
+        keyField, key = certField, cert
     content = read(keyField, key)
     match = _KEY.search(content)
+    if match is None and alone:
+        raise ValueError(f"{keyField}: {key!r} has no private key, and no file of one is given")
     if match is None:
         raise ValueError(f"{keyField}: {key!r} has no private key in PEM")
     if match[1].startswith(b"ENCRYPTED") or b"ENCRYPTED" in match[0]:
@@ -134,19 +143,19 @@ def clientTLS(
     @param sni: the name to send to the server and to verify instead of C{host}.
     @param cert: the file of the client's certificate, and of those between it and an
         authority; C{None}: the client has none.
-    @param key: the file of the certificate's key.
+    @param key: the file of the certificate's key; C{None}: the key is in the file of the
+        certificate.
     @param alpn: the application protocols to offer (RFC 7301), the best one first.
     @param read: reads the files.
     @raise ValueError: if a file or a name is wrong.
     """
     if insecure and ca is not None:
         raise ValueError("ca: without verification, nothing is trusted")
-    if (cert is None) != (key is None):
-        given, other = ("cert", "key") if key is None else ("key", "cert")
-        raise ValueError(f"{given}: it needs a file for --{other} too")
+    if cert is None and key is not None:
+        raise ValueError("key: it needs the file of a certificate too")
     options: dict[str, Any] = {}
     identity = None
-    if cert is not None and key is not None:
+    if cert is not None:
         identity, between = _identity("cert", cert, "key", key, read)
         if between:
             options["extraCertChain"] = between
@@ -179,12 +188,14 @@ def clientTLS(
         raise ValueError(f"{field}: {name!r} is not the name of a host") from None
 
 
-def serverTLS(cert: str, key: str, clientCA: str | None = None) -> CertificateOptions:
+def serverTLS(
+    cert: str, key: str | None = None, clientCA: str | None = None
+) -> CertificateOptions:
     """
     Return the TLS of a server.
 
     @param cert: the file of the certificate, and of those between it and an authority.
-    @param key: the file of its key.
+    @param key: the file of its key; C{None}: the key is in the file of the certificate.
     @param clientCA: the file of the authorities whose certificates the clients must have;
         C{None}: clients need none.
     @raise ValueError: if a file is wrong.
@@ -210,7 +221,7 @@ def pemEndpoint(
     backlog: int,
     interface: str,
     cert: str,
-    key: str,
+    key: str | None = None,
     clientCA: str | None = None,
 ) -> IStreamServerEndpoint:
     """

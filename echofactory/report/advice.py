@@ -3,7 +3,21 @@ What to look at if a run's figures do not look right.
 """
 
 from echofactory.results.books import Results
-from echofactory.results.warnings import BOTTLENECK, lagShare
+from echofactory.results.failures import FailureKind
+from echofactory.results.lagshare import BOTTLENECK, lagShare
+
+_SILENT = (FailureKind.CLOSED_EARLY, FailureKind.RESET, FailureKind.REPLY_TIMEOUT)
+"""How connections fail if the server waits for a greeting of TLS, or received another one."""
+
+
+def _maySpeakTLS(results: Results) -> bool:
+    """Tell whether a run over TCP failed as it does if the server expects TLS."""
+    return (
+        results.target.startswith("tcp:")
+        and not results.connectionFacts.tls
+        and not results.bytesReceived
+        and any(results.failures[kind] for kind in _SILENT)
+    )
 
 
 def advice(results: Results) -> list[str]:
@@ -12,10 +26,15 @@ def advice(results: Results) -> list[str]:
     and never change the verdict.
     """
     sentences = []
-    if results.keptNoSchedule or lagShare(results) > BOTTLENECK:
+    if results.keptNoSchedule or lagShare(results.response, results.sendLag) > BOTTLENECK:
         sentences.append(
             "the client itself was late: use --spin, a longer run or a lower --rate, or merge"
             " the results of two clients"
+        )
+    if _maySpeakTLS(results):
+        sentences.append(
+            "no byte came back: look whether the server is an echo, and whether it expects TLS"
+            " (--tls)"
         )
     sent = results.kernel.retransmits
     if sent:

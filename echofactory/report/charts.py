@@ -20,6 +20,7 @@ from echofactory.report.course import (
     pieces,
     schedule,
     shortNames,
+    stepFields,
     topRate,
 )
 from echofactory.report.palette import COLOURS, FAILURE
@@ -228,16 +229,18 @@ def _counts(
 
 def _steps(searches: Sequence[Run]) -> Chart:
     lines = _Lines(searches)
+    fields, marked = stepFields([search.results for search in searches])
     for number, (_, results) in enumerate(searches):
         assert results.search is not None
         steps = sorted(results.search.steps, key=lambda step: step.asked)
         rates = [step.asked for step in steps]
-        for place, field in enumerate(("p50", "p99")):
+        for place, field in enumerate(fields):
             readings = [step.response[field] for step in steps]
-            dash = 0 if len(searches) == 1 else place
-            lines.add(number, field, (rates, readings), place, dash, dots=True)
+            dash = 0 if len(searches) == 1 else min(place, 2)
+            name = field.replace("_", ".")
+            lines.add(number, name, (rates, readings), place, dash, dots=True)
         broken = [
-            None if step.kept or step.interrupted else step.response["p99"] for step in steps
+            None if step.kept or step.interrupted else step.response[marked] for step in steps
         ]
         if any(broken):
             lines.add(number, "goals broken", (rates, broken), _INK, kind="cross")

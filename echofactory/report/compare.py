@@ -166,8 +166,10 @@ def _factRows(runs: Sequence[Run]) -> list[tuple[str, list[Cell]]]:
     """Return the rows about what carried the connections, if the runs differ in it."""
     rows = []
     for title, name in _FACTS:
-        tallies = [getattr(results.connectionFacts, name) for _, results in runs]
-        cells = [Cell(tallyText(tally) if tally else "-") for tally in tallies]
+        tallies = [
+            (getattr(results.connectionFacts, name), results.established) for _, results in runs
+        ]
+        cells = [Cell(tallyText(tally, of) if tally else "-") for tally, of in tallies]
         if len(set(cells)) > 1:
             rows.append((title, cells))
     return rows
@@ -184,7 +186,7 @@ def _change(first: float | None, value: float | None) -> str:
         return f"× {numberText(value / first)}"
     if value and first >= FACTOR * value:
         return f"÷ {numberText(first / value)}"
-    return f"{value / first - 1:+.1%}"
+    return f"{value / first - 1:+.1%}".replace("-0.0%", "+0.0%")
 
 
 def _verdict(row: _Row, first: Results, other: Results) -> str:

@@ -14,7 +14,7 @@ from echofactory.results.books import Results
 from echofactory.results.expectations import Expectation, Unit
 from echofactory.results.intervals import WHOLE, Interval, usualLengthNs
 from echofactory.results.labels import labelsText
-from echofactory.results.latency import Latency
+from echofactory.results.latency import PERCENTILES, Latency
 from echofactory.values.quantities import counted, durationText, rateText, sizeText
 
 _BRIEF = 0.05
@@ -31,8 +31,8 @@ class Piece(NamedTuple):
 
     @ivar beginS: when it began, in seconds from the run's beginning.
     @ivar endS: when it ended, likewise.
-    @ivar partial: whether it is shorter than 95 % of a complete interval. Its rate comes from
-        few messages, so it does not set the scale.
+    @ivar partial: whether it is shorter than 95 % of a complete interval, in a run that has a
+        complete one. Its rate comes from few messages, so it does not set the scale.
     @ivar brief: whether it is shorter than 5 % of a complete interval. A line that led to it
         would look like a fall or a rise of the whole run.
     @ivar interval: what the interval holds.
@@ -65,6 +65,8 @@ def pieces(results: Results) -> list[Piece]:
     begin = results.firstAt - results.beganAt
     end = begin + results.overNs
     slack = _BRIEF * usualNs
+    # In a run that is shorter than an interval, a mark on everything would say nothing.
+    some = any(interval.lengthNs >= WHOLE * usualNs for interval in intervals)
 
     def drawn(interval: Interval) -> Piece:
         beginNs = interval.endNs - interval.lengthNs
@@ -73,7 +75,7 @@ def pieces(results: Results) -> list[Piece]:
         return Piece(
             beginNs / 1e9,
             interval.endNs / 1e9,
-            interval.lengthNs < WHOLE * usualNs,
+            some and interval.lengthNs < WHOLE * usualNs,
             brief,
             interval,
             None if idle and not interval.messages else interval.perSecond,
@@ -161,6 +163,25 @@ def limits(results: Results) -> list[Limit]:
     ]
 
 
+def stepFields(searches: Sequence[Results]) -> tuple[list[str], str]:
+    """
+    Return the percentiles to draw of the steps of searches: p50, and those of the goals; if no
+    goal is about another one, p99. And the one to mark as kept or broken: that of the first
+    goal.
+    """
+    found = []
+    for results in searches:
+        for text in results.search.goals if results.search is not None else ():
+            # The file of a run can come from a stranger.
+            with suppress(ValueError):
+                field = Expectation(text).quantity.replace(".", "_")
+                if field in (*PERCENTILES, "max"):
+                    found.append(field)
+    marked = found[0] if found else "p99"
+    drawn = [field for field in (*PERCENTILES, "max") if field == "p50" or field in found]
+    return (drawn if len(drawn) > 1 else ["p50", "p99"]), marked
+
+
 def curve(latency: Latency) -> list[tuple[float, int]]:
     """
     Return a latency by percentile: for each point, 1 / (1 - share of the readings), and the
@@ -208,7 +229,9 @@ def options(results: Results) -> str:
     """Return the labels and the load of a run in one line."""
     workload = results.workload
     parts = [labelsText(results.labels)] if results.labels else []
-    parts.append(counted(results.requested, "connection"))
+    parts.append(counted(results.requested - results.reconnects, "connection"))
+    if results.reconnects:
+        parts.append(counted(results.reconnects, "reconnect"))
     if workload.size is not None:
         parts.append(f"messages of {sizeText(workload.size)}")
     if results.rateAsked is not None:

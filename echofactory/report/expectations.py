@@ -41,7 +41,8 @@ def expectationText(judgement: Judgement) -> str:
     if value != bound and text == _figureText(bound, unit):
         # "p99 < 5 ms: 5.00 ms" would not show why it is not met.
         text = _exactText(value, unit)
-    return f"{shown}: {text}"
+    noise = ", within noise" if judgement.withinNoise else ""
+    return f"{shown}: {text}{noise}"
 
 
 def expectationLines(judgements: Sequence[Judgement]) -> list[str]:

@@ -12,13 +12,18 @@ A figure has a range in each run:
 
 If the two ranges overlap, the difference is noise. A maximum has no range, because it is one
 reading.
+
+A relative expectation that is missed only by noise is met: otherwise a second run of the same
+thing would fail now and then.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from math import sqrt
 from statistics import quantiles
 
 from echofactory.results.books import Results
+from echofactory.results.expectations import Judgement
 from echofactory.results.intervals import WHOLE, usualLengthNs
 from echofactory.results.latency import Latency
 
@@ -93,3 +98,45 @@ def overlap(first: Range | None, other: Range | None) -> bool:
     if first is None or other is None:
         return False
     return first[0] <= other[1] and other[0] <= first[1]
+
+
+_NAMES = {
+    "response": "response",
+    "service": "serviceTime",
+    "connect": "connect",
+    "lag": "sendLag",
+}
+"""The attribute of L{Results} for each latency of an expectation."""
+
+
+def _ranges(judgement: Judgement, runs: Sequence[Results]) -> list[Range | None]:
+    """Return the range of the figure of an expectation in each run."""
+    expectation = judgement.expectation
+    if expectation.quantity == "rate":
+        # With different schedules, the runs achieve what is asked of them.
+        same = len({run.rateAsked for run in runs}) == 1
+        return [rateRange(run) if same else None for run in runs]
+    percent = expectation.percent
+    if expectation.latency is None or percent is None or not 0 < percent < 100:
+        return [None for _ in runs]
+    return [latencyRange(run, _NAMES[expectation.latency], percent) for run in runs]
+
+
+def withoutNoise(
+    judgements: Iterable[Judgement], results: Results, first: Results
+) -> list[Judgement]:
+    """
+    Return the judgements, with L{Judgement.withinNoise} where a relative expectation is missed
+    only by noise.
+
+    @param results: the run that was judged.
+    @param first: the run that it is compared with.
+    """
+    return [
+        replace(each, withinNoise=True)
+        if each.expectation.relative
+        and not each.withinBound
+        and overlap(*_ranges(each, (first, results)))
+        else each
+        for each in judgements
+    ]

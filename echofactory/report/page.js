@@ -257,7 +257,7 @@
       ticks: { stroke: () => colour("grid"), width: 1 } };
     const u = new uPlot({
       width: holder.clientWidth, height: 260, legend: { show: false },
-      padding: [12, 16, 0, 0],
+      padding: [12, 28, 0, 0],
       scales: {
         x: { time: false, distr: logarithmic ? 3 : 1, range: (_, min, max) =>
           min == null ? whole : [min, max] },
@@ -313,8 +313,10 @@
       following = true;
       u.batch(() => u.setScale("x", { min, max }));
       following = false;
-      const near = (one, other) => Math.abs(one - other) < 1e-6 * (whole[1] - whole[0]);
-      zoomOut.disabled = reset.disabled = near(min, whole[0]) && near(max, whole[1]);
+      // Of all charts over time: the schedule can last longer than the run.
+      const [least, most] = all();
+      const near = (one, other) => Math.abs(one - other) < 1e-6 * (most - least);
+      zoomOut.disabled = reset.disabled = near(min, least) && near(max, most);
     }
     function zoomed({ min, max }) {
       if (following || min == null) return;

@@ -17,7 +17,7 @@ from importlib.resources import files
 
 from echofactory.report.charts import charts
 from echofactory.report.compare import Run, comparison, expected, warnings
-from echofactory.report.course import caption, title
+from echofactory.report.course import caption, stepFields, title
 from echofactory.report.palette import (
     COLOURS,
     DARK_COLOURS,
@@ -27,7 +27,8 @@ from echofactory.report.palette import (
     INK,
     PAPER,
 )
-from echofactory.report.text import ladder, latencyText, summary
+from echofactory.report.text import brokenText, ladder, latencyText, summary
+from echofactory.results.books import Results
 from echofactory.results.search import SearchOutcome
 from echofactory.values.quantities import numberText
 
@@ -123,22 +124,22 @@ def _comparison(runs: Sequence[Run]) -> str:
     return _table(head, body, "compared") + told
 
 
-def _steps(search: SearchOutcome) -> str:
+def _steps(results: Results, search: SearchOutcome) -> str:
     """Return the table of the rates that a search tried."""
-    rows = [["messages/s asked", "achieved", "p50", "p99", "failed", "goals"]]
+    fields, _ = stepFields([results])
+    names = [field.replace("_", ".") for field in fields]
+    rows = [["messages/s", "achieved", *names, "goals"]]
     for step in search.steps:
-        kept = "kept" if step.kept else "broken"
+        kept = "kept" if step.kept else f"broken: {brokenText(step)}"
         rows.append(
             [
                 numberText(step.asked),
                 numberText(step.achieved),
-                latencyText(step.response["p50"]),
-                latencyText(step.response["p99"]),
-                f"{sum(step.failures.values()):,}",
+                *(latencyText(step.response[field]) for field in fields),
                 "interrupted" if step.interrupted else kept,
             ]
         )
-    return f"<h2>Rates tried</h2>\n{_figures(rows)}"
+    return f"<h2>Rates tried</h2>\n{_figures(rows, 'tried')}"
 
 
 def _tables(run: Run) -> tuple[str, str]:
@@ -149,7 +150,7 @@ def _tables(run: Run) -> tuple[str, str]:
         # Percentiles go down, so that the table is narrow enough for a phone.
         after += f"<h2>Latencies</h2>\n{_figures([*zip(*latencies, strict=True)])}"
     if results.search is not None:
-        after += _steps(results.search)
+        after += _steps(results, results.search)
     return _facts(summary(results)), after
 
 

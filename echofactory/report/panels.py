@@ -21,6 +21,7 @@ from echofactory.report.course import (
     pieces,
     schedule,
     shortNames,
+    stepFields,
     topRate,
 )
 from echofactory.report.palette import COLOURS, FAILURE, GRID, INK
@@ -257,6 +258,7 @@ def steps(axes: "Axes", searches: Sequence[Run]) -> None:
     goals: list[Limit] = []
     highest = 0.0
     alone = len(searches) == 1
+    fields, marked = stepFields([search.results for search in searches])
     for number, (name, (_, results)) in enumerate(
         zip(shortNames(searches), searches, strict=True)
     ):
@@ -264,7 +266,8 @@ def steps(axes: "Axes", searches: Sequence[Run]) -> None:
         goals += limits(results)
         tried = sorted(results.search.steps, key=lambda step: step.asked)
         beside = "" if alone else f"{name}: "
-        for field, place, line in (("p50", 0, "-"), ("p99", 1, "--")):
+        for place, field in enumerate(fields):
+            line = ("-", "--", ":", "-.")[place % 4]
             readings = [step.response[field] or float("nan") for step in tried]
             highest = max([highest, *(ns for ns in readings if ns > 0)])
             axes.plot(
@@ -272,18 +275,31 @@ def steps(axes: "Axes", searches: Sequence[Run]) -> None:
                 readings,
                 line,
                 color=_look(place if alone else number)["color"],
-                label=f"{beside}{field}",
+                label=f"{beside}{field.replace('_', '.')}",
             )
         for kept, mark in ((True, "o"), (False, "X")):
             these = [step for step in tried if step.kept is kept and not step.interrupted]
             if these:
                 axes.plot(
                     [step.asked for step in these],
-                    [step.response["p99"] or float("nan") for step in these],
+                    [step.response[marked] or float("nan") for step in these],
                     mark,
-                    color=_look(1 if alone else number)["color"],
+                    color=_look(fields.index(marked) if alone else number)["color"],
                     label=f"{beside}goals {'kept' if kept else 'broken'}",
                 )
+    silent = sorted(
+        {
+            step.asked
+            for _, results in searches
+            for step in (results.search.steps if results.search is not None else ())
+            if not step.kept and not step.interrupted and step.response[marked] is None
+        }
+    )
+    if silent:
+        # At the top of the picture, whatever its scale.
+        top = axes.get_xaxis_transform()
+        heights = [0.95] * len(silent)
+        axes.plot(silent, heights, "X", color=INK, transform=top, label="broken, no reply")
     _limits(axes, goals, highest)
     axes.margins(x=0.02)
     axes.set_xlabel("messages per second, asked")

@@ -5,9 +5,12 @@ Reads the results of a run from an untrusted file. The rules:
    list and the length of a string have limits.
  - Every string is escaped here, and nowhere else.
  - Every error message is one line.
+
+Of lines of JSON (L{jsonlines<echofactory.report.jsonlines>}), the last one has the results.
 """
 
 import json
+import re
 from math import isfinite
 from typing import Any
 
@@ -51,12 +54,30 @@ def readResults(content: bytes) -> Results:
     @raise ValueError: if the content is not the results of a run, or exceeds a limit.
     """
     try:
+        if len(content) <= MAX_FILE_SIZE and _LINES.match(content):
+            return fromJSON(_ofLastLine(content))
         return fromJSON(_decoded(content))
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except ValueError as error:
         # The message can quote a long value.
         raise ValueError(str(error)[:_MAX_MESSAGE_LENGTH]) from error
+
+
+_LINES = re.compile(rb'\s*\{\s*"type"\s*:')
+"""The beginning of a file of lines. The results of C{--json} have no type."""
+
+
+def _ofLastLine(content: bytes) -> Any:
+    """
+    Return the results of lines of JSON.
+
+    @raise ValueError: if the run has not ended, or the line exceeds a limit.
+    """
+    last = _decoded(content.rstrip().rpartition(b"\n")[2])
+    if not isinstance(last, dict) or last.pop("type", None) != "results":
+        raise ValueError("the last line has no results: the run has not ended")
+    return last
 
 
 def _decoded(content: bytes) -> Any:

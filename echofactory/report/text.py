@@ -14,7 +14,7 @@ from echofactory.results.labels import labelsText
 from echofactory.results.latency import PERCENTILES
 from echofactory.results.ownerror import ownErrorNs
 from echofactory.results.path import Kernel
-from echofactory.results.search import Ending, SearchOutcome, SearchStep
+from echofactory.results.search import KEPT_UP, Ending, SearchOutcome, SearchStep
 from echofactory.values.quantities import (
     counted,
     durationText,
@@ -165,6 +165,29 @@ def _triedText(perSecond: float) -> str:
     return f"{perSecond:.3g}" if perSecond < 999.5 else numberText(perSecond)
 
 
+def _ratesText(perSecond: float, verb: str) -> str:
+    """Write a rate of a search and what it does, in the number of the rate."""
+    written = _triedText(perSecond)
+    one = written == "1"
+    forms = {"keep": "keeps", "do not": "does not", "do not keep": "does not keep"}
+    return f"{written} message{'' if one else 's'}/s {forms[verb] if one else verb}"
+
+
+def brokenText(step: SearchStep) -> str:
+    """Write why a step is broken: missed goals, failures, or replies that fell behind."""
+    reasons = [*step.broken]
+    if failed := sum(step.failures.values()):
+        reasons.append(f"{counted(failed, 'connection')} failed")
+    if not reasons:
+        share = step.achieved / step.asked
+        reasons.append(
+            f"fell behind, {percentText(share)} achieved"
+            if share < KEPT_UP
+            else "fell behind, the last replies came late"
+        )
+    return ", ".join(reasons)
+
+
 def stepText(step: SearchStep, goals: Mapping[str, str]) -> str:
     """
     Write a step of a search as a line.
@@ -174,7 +197,7 @@ def stepText(step: SearchStep, goals: Mapping[str, str]) -> str:
     reached = ", ".join(
         f"{name} {latencyText(step.response[field])}" for name, field in goals.items()
     )
-    verdict = "kept" if step.kept else "broken"
+    verdict = "kept" if step.kept else f"broken: {brokenText(step)}"
     if step.interrupted:
         verdict = "interrupted"
     return (
@@ -190,12 +213,12 @@ def searchText(search: SearchOutcome) -> str:
     last = search.steps[-1]
     asked = f"{_triedText(last.asked)} messages/s"
     found = search.found
-    kept = f"{_triedText(found)} messages/s keep {goals}" if found is not None else ""
+    kept = f"{_ratesText(found, 'keep')} {goals}" if found is not None else ""
     if search.ending is Ending.LOWEST:
         failed = sum(last.failures.values())
         if failed:
             return f"{counted(failed, 'connection')} failed at {asked}, the lowest rate tried"
-        return f"{asked}, the lowest rate tried, do not keep {goals}"
+        return f"the lowest rate tried, {_ratesText(last.asked, 'do not keep')} {goals}"
     broken = min(
         (step for step in search.steps if not step.kept), key=lambda s: s.asked, default=last
     )
@@ -205,7 +228,7 @@ def searchText(search: SearchOutcome) -> str:
         limit = f"at {asked}, the client is the limit: its send lag is {lag} at p99"
         return f"{kept}; {limit}" if kept else limit
     if search.ending is Ending.FOUND:
-        return f"{kept}; {_triedText(broken.asked)} messages/s do not"
+        return f"{kept}; {_ratesText(broken.asked, 'do not')}"
     return f"interrupted; {kept or 'no rate found'}"
 
 
@@ -234,11 +257,11 @@ def _factRows(results: Results) -> list[tuple[str, str]]:
         address.translate(str.maketrans("", "", "[]")) not in named
         for address in facts.addresses
     ):
-        rows.append(("address", tallyText(facts.addresses)))
+        rows.append(("address", tallyText(facts.addresses, results.established)))
     if facts.tls:
-        rows.append(("tls", tallyText(facts.tls)))
+        rows.append(("tls", tallyText(facts.tls, results.established)))
     if facts.sockets:
-        rows.append(("sockets", tallyText(facts.sockets)))
+        rows.append(("sockets", tallyText(facts.sockets, results.established)))
     return rows
 
 

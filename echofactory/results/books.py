@@ -371,3 +371,11 @@ def _lost(results: Results) -> bool:
     wrong = results.failures[FailureKind.MISMATCH] + results.failures[FailureKind.EXTRA_BYTES]
     lost = results.mismatched + results.unanswered + results.unsent
     return bool(wrong or lost or results.unfinished or not results.verified)
+
+
+def measured(results: Results) -> Latency:
+    """
+    Return the response times that count. In a warm-up without a rate there are none yet,
+    whatever has been recorded: it is removed later, and a metric must not decrease.
+    """
+    return Latency() if results.warmingUp and results.service is None else results.response

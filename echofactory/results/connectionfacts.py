@@ -79,20 +79,24 @@ def _address(address: str) -> str:
     return address
 
 
-def tallyText(tally: dict[F, int]) -> str:
+def tallyText(tally: dict[F, int], established: int) -> str:
     """
     Write the fact of the first connection; and if there are others, the number of connections
-    that differ from it.
+    that differ from it, and of how many of them nothing is listed.
 
     @param tally: the connections by fact, in the order in which the facts appeared. It is not
         empty.
+    @param established: the connections of the run.
     """
     (first, count), *others = tally.items()
     if not others:
         return str(first)
-    differing = sum(number for _, number in others)
-    of = counted(differing + count, "connection")
-    return f"{first}; {differing:,} of {of} differ{'s' * (differing == 1)}"
+    listed = sum(tally.values())
+    unlisted = max(0, established - listed) if len(tally) >= MAX_DIFFERENT else 0
+    differing = listed + unlisted - count
+    of = counted(listed + unlisted, "connection")
+    more = f", {unlisted:,} of them in none of the {len(tally)} listed ways" if unlisted else ""
+    return f"{first}; {differing:,} of {of} differ{'s' * (differing == 1)}{more}"
 
 
 @dataclass(kw_only=True)

@@ -226,16 +226,26 @@ class Judgement:
     @ivar value: the figure of the run, in the expectation's unit; C{None}: the run does not
         have it, and does not meet the expectation.
     @ivar reason: why there is no value or no bound; C{None}: there are both.
+    @ivar withinNoise: whether the expectation is relative, and the difference from the first
+        run is not more than a run varies. Then it is met. The JSON does not have this field.
     """
 
     expectation: Expectation
     bound: float | None
     value: float | None
     reason: str | None = None
+    withinNoise: bool = False
 
     @property
     def met(self) -> bool:
         """Whether the run met the expectation."""
+        if self.value is None or self.bound is None:
+            return False
+        return self.withinNoise or self.withinBound
+
+    @property
+    def withinBound(self) -> bool:
+        """Whether the figure of the run meets the bound, whatever noise there is."""
         if self.value is None or self.bound is None:
             return False
         return COMPARISONS[self.expectation.comparison](self.value, self.bound)

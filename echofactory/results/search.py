@@ -11,6 +11,10 @@ from typing import Any
 from echofactory.results.failures import FailureKind
 from echofactory.results.latency import Fields
 
+KEPT_UP = 0.95
+"""The share of the messages asked for that has to come back, and to come back in time.
+Otherwise the rate is broken."""
+
 
 class Ending(StrEnum):
     """Why a search ended."""

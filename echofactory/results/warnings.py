@@ -3,16 +3,8 @@ The warnings of a run that has ended: reasons not to believe one of its figures.
 """
 
 from echofactory.results.books import Results
+from echofactory.results.lagshare import BOTTLENECK, judgedPercent, lagShare
 from echofactory.values.quantities import percentText
-
-BOTTLENECK = 0.5
-"""If L{lagShare} is greater, the client is the reason for its response times."""
-
-
-def lagShare(results: Results) -> float:
-    """Return the send lag at p99, as a share of the response time at p99; 0: not known."""
-    response, lag = (each.percentiles(99.0)[0] for each in (results.response, results.sendLag))
-    return (lag or 0) / response if response else 0.0
 
 
 def addWarnings(results: Results) -> None:
@@ -29,9 +21,10 @@ def addWarnings(results: Results) -> None:
             f" {percentText(results.paced)} of the messages in time. These figures show the"
             " limit of the client, not of the peer"
         )
-    elif (lag := lagShare(results)) > BOTTLENECK:
+    elif (lag := lagShare(results.response, results.sendLag)) > BOTTLENECK:
         share = percentText(min(1.0, lag))
-        said = f"at p99, its send lag is {share} of the response time"
+        percent = judgedPercent(results.response)
+        said = f"at p{percent:g}, its send lag is {share} of the response time"
         results.warnings.append(f"the client was the bottleneck: {said}")
     if not results.due and not results.interrupted:
         results.warnings.append("no message was due in this time at this rate")

@@ -19,6 +19,7 @@ from prometheus_client.metrics_core import (
 
 from echofactory._version import __version__
 from echofactory.client.monitor import ProbeService
+from echofactory.results.books import measured
 from echofactory.results.failures import FailureKind
 from echofactory.results.latency import PERCENTILES, Latency
 from echofactory.status.history import History, LastMinute
@@ -87,7 +88,7 @@ class ProbeStatus:
         """See L{Status<echofactory.status.Status>}."""
         self._results = self._probing.results
         self._counted.begin(self._counts())
-        self._responses.begin(self._results.response.counts())
+        self._responses.begin(measured(self._results).counts())
         atS = self._clock()
         self._usage.begin(atS, [os.getpid()])
         self._history.begin(atS, dict(self._totals))
@@ -102,7 +103,7 @@ class ProbeStatus:
         atS = self._clock()
         self._totals.update(self._counted.record(atS, self._counts()))
         # The last interval of the results ends at another time than this sample.
-        came = self._responses.record(atS, self._results.response.counts())
+        came = self._responses.record(atS, measured(self._results).counts())
         p50, p99 = Latency.fromCounts(came).percentiles(50.0, 99.0)
         self._usage.sample(atS, [os.getpid()])
         levels = {
@@ -161,7 +162,7 @@ class ProbeStatus:
         yield _histogram(
             "echofactory_probe_response_seconds",
             "Response time: from when a message was due until its last byte came back.",
-            results.response,
+            measured(results),
         )
         yield _histogram(
             "echofactory_probe_connect_seconds",
@@ -211,7 +212,7 @@ class ProbeStatus:
                 }
                 for kind, example in results.examples.items()
             },
-            "response_ns": results.response.asJSON(),
+            "response_ns": measured(results).asJSON(),
             "connect_ns": results.connect.asJSON(),
             "history": {
                 "t_s": [t for t, _ in history.points("up")],

@@ -129,9 +129,13 @@ class Workload:
         if self.hold and self.halfClose:
             raise ValueError("hold: a half-closed connection cannot be kept open")
         if self.reconnect and self.seconds is None and self.rate is None:
-            raise ValueError("reconnect: a connection that is opened again needs a duration")
+            raise ValueError(
+                "reconnect: it needs a duration or a rate, which say when the sending ends"
+            )
         if self.reconnect and self.churn:
-            raise ValueError("reconnect: with churn, each message has its own connection")
+            raise ValueError(
+                "reconnect: not with churn, which opens a new connection for each message"
+            )
         if self.churn and self.window is not None:
             raise ValueError("window: with churn, a connection has one message")
         if (self.bytesPerConnection or 0) > MAX_WHOLE:

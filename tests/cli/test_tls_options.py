@@ -7,6 +7,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PrivateFormat,
 )
-from peers import portOf, serving
+from peers import misbehaving, portOf, serving
 from programs import LIMIT, TWISTD, client, multiecho, running
 from pytest_twisted import ensureDeferred
 
@@ -121,8 +122,8 @@ async def test_a_verified_server(
 @pytest.mark.parametrize(
     ("words", "host", "detail"),
     [
-        ([], "localhost", "certificate verify failed"),
-        (["--ca", "otherCA"], "localhost", "certificate verify failed"),
+        ([], "localhost", "unable to get local issuer certificate (unknown authority)"),
+        (["--ca", "otherCA"], "localhost", "(unknown authority)"),
         (["--ca", "ca", "--sni", "no.example"], "localhost", "not for no.example"),
         (["--ca", "ca"], "127.0.0.2", "not for this address"),
     ],
@@ -140,6 +141,74 @@ async def test_a_server_that_is_refused(
     assert results.failures == {FailureKind.TLS: 2}
     assert detail in results.examples[FailureKind.TLS].detail
     assert results.connectionFacts.tls == {}
+
+
+def selfSigned(cert: str, key: str) -> None:
+    """Make a certificate of no authority, for no host, and its key."""
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key,
+         "-out", cert, "-subj", "/CN=localhost"],
+        check=True, capture_output=True, timeout=LIMIT,
+    )  # fmt: skip
+
+
+def withKey(issued: trustme.LeafCert, path: Path) -> str:
+    """Write a certificate and its key to one file."""
+    issued.private_key_and_cert_chain_pem.write_to_path(str(path))
+    return str(path)
+
+
+@ensureDeferred
+@LANES
+async def test_the_reason_why_a_certificate_is_refused(
+    reactor: Any, files: Files, lane: list[str], tmp_path: Path
+) -> None:
+    """It is OpenSSL's, because "certificate verify failed" says only that there is one."""
+    ca = trustme.CA()
+    ca.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    expired = ca.issue_cert("localhost", not_after=datetime(2020, 1, 1, tzinfo=UTC))
+    key = str(tmp_path / "self.key")
+    signed = str(tmp_path / "self.pem")
+    selfSigned(signed, key)
+    for cert, itsKey, reason in (
+        (path := withKey(expired, tmp_path / "old.pem"), path, "certificate has expired"),
+        (signed, key, "self-signed certificate"),
+    ):
+        endpoints = serverEndpoints("--tls-cert", cert, "--tls-key", itsKey)
+        async with serving(reactor, *endpoints) as service:
+            port = portOf(service.addresses[0])
+            words = ["--ca", str(tmp_path / "ca.pem"), *lane]
+            results = await ran(reactor, clientTarget(reactor, port, *words))
+        assert results.examples[FailureKind.TLS].detail == (
+            f"before the handshake was complete: certificate verify failed: {reason}"
+        )
+
+
+@ensureDeferred
+@LANES
+async def test_a_server_without_tls(reactor: Any, files: Files, lane: list[str]) -> None:
+    """The failure says what to look at."""
+    async with serving(reactor, "tcp:0:interface=127.0.0.1") as service:
+        port = portOf(service.addresses[0])
+        results = await ran(reactor, clientTarget(reactor, port, "--ca", files.ca, *lane))
+    detail = results.examples[FailureKind.TLS].detail
+    assert detail.endswith("(the server may not speak TLS)")
+
+
+@ensureDeferred
+async def test_a_server_that_expects_tls(reactor: Any) -> None:
+    """Its alert is the first wrong byte of a client without TLS."""
+
+    def alerts(connection: socket.socket) -> None:
+        connection.recv(1)
+        # handshake_failure, fatal.
+        connection.sendall(b"\x15\x03\x01\x00\x02\x02\x28")
+
+    with misbehaving(alerts) as port:
+        run = EchoClientFactory(reactor, Workload(messages=(b"hello, echo",)), 1, Patience())
+        results = await run.run(f"tcp:127.0.0.1:{port}")
+    detail = results.examples[FailureKind.MISMATCH].detail
+    assert detail.endswith("(a TLS alert came: the server may expect TLS)")
 
 
 @ensureDeferred
@@ -190,6 +259,40 @@ async def test_endpoint_strings(
         results = await EchoClientFactory(reactor, Workload(), 1).run(text)
     assert results.verdict == "ok", results.examples
     assert [session.verified for session in results.connectionFacts.tls] == [verified]
+
+
+@ensureDeferred
+async def test_a_key_in_the_file_of_its_certificate(
+    reactor: Any, files: Files, tmp_path: Path
+) -> None:
+    """Neither program needs to be told twice."""
+    both = tmp_path / "both.pem"
+    both.write_bytes(Path(files.key).read_bytes() + Path(files.cert).read_bytes())
+    words = ["--tls-cert", files.server, "--tls-client-ca", files.ca]
+    async with serving(reactor, *serverEndpoints(*words)) as service:
+        port = portOf(service.addresses[0])
+        mine = ["--ca", files.ca, "--cert", str(both)]
+        results = await ran(reactor, clientTarget(reactor, port, *mine))
+    assert results.verdict == "ok", results.examples
+
+
+def test_no_key_at_all(files: Files, capsys: pytest.CaptureFixture[str]) -> None:
+    """One line names the option."""
+    line = refused(ServerOptions, ["--tls-cert", files.cert, "h", "7"], capsys)
+    told = f"{files.cert!r} has no private key, and no file of one is given"
+    assert line.startswith(f"--tls-cert: {told}")
+    line = refused(ClientOptions, ["--tls", "--cert", files.cert, "h", "7"], capsys)
+    assert line.startswith(f"--cert: {told}")
+
+
+def test_a_certificate_without_a_name_is_one_line(tmp_path: Path) -> None:
+    """The failure says it; the log of Twisted's check would say it again."""
+    pem, key = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
+    selfSigned(pem, key)
+    with multiecho("--tls-cert", pem, "--tls-key", key, "127.0.0.1", "0") as (_, port):
+        done = client("--tls", "--ca", pem, "--quiet", "localhost", str(port), "1")
+    (line,) = done.err
+    assert line.endswith("the certificate is for no host: no subjectAltName")
 
 
 @ensureDeferred
@@ -356,7 +459,7 @@ def refused(make: Any, words: list[str], capsys: pytest.CaptureFixture[str]) -> 
         (["--sni", "a", "h", "7"], "--sni: give --tls too"),
         (["--alpn", "h2", "--connect", "tls:h:7"], "--alpn: give --tls too"),
         (["--tls", "--connect", "tcp:h:7"], "--tls: give HOST PORT too"),
-        (["--tls", "--cert", "a", "h", "7"], "--cert: give --key too"),
+        (["--tls", "--cert", "/no", "h", "7"], "--cert: '/no': No such file"),
         (["--tls", "--key", "a", "h", "7"], "--key: give --cert too"),
         (["--tls", "--ca", "a", "--insecure", "h", "7"], "--ca and --insecure: without"),
         (["--tls", "--alpn", "h2,", "h", "7"], "--alpn: 'h2,' is not the name of a protocol"),
@@ -383,7 +486,7 @@ def test_bad_usage_of_the_client(
     ("words", "line"),
     [
         (["--tls-cert", "a", "--tls-key", "a"], "--tls-cert: give HOST PORT too"),
-        (["--tls-cert", "a", "h", "7"], "--tls-cert: give --tls-key too"),
+        (["--tls-cert", "/no", "h", "7"], "--tls-cert: '/no': No such file"),
         (["--tls-key", "a", "h", "7"], "--tls-key: give --tls-cert too"),
         (["--tls-client-ca", "a", "h", "7"], "--tls-client-ca: give --tls-cert too"),
         (["--tls-cert", "/no", "--tls-key", "a", "h", "7"], "--tls-cert: '/no': No such file"),

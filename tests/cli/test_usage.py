@@ -87,6 +87,52 @@ def test_endpoints_in_plain_words(reactor: Any, endpoint: str, said: str) -> Non
     assert "Unlistable" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "localhost:80",
+            ". To listen, write tcp:80:interface=localhost; to connect, tcp:localh",
+        ),
+        (":80", ". To listen, write tcp:80:interface=127.0.0.1; to connect, tcp:127.0.0.1:80"),
+        ("[::1]:80", ". To listen, write tcp:80:interface=[::1]; to connect, tcp:[::1]:80"),
+    ],
+)
+def test_a_host_with_a_port_is_no_endpoint(reactor: Any, text: str, said: str) -> None:
+    """The message has the string that is one, and it is accepted."""
+    with pytest.raises(EndpointError, match=re.escape(said)) as refused:
+        Target(reactor, text, 1.0)
+    listening, connecting = str(refused.value).partition("write ")[2].split("; to connect, ")
+    serverEndpoint(reactor, listening)
+    Target(reactor, connecting, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("program", "words"),
+    [
+        (ClientOptions, ["127.0.0.1:7"]),
+        (ClientOptions, ["127.0.0.1:7", "100"]),
+        (ServerOptions, ["127.0.0.1:7"]),
+    ],
+)
+def test_a_host_with_a_port_is_one_word_too_few(
+    refusal: Refusal, program: type[ClientOptions] | type[ServerOptions], words: list[str]
+) -> None:
+    """Other programs accept it: the line has both words."""
+    line = refusal(program, *words)
+    said = "HOST: '127.0.0.1:7' is a host with a port: give two words, 127.0.0.1 7"
+    assert said in line
+
+
+@pytest.mark.parametrize("option", ["--dscp", "--congestion"])
+def test_options_of_sockets_that_are_all_of_unix(refusal: Refusal, option: str) -> None:
+    """None of them could have the option; with UDP or TCP beside them, one has."""
+    words = [option, {"--dscp": "EF"}.get(option, "reno")]
+    line = refusal(ServerOptions, *words, "--listen", "unix:/a", "--listen", "express:unix:/b")
+    assert line.startswith(f"multiecho: {option}: a UNIX socket has none")
+    ServerOptions().parseOptions([*words, "--listen", "unix:/a", "--listen", "tcp:7"])
+
+
 def test_options_that_may_be_repeated() -> None:
     """They are kept in order; of the others, the last value counts."""
     client = ClientOptions()

@@ -108,9 +108,9 @@ def test_nobody_listens() -> None:
 @pytest.mark.parametrize(
     ("other", "said"),
     [
-        ([], "--reconnect: a connection that is opened again needs a duration"),
-        (["--count", "5"], "--reconnect: a connection that is opened again needs a duration"),
-        (["--churn", "--duration", "1s"], "--reconnect: with churn, each message has its own"),
+        ([], "--reconnect: it needs a duration or a rate"),
+        (["--count", "5"], "--reconnect: it needs a duration or a rate"),
+        (["--churn", "--duration", "1s"], "--reconnect: not with churn, which opens a new"),
     ],
 )
 def test_what_makes_no_sense_with_it(

@@ -98,6 +98,27 @@ def test_low_rates_have_decimals() -> None:
     assert stepText(search.steps[4], {}).startswith("      31.2 messages/s asked")
 
 
+def test_a_step_says_why_it_is_broken() -> None:
+    """A goal, failures, or replies that fell behind: the figures alone do not show it."""
+    step = came(500, 9 * MS)
+    assert stepText(step, {}).endswith("0 failed: broken: p99<5ms")
+    failed = replace(step, broken=(), failures={FailureKind.RESET: 2})
+    assert stepText(failed, {}).endswith(": broken: 2 connections failed")
+    slow = replace(step, broken=(), achieved=400.0)
+    assert stepText(slow, {}).endswith(": broken: fell behind, 80.0% achieved")
+    late = replace(step, broken=(), achieved=500.0)
+    assert stepText(late, {}).endswith(": broken: fell behind, the last replies came late")
+
+
+def test_one_message_a_second() -> None:
+    """It is singular."""
+    search = RateSearch(1, 1)
+    while (rate := search.next()) is not None:
+        search.note(came(rate, MS if rate <= 1 else 9 * MS))
+    told = searchText(search.outcome(GOALS))
+    assert told == "1 message/s keeps p99<5ms; 1.03 messages/s do not"
+
+
 def test_nothing_comes_back() -> None:
     """The rate is not the reason: no other rate is tried."""
     search = RateSearch(500, 1)
@@ -330,7 +351,7 @@ def test_the_lowest_step_is_broken() -> None:
     assert results["find_rate"]["ended_by"] == "lowest"
     assert results["workload"]["warm_up_s"] == 0.1
     assert results["verdict"] == "failed"
-    assert "1 messages/s, the lowest rate tried, do not keep p50<10ms" in told
+    assert "the lowest rate tried, 1 message/s does not keep p50<10ms" in told
 
 
 def test_a_search_that_is_interrupted_before_it_begins() -> None:

@@ -145,6 +145,14 @@ def test_a_bench_that_cannot_be(
     assert capsys.readouterr().err.endswith(f"error: {said}\n")
 
 
+def test_large_ratios_do_not_touch_their_quartiles() -> None:
+    """They have three digits if a peer does nothing of a kind."""
+    measure = PARTS[0].measures[0]
+    told = table({measure.key: {"ours": [18609.0, 18700.0], "other": [100.0, 100.0]}}, {})
+    line = next(each for each in told.splitlines() if each.startswith("  other"))
+    assert line.split()[-4:] == ["187", "186", "-", "187"]
+
+
 def test_the_page_has_the_last_benchs_table() -> None:
     """It is the one made of bench/results.json, to the letter."""
     written = json.loads((ROOT / "bench" / "results.json").read_text())

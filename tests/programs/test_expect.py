@@ -256,7 +256,7 @@ def runs(tmp_path: Path) -> list[Path]:
 )
 def test_stored_runs(reported: Reported, runs: list[Path], expected: str, status: int) -> None:
     """Each is judged; a bound with a sign is from the first."""
-    done = reported(*runs, "--expect", expected)
+    done = reported(*runs, "--expect", f"{expected},failed<2")
     assert done.status == status
     assert any("✗" in line for line in done.out) == (status == 3)
 
@@ -275,21 +275,91 @@ def test_the_lines_of_stored_runs(reported: Reported, runs: list[Path]) -> None:
 
 
 def test_one_stored_run(reported: Reported, runs: list[Path]) -> None:
-    """Its report has the lines. A failure of the run does not change the status."""
+    """Its report has the lines."""
     assert reported(runs[0], "--expect", "p99<11ms").status == 0
     done = reported(runs[0], "--expect", "p99<9ms")
     assert done.status == 3
     assert "expected       ✗ p99 < 9 ms: 10.0 ms" in done.out
-    assert reported(runs[1], "--expect", "p99<20ms").status == 0
+    assert reported(runs[1], "--expect", "p99<20ms,failed<2").status == 0
+
+
+@pytest.mark.parametrize("words", ["p99<20ms", "p99<1ms"])
+@pytest.mark.parametrize("merge", [[], ["--merge"]])
+def test_a_failed_run_passes_no_gate(
+    reported: Reported, runs: list[Path], words: str, merge: list[str]
+) -> None:
+    """Exit status 1, before an unmet expectation; without --expect, 0."""
+    done = reported(*merge, *runs, "--expect", words)
+    assert done.status == 1
+    name = f"{runs[0]} + {runs[1]}" if merge else runs[1]
+    said = f"{name}: ✗ the run failed, and no expectation is about failed or lost"
+    assert said in done.out
+    assert reported(*merge, *runs).status == 0
+
+
+def test_an_interrupted_run_passes_no_gate(reported: Reported, runs: list[Path]) -> None:
+    """Its figures are of a part, whatever failures are accepted."""
+    written = json.loads(runs[0].read_text()) | {"verdict": "interrupted"}
+    runs[0].write_text(json.dumps(written))
+    done = reported(runs[0], "--expect", "p99<1s,failed<2")
+    assert done.status == 1
+    assert f"{runs[0]}: ✗ the run was interrupted" in done.out
+
+
+def test_a_regression_within_noise(reported: Reported, tmp_path: Path) -> None:
+    """What the table calls noise meets a relative expectation, and the line says so."""
+    paths = []
+    for number, ms in enumerate(((10, 12, 14, 16), (12, 14, 16, 18), (30, 31, 32, 33))):
+        results = Results(
+            target="x", workload=FACTS, requested=1, completed=1, intervalNs=1000 * MS
+        )
+        results.firstAt = 1
+        for at, each in enumerate(ms, 1):
+            for _ in range(100):
+                results.response.record(each * MS)
+            results.verified += 100
+            results.sent += 100
+            results.bytesReceived += 6400
+            results.lastAt = results.lastSentAt = 1000 * MS * at
+            results.closeInterval(1000 * MS * at)
+        results.elapsedNs = 4000 * MS
+        paths.append(tmp_path / f"{number}.json")
+        paths[-1].write_text(json.dumps(validate(toJSON(results, "1"))))
+    first, near, far = paths
+    done = reported(first, near, "--expect", "p99<+10%")
+    assert done.status == 0
+    assert f"{near}: ✓ p99 < +10% (17.6 ms): 18.0 ms, within noise" in done.out
+    assert reported(first, near, "--expect", "max<+10%").status == 3
+    assert reported(first, near, "--expect", "p99<17ms").status == 3
+    done = reported(first, far, "--expect", "p99<+10%")
+    assert done.status == 3
+    assert f"{far}: ✗ p99 < +10% (17.6 ms): 33.0 ms" in done.out
+
+
+def test_the_file_of_json_lines(
+    reported: Reported, port: str, tmp_path: Path, refusal: Callable[..., str]
+) -> None:
+    """Its last line is the results, as those of --json. A run that goes on has none."""
+    lines, whole = tmp_path / "run.jsonl", tmp_path / "run.json"
+    load = ["--size", "64", "--count", "3", "--interval", "10ms"]
+    done = client("127.0.0.1", port, *load, "--json-lines", str(lines), "--json", str(whole))
+    assert done.process.returncode == 0
+    assert reported(lines).out == reported(whole).out
+    text = lines.read_text()
+    lines.write_text(text.rpartition('{"type": "results"')[0] or '{"type": "interval"}\n')
+    line = refusal(main, str(lines))
+    assert line.endswith("the last line has no results: the run has not ended")
+    lines.write_text(text[:-10])
+    assert "not JSON" in refusal(main, str(lines))
 
 
 def test_a_merged_run(reported: Reported, runs: list[Path], tmp_path: Path) -> None:
     """It is judged as one, and its JSON has the expectations."""
     whole = tmp_path / "whole.json"
-    done = reported("--merge", *runs, "--json", whole, "--expect", "p50<11ms,p51<11ms")
+    done = reported("--merge", *runs, "--json", whole, "--expect", "p50<11ms,p51<11ms,failed<2")
     assert done.status == 3
     written = validate(json.loads(whole.read_text()))
-    assert [each["met"] for each in written["expectations"]] == [True, False]
+    assert [each["met"] for each in written["expectations"]] == [True, False, True]
 
 
 def test_what_a_run_was_judged_by_is_kept(

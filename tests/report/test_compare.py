@@ -58,6 +58,7 @@ def told(first: Results, other: Results) -> dict[str, tuple[str, str]]:
     ("first", "other", "change"),
     [
         (100, 103, "+3.0%"),
+        (100_000, 99_999, "+0.0%"),
         (100, 97, "-3.0%"),
         (100, 199, "+99.0%"),
         (100, 200, "× 2"),

@@ -344,11 +344,28 @@ def test_a_partial_interval(shown: Page) -> None:
     assert shown.texts("#chart-rate .legend b")[0] == "25,000/s"
 
 
+def test_a_schedule_that_lasts_longer_than_the_run(shown: Page) -> None:
+    """All charts over time are as long, and none is zoomed."""
+    results = failedRun([100] * 4)
+    results.scheduledNs *= 3
+    shown.open(results)
+    assert shown.chart("response", "u.scales.x.max") == shown.chart("rate", "u.scales.x.max")
+    whole = shown.script(
+        "return [...document.querySelectorAll('.zoom button:last-child')]"
+        ".map((each) => each.disabled)"
+    )
+    assert whole == [True] * len(whole)
+
+
 def test_a_search(shown: Page) -> None:
     """What it tried, as a chart and as a table; and the goals."""
     shown.open(searchedRun())
     assert shown.texts(".chart h2")[0] == "Response time at each rate tried"
-    assert shown.texts(".figures")[-1].endswith("broken 200 200 5.00 ms 5.00 ms 0 kept")
+    table = shown.texts(".figures")[-1]
+    # With the percentiles of the goals, and the reason.
+    assert table.startswith("messages/s achieved p50 p99 max goals")
+    assert "150 ms broken: p99<20ms 200 200" in table
+    assert shown.texts("#chart-steps .legend button") == ["p50", "p99", "max", "goals broken"]
     # The scale reaches to the goal.
     assert shown.chart("steps", "u.scales.y.max") > 20 * MS
 

@@ -2,6 +2,7 @@
 What the plots draw: by the lines, bands and texts of the figure, and by the SVG.
 """
 
+from dataclasses import replace
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
@@ -10,7 +11,15 @@ import pytest
 from runs import MS, S, drawnRun, failedRun, searchedRun
 
 from echofactory.report.compare import Run
-from echofactory.report.course import curve, limits, pieces, schedule, shortNames
+from echofactory.report.course import (
+    curve,
+    limits,
+    options,
+    pieces,
+    schedule,
+    shortNames,
+    stepFields,
+)
 from echofactory.report.palette import (
     COLOURS,
     DARK_COLOURS,
@@ -99,6 +108,47 @@ def test_a_partial_interval_does_not_stretch_the_scale() -> None:
     assert 3.0 < float(triangle.get_xdata()[0]) < 3.02  # type: ignore[index, arg-type]
 
 
+def test_a_run_that_is_shorter_than_an_interval() -> None:
+    """It has only partial intervals: a mark on the whole picture would say nothing."""
+    axes = panels(drawnRun([5], lastNs=20 * MS))["Messages verified per second"]
+    assert "partial interval" not in texts(axes)
+
+
+def test_the_percentiles_of_the_goals_are_drawn() -> None:
+    """A goal of p90 says nothing of p99."""
+    results = searchedRun()
+    assert stepFields([results]) == (["p50", "p99", "max"], "p99")
+    assert results.search is not None
+    results.search = replace(results.search, goals=("p90<1ms", "p99.9<1s"))
+    assert stepFields([results]) == (["p50", "p90", "p99_9"], "p90")
+    told = texts(panels(results)["Response time at each rate tried"])
+    assert {"p50", "p90", "p99.9"} <= set(told)
+    results.search = replace(results.search, goals=("p50<1ms", "nonsense"))
+    assert stepFields([results]) == (["p50", "p99"], "p50")
+
+
+def test_a_rate_without_a_reply_is_drawn() -> None:
+    """The search ended it before one came: it has no response time, and was tried."""
+    results = searchedRun()
+    assert results.search is not None
+    broken = results.search.steps[1]
+    silent = replace(broken, asked=800.0, response=Latency().asJSON())
+    results.search = replace(results.search, steps=(*results.search.steps, silent))
+    axes = panels(results)["Response time at each rate tried"]
+    assert "broken, no reply" in texts(axes)
+    assert axes.get_xlim()[1] > 800
+    assert "broken, no reply" not in texts(
+        panels(searchedRun())["Response time at each rate tried"]
+    )
+
+
+def test_reconnects_are_no_connections() -> None:
+    """The caption has the connections that the user asked for."""
+    results = drawnRun([100])
+    results.requested, results.reconnects = 12, 10
+    assert options(results).startswith("2 connections, 10 reconnects, ")
+
+
 def test_a_partial_interval_counts_by_its_length() -> None:
     """25 replies in a quarter of a second are 100 a second."""
     axes = panels(drawnRun([100, 100, 25], lastNs=S // 4))["Messages verified per second"]
@@ -184,7 +234,7 @@ def test_the_goals_of_a_search_are_lines() -> None:
         assert "goal p99<20ms" in told, title
         heights = [list(line.get_ydata()) for line in drawn[title].lines]  # type: ignore[arg-type]
         assert [20 * MS, 20 * MS] in heights
-    assert "goal max<1s (above)" in texts(drawn["Response time at each rate tried"])
+    assert "goal max<1s (above)" in texts(drawn["Response time per interval"])
 
 
 def test_goals_of_other_forms_are_left_out() -> None:

@@ -70,7 +70,7 @@ def test_connections_that_differ() -> None:
     results = aRun(VERIFIED, NOT_VERIFIED, VERIFIED)
     assert rows(results)["tls"].endswith("ALPN h2; 1 of 3 connections differs")
     tally = {NOT_VERIFIED: 1, VERIFIED: 2}
-    assert tallyText(tally) == (
+    assert tallyText(tally, 0) == (
         "TLSv1.2, ECDHE-RSA-AES128-GCM-SHA256, not verified; 2 of 3 connections differ"
     )
 
@@ -135,3 +135,8 @@ def test_many_addresses() -> None:
     facts.noteAddress("192.0.2.1:1")
     assert len(facts.addresses) == MAX_DIFFERENT
     assert facts.addresses["192.0.2.1:1"] == 2
+    told = tallyText(facts.addresses, MAX_DIFFERENT + 6)
+    assert told == (
+        "192.0.2.1:1; 104 of 106 connections differ, 5 of them in none of the 100 listed ways"
+    )
+    assert tallyText({"a:1": 2, "b:1": 1}, 9) == "a:1; 1 of 3 connections differs"

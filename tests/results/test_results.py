@@ -321,15 +321,15 @@ def test_intervals_that_a_dead_run_did_not_live_to_see() -> None:
     [
         (1000, 1.0, None),
         (240_000, 1.0, None),
-        (300_000, 1.0, "at p99, its send lag is 60."),
+        (300_000, 1.0, "at p50, its send lag is 60."),
         (1000, 0.96, None),
         (1000, 0.28, "it handled 28.0% of the messages in time"),
     ],
 )
 def test_a_client_that_is_too_late_says_so(lagNs: int, paced: float, said: str | None) -> None:
     """Its figures are not the peer's: in the report, and in the JSON."""
-    results = scheduled(10, 10, 10)
-    for _ in range(10):
+    results = scheduled(20, 20, 20)
+    for _ in range(20):
         results.response.record(500_000)
         results.sendLag.record(lagNs)
     results.paced = paced
@@ -342,6 +342,44 @@ def test_a_client_that_is_too_late_says_so(lagNs: int, paced: float, said: str |
         assert said in sentence
         assert f"\nwarning        {sentence}\n" in report(results, width=500)
     assert results.verdict == "ok"
+
+
+@pytest.mark.parametrize(
+    ("readings", "late", "said"),
+    [
+        (19, 19, None),
+        (20, 9, None),
+        (20, 12, "at p50,"),
+        (99, 48, None),
+        (100, 9, None),
+        (100, 12, "at p90,"),
+        (999, 98, None),
+        (1000, 9, None),
+        (1000, 12, "at p99,"),
+    ],
+)
+def test_few_readings_blame_no_client(readings: int, late: int, said: str | None) -> None:
+    """In a short run, p99 is one reading: the percentile needs 10 readings above it."""
+    results = scheduled(readings, readings, readings)
+    for number in range(readings):
+        results.response.record(500_000)
+        results.sendLag.record(400_000 if number < late else 1000)
+    addWarnings(results)
+    assert [
+        sentence for sentence in results.warnings if said is None or said not in sentence
+    ] == []
+    assert bool(results.warnings) is (said is not None)
+
+
+def test_an_outage_blames_no_client() -> None:
+    """The send lag of messages that did not come back has no response time beside it."""
+    results = scheduled(100, 100, 90)
+    for number in range(100):
+        results.sendLag.record(400_000)
+        if number < 90:
+            results.response.record(500_000)
+    addWarnings(results)
+    assert not any("bottleneck" in sentence for sentence in results.warnings)
 
 
 def test_what_was_not_sent_is_told() -> None:

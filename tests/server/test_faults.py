@@ -77,7 +77,11 @@ class TestFaults:
             ("delay", -1.0, "delay: -1.0 is not 0 s or more"),
             ("delay", float("nan"), "delay: nan is not"),
             ("delay", float("inf"), "delay: inf is not"),
-            ("jitter", 0.005, "jitter: 0.005 s is not from 0 s to the delay, which is 0 s"),
+            (
+                "jitter",
+                0.005,
+                "jitter: 5ms is more than the delay, which is 0ms. The jitter varies",
+            ),
             ("throttle", 0, "throttle: 0 is not 1 byte or more"),
             ("dribble", 0, "dribble: 0 is not"),
             ("truncate", -5, "truncate: -5 is not"),

@@ -78,6 +78,37 @@ async def test_the_next_run_of_a_search() -> None:
     assert facts["last_minute"]["messages"] == 13
 
 
+@ensureDeferred
+async def test_a_warm_up_without_a_rate() -> None:
+    """Its response times are removed at each interval: no metric shows them, or decreases."""
+    clock = Time()
+    results = aRun()
+    results.warmingUp = True
+    status = RunStatus(results, 2, 64, clock)
+    registry = CollectorRegistry()
+    registry.register(status)
+    status.begin()
+
+    def scraped() -> float | None:
+        clock.now += 1.0
+        status.sample()
+        return registry.get_sample_value("echofactory_probe_response_seconds_count")
+
+    counts = []
+    for number in range(1, 4):
+        results.response.record(1_000_000)
+        results.verified += 1
+        counts.append(scraped())
+        results.closeInterval(number * 1_000_000_000)
+        counts.append(scraped())
+    results.endWarmUp(3_000_000_000)
+    results.response.record(1_000_000)
+    counts.append(scraped())
+    assert counts == [0, 0, 0, 0, 0, 0, 1]
+    facts = await status.facts()
+    assert facts["last_minute"]["response_ns"]["count"] == 1
+
+
 def test_the_metrics() -> None:
     """They name the target, and count the run."""
     results = aRun("t")

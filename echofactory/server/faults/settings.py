@@ -99,8 +99,8 @@ class Faults:
             checkSeconds(name, getattr(self, name), zero=True)
         if self.jitter > self.delay:
             raise ValueError(
-                f"jitter: {self.jitter:g} s is not from 0 s to the delay, which is"
-                f" {self.delay:g} s: a reply cannot be sent before its request"
+                f"jitter: {_milliseconds(self.jitter)} is more than the delay, which is"
+                f" {_milliseconds(self.delay)}. The jitter varies the delay up and down"
             )
         for name in ("throttle", "dribble", "truncate"):
             if (value := getattr(self, name)) is not None:
