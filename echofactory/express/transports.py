@@ -196,7 +196,7 @@ class _Connection(tcp.Connection):
             self.session.loseWriteConnection()
 
     def abortConnection(self) -> None:
-        """See L{IAbortingTransport<twisted.internet.interfaces.IAbortingTransport>}."""
+        """See L{ITCPTransport<twisted.internet.interfaces.ITCPTransport>}."""
         self._direct = False
         if self.session is not None:
             self.session.aborted()
