@@ -3,13 +3,16 @@ What the documents show is there, and their commands do what they say.
 """
 
 import ast
+import os
 import re
 import shutil
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+import yaml
 from documents import (
+    EXAMPLES,
     PAGES,
     ROOT,
     Session,
@@ -17,6 +20,7 @@ from documents import (
     blocks,
     links,
     matches,
+    missing,
     ours,
     prose,
     steps,
@@ -32,7 +36,10 @@ from echofactory.cli.server import ServerOptions
 named = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.name))
 
 # Options in the prose that belong to programs of others.
-OTHERS = {"gid", "logfile", "pidfile", "reactor", "rounds", "into", "strict", "uid"}
+OTHERS = {
+    "data-integrity", "gid", "into", "latency-correction", "logfile", "pidfile", "reactor",
+    "rounds", "strict", "uid",
+}  # fmt: skip
 
 
 PROGRAMS: dict[str, type[CommandOptions]] = {
@@ -70,6 +77,13 @@ def test_what_programs_import(page: Path) -> None:
             elif isinstance(node, ast.Import):
                 for alias in node.names:
                     import_module(alias.name)
+
+
+@named
+def test_yaml(page: Path) -> None:
+    """Each YAML block parses."""
+    for block in blocks(page, "yaml"):
+        assert list(yaml.safe_load_all(block.text))
 
 
 @named
@@ -118,8 +132,12 @@ def test_options_in_sentences(page: Path) -> None:
 @pytest.mark.seconds
 def test_commands(page: Path, folder: Path, certificates: Certificates) -> None:
     """The commands of a page, one after the other, print what the page shows."""
+    if (absent := missing(page)) and "CI" not in os.environ:
+        pytest.skip(f"not installed: {', '.join(absent)}")
     shutil.copy(certificates.pem, folder / "server.pem")
     shutil.copytree(certificates.trust, folder / "authority")
+    for example in [*EXAMPLES.glob("*.cfg"), *EXAMPLES.glob("*.conf")]:
+        shutil.copy(example, folder)
     with Session(folder) as session:
         for block in blocks(page, "console"):
             for command, shown in steps(block):
