@@ -79,6 +79,22 @@ def test_what_programs_import(page: Path) -> None:
                     import_module(alias.name)
 
 
+def test_cells_of_the_comparison() -> None:
+    """Each says where it is from. The table of the questions is in our words."""
+    text = (ROOT / "docs" / "comparison.md").read_text("utf-8")
+    _, _, tables = text.partition("## What they speak")
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in re.findall(r"^\|.*\|$", tables, re.MULTILINE)
+    ]
+    cells = [cell for row in rows if row[0] not in ("tool", "---") for cell in row[1:] if cell]
+    assert len(cells) > 50
+    unsourced = [cell for cell in cells if "](" not in cell and "][" not in cell]
+    assert set(unsourced) == {"Not documented"}
+    named = set(re.findall(r"\]\[([^]]+)\]", text))
+    assert named == set(re.findall(r"^\[([^]]+)\]: https://", text, re.MULTILINE))
+
+
 @named
 def test_yaml(page: Path) -> None:
     """Each YAML block parses."""
