@@ -83,7 +83,7 @@ changelog: $(TOOLS)
 # before and after.
 .PHONY: release
 release: $(TOOLS)
-	$(BIN)/python tests/support/check_release.py
+	$(BIN)/python tests/support/check_version.py
 	$(MAKE) wheel
 	rm -rf dist
 	$(PYTHON) -m venv --clear $(VENV)/.release

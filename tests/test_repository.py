@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from check_release import problems
+from check_version import problems
 from documents import ROOT
 
 GITHUB = ROOT / ".github"

@@ -84,6 +84,7 @@ def test_classes_of_twisted() -> None:
     names = twistedNames(ROOT / "echofactory")
     assert "twisted.internet.interfaces.IReactorTCP" in names
     assert "twisted.internet.defer.Deferred" in names
+    assert "twisted.internet.unix.Port" in names
 
 
 def test_the_list_of_classes() -> None:

@@ -188,7 +188,7 @@ class _Connection(tcp.Connection):
             self.connectionLost(LOST if broken else DONE)
 
     def loseWriteConnection(self) -> None:
-        """See L{IHalfCloseableDescriptor}."""
+        """See C{IHalfCloseableDescriptor} of Twisted."""
         self._direct = False
         if self.session is None:
             super().loseWriteConnection()

@@ -7,6 +7,7 @@ It needs the extra C{docs}. A warning, a link to nowhere, and what a browser wou
 elsewhere are errors.
 """
 
+import ast
 import os
 import re
 import subprocess
@@ -15,6 +16,7 @@ import zlib
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from importlib import import_module
+from importlib.util import find_spec
 from inspect import isclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -24,7 +26,6 @@ ROOT = Path(__file__).parents[2]
 TWISTED = "https://docs.twisted.org/en/stable/api/"
 """Where Twisted's API is described."""
 
-_IMPORT = re.compile(r"^\s*from (twisted[\w.]*) import", re.MULTILINE)
 _NAMED = re.compile(r"<(twisted\.[\w.]+)>|L\{(twisted\.[\w.]+)\}")
 
 _LOADING = {"audio", "iframe", "img", "script", "source", "video"}
@@ -33,20 +34,31 @@ _LOADING = {"audio", "iframe", "img", "script", "source", "video"}
 _LOADING_RELATIONS = {"icon", "preload", "stylesheet"}
 
 
+def _modules(text: str) -> Iterator[str]:
+    """Return the modules of Twisted that a module imports, or names in its docstrings."""
+    for first, second in _NAMED.findall(text):
+        yield (first or second).rpartition(".")[0]
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("twisted."):
+            assert node.module is not None
+            yield node.module
+            for alias in node.names:
+                # To import the reactor is to install one.
+                if alias.name != "reactor" and hasattr(import_module(node.module), "__path__"):
+                    yield f"{node.module}.{alias.name}"
+
+
 def twistedNames(package: Path) -> list[str]:
     """Return the classes of the modules of Twisted that a package imports or names."""
-    text = "\n".join(path.read_text("utf-8") for path in package.rglob("*.py"))
-    named = {first or second for first, second in _NAMED.findall(text)}
-    modules = {*_IMPORT.findall(text), *(name.rpartition(".")[0] for name in named)}
-    modules -= {"twisted"}
+    texts = [path.read_text("utf-8") for path in package.rglob("*.py")]
     found = set[str]()
-    for module in sorted(modules):
-        members = vars(import_module(module))
+    for module in sorted({module for text in texts for module in _modules(text)}):
+        if find_spec(module) is None:
+            continue
         found.update(
             f"{module}.{name}"
-            for name, member in members.items()
-            if (isclass(member) or hasattr(member, "implementedBy"))
-            and not name.startswith("_")
+            for name, member in vars(import_module(module)).items()
+            if (isclass(member) or hasattr(member, "implementedBy")) and name[0] != "_"
         )
     return sorted(found)
 
@@ -93,22 +105,23 @@ class _Page(HTMLParser):
 
 
 def faults(folder: Path) -> Iterator[str]:
-    """Return what is wrong with the pages of a site."""
-    for path in sorted(folder.glob("*.html")):
+    """Return what is wrong with the pages of a site, those of the API included."""
+    for path in sorted(folder.rglob("*.html")):
+        name = path.relative_to(folder)
         page = _Page()
         page.feed(path.read_text("utf-8"))
         for target in page.loads:
             if urlsplit(target).netloc:
-                yield f"{path.name}: a browser loads {target}"
+                yield f"{name}: a browser loads {target}"
         for target in page.links:
             parts = urlsplit(target)
             # The page of errors has addresses from the root, because it can stand anywhere.
             if parts.scheme or parts.netloc or not parts.path or path.name == "404.html":
                 continue
             if not (path.parent / unquote(parts.path)).exists():
-                yield f"{path.name}: nothing at {target}"
+                yield f"{name}: nothing at {target}"
         for line in page.lost:
-            yield f"{path.name}: a list needs an empty line before it: {line.strip()}"
+            yield f"{name}: a list needs an empty line before it: {line.strip()}"
 
 
 def build(folder: Path) -> None:
@@ -130,7 +143,7 @@ def build(folder: Path) -> None:
         [sys.executable, "-m", "pydoctor", "--quiet", "--warnings-as-errors",
          "--docformat=epytext", "--project-name=echofactory", "--project-url=../index.html",
          f"--project-base-dir={ROOT}", f"--html-output={folder / 'api'}",
-         "--privacy=HIDDEN:**._*", "--privacy=PUBLIC:**.__init__",
+         "--privacy=PUBLIC:**.__init__",
          f"--intersphinx-file={names}::{TWISTED}", "--theme=readthedocs",
          str(ROOT / "echofactory")],
         check=True,

@@ -1,7 +1,7 @@
 """
 What keeps a version from being released:
 
-    python tests/support/check_release.py
+    python tests/support/check_version.py
 """
 
 import subprocess
