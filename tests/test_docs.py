@@ -90,7 +90,7 @@ def test_cells_of_the_comparison() -> None:
     cells = [cell for row in rows if row[0] not in ("tool", "---") for cell in row[1:] if cell]
     assert len(cells) > 50
     unsourced = [cell for cell in cells if "](" not in cell and "][" not in cell]
-    assert set(unsourced) == {"Not documented"}
+    assert set(unsourced) == {"Not found"}
     named = set(re.findall(r"\]\[([^]]+)\]", text))
     assert named == set(re.findall(r"^\[([^]]+)\]: https://", text, re.MULTILINE))
 
