@@ -6,6 +6,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 PACKAGE = $(VENV)/.package
 TOOLS = $(VENV)/.tools
+SITE_TOOLS = $(VENV)/.site
 DEMO_PORT ?= 65432
 
 .PHONY: demo test oldest soak bench bench-growth bench-100k bench-1m lint typecheck wheel programs clean
@@ -78,6 +79,31 @@ wheel:
 programs:
 	PYTHON=$(PYTHON) sh tests/support/check_programs.sh $(CHECKS)
 
+# Builds the site into build/site: the pages of docs/, and the API from the docstrings. A warning is
+# an error.
+.PHONY: site
+site: $(SITE_TOOLS)
+	$(BIN)/python tests/support/build_site.py build/site
+
+# Shows the section of CHANGELOG.md that the fragments in newsfragments/ make. With WRITE=1, it
+# writes the section and deletes the fragments.
+VERSION = $$($(BIN)/python -c 'from echofactory import __version__; print(__version__)')
+.PHONY: changelog
+changelog: $(TOOLS)
+	$(BIN)/towncrier build --version "$(VERSION)" $(if $(filter-out 0,$(WRITE)),--yes,--draft)
+
+# Checks that a version can be released, and builds it into dist/. CONTRIBUTING.md has the steps
+# before and after.
+.PHONY: release
+release: $(TOOLS)
+	$(BIN)/python tests/support/check_version.py
+	$(MAKE) wheel
+	rm -rf dist
+	$(PYTHON) -m venv --clear $(VENV)/.release
+	$(VENV)/.release/bin/python -m pip install --quiet --disable-pip-version-check build twine
+	$(VENV)/.release/bin/python -m build --outdir dist
+	$(VENV)/.release/bin/python -m twine check --strict dist/*
+
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
@@ -87,6 +113,10 @@ $(PACKAGE): $(BIN)/python pyproject.toml
 
 $(TOOLS): $(BIN)/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@ $(PACKAGE)
+
+$(SITE_TOOLS): $(BIN)/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	touch $@ $(PACKAGE)
 
 clean:

@@ -3,13 +3,16 @@ What the documents show is there, and their commands do what they say.
 """
 
 import ast
+import os
 import re
 import shutil
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+import yaml
 from documents import (
+    EXAMPLES,
     PAGES,
     ROOT,
     Session,
@@ -17,6 +20,7 @@ from documents import (
     blocks,
     links,
     matches,
+    missing,
     ours,
     prose,
     steps,
@@ -32,7 +36,10 @@ from echofactory.cli.server import ServerOptions
 named = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.name))
 
 # Options in the prose that belong to programs of others.
-OTHERS = {"gid", "logfile", "pidfile", "reactor", "rounds", "into", "strict", "uid"}
+OTHERS = {
+    "data-integrity", "gid", "into", "latency-correction", "logfile", "pidfile", "reactor",
+    "rounds", "strict", "uid",
+}  # fmt: skip
 
 
 PROGRAMS: dict[str, type[CommandOptions]] = {
@@ -70,6 +77,29 @@ def test_what_programs_import(page: Path) -> None:
             elif isinstance(node, ast.Import):
                 for alias in node.names:
                     import_module(alias.name)
+
+
+def test_cells_of_the_comparison() -> None:
+    """Each says where it is from. The table of the questions is in our words."""
+    text = (ROOT / "docs" / "comparison.md").read_text("utf-8")
+    _, _, tables = text.partition("## What they speak")
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in re.findall(r"^\|.*\|$", tables, re.MULTILINE)
+    ]
+    cells = [cell for row in rows if row[0] not in ("tool", "---") for cell in row[1:] if cell]
+    assert len(cells) > 50
+    unsourced = [cell for cell in cells if "](" not in cell and "][" not in cell]
+    assert set(unsourced) == {"Not found"}
+    named = set(re.findall(r"\]\[([^]]+)\]", text))
+    assert named == set(re.findall(r"^\[([^]]+)\]: https://", text, re.MULTILINE))
+
+
+@named
+def test_yaml(page: Path) -> None:
+    """Each YAML block parses."""
+    for block in blocks(page, "yaml"):
+        assert list(yaml.safe_load_all(block.text))
 
 
 @named
@@ -118,8 +148,12 @@ def test_options_in_sentences(page: Path) -> None:
 @pytest.mark.seconds
 def test_commands(page: Path, folder: Path, certificates: Certificates) -> None:
     """The commands of a page, one after the other, print what the page shows."""
+    if (absent := missing(page)) and "CI" not in os.environ:
+        pytest.skip(f"not installed: {', '.join(absent)}")
     shutil.copy(certificates.pem, folder / "server.pem")
     shutil.copytree(certificates.trust, folder / "authority")
+    for example in [*EXAMPLES.glob("*.cfg"), *EXAMPLES.glob("*.conf")]:
+        shutil.copy(example, folder)
     with Session(folder) as session:
         for block in blocks(page, "console"):
             for command, shown in steps(block):

@@ -32,7 +32,7 @@ class Option:
     metavar: str
     """What the help calls the value: its unit or its form, such as C{DURATION}."""
     parse: Callable[[str], Any]
-    """Reads the value. It raises L{ValueError}, whose text follows "is" in a message, such
+    """Reads the value. It raises C{ValueError}, whose text follows "is" in a message, such
     as "not a duration such as 250ms, 10s, 2m or 1h"."""
     default: str | None
     """The value of an option that is not given, as text; C{None}: there is no value."""

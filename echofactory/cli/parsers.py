@@ -5,7 +5,7 @@ The settings (dataclasses) check the range of a value, and
 L{CommandOptions.built<echofactory.cli.options.CommandOptions.built>} translates what they
 refuse. A parser checks a range only if no settings have the value.
 
-Each parser raises L{ValueError}, whose text follows "is": "not a size such as 64".
+Each parser raises C{ValueError}, whose text follows "is": "not a size such as 64".
 """
 
 import re

@@ -87,17 +87,17 @@ class Run(Protocol):
 
 class Connection(ABC):
     """
-    One connection's share of a run.
+    One connection's share of a run, and its states::
 
-    ========== ============================== ==========================================
-    state      attributes                     left by
-    ========== ============================== ==========================================
-    asked      neither of the below           established; or the attempt fails
-    up         C{established}                 everything is back; a fault; the run is cut
-    held       C{established}, C{_held}       the time of C{hold} is over; a fault; a cut
-    settled    C{settled}                     the transport is gone
-    over       no transport                   (the run is told C{connectionOver})
-    ========== ============================== ==========================================
+        ========== ============================== ==========================================
+        state      attributes                     left by
+        ========== ============================== ==========================================
+        asked      neither of the below           established; or the attempt fails
+        up         established                    everything is back; a fault; the run is cut
+        held       established, _held             the time of hold is over; a fault; a cut
+        settled    settled                        the transport is gone
+        over       no transport                   (the run is told connectionOver)
+        ========== ============================== ==========================================
 
     The outcome is decided in one place (L{_conclude}): completed, failed, or not known because
     the run was cut.

@@ -47,20 +47,20 @@ class EchoClientFactory(ClientFactory):
 
     A factory serves one run. The L{Opener} asks for connections, the L{Sender} says when
     messages are sent, the L{Watch} fails what takes too long. This class has them work
-    together:
+    together::
 
-    ========== ==================================== =====================================
-    state      what happens                         left when
-    ========== ==================================== =====================================
-    new        nothing                              L{run} is called
-    looking up the name of the target is looked up  there is an address; or none
-    opening    connections are asked for            each is established or has failed
-    sending    messages go out (with churn, in      the L{Sender} has finished; without a
-               connections of their own, from the   schedule and a duration: each
-               beginning)                           connection has sent its share
-    finishing  messages that are out come back      the last connection is over
-    over       L{run} returns the results
-    ========== ==================================== =====================================
+        ========== ==================================== =====================================
+        state      what happens                         left when
+        ========== ==================================== =====================================
+        new        nothing                              run is called
+        looking up the name of the target is looked up  there is an address; or none
+        opening    connections are asked for            each is established or has failed
+        sending    messages go out (with churn, in      the Sender has finished; without a
+                   connections of their own, from the   schedule and a duration: each
+                   beginning)                           connection has sent its share
+        finishing  messages that are out come back      the last connection is over
+        over       run() returns the results
+        ========== ==================================== =====================================
 
     It has over 20 methods: the public ones, those of L{Run<echofactory.client.connection.Run>},
     and a private one for each transition.

@@ -4,16 +4,16 @@ Eyeballs, RFC 8305).
 
 The first connection races: it tries the addresses in order, the next one 250 ms after the one
 before, or immediately if that fails. The address that answers first is chosen. The connections
-that are asked for meanwhile wait, and their connect time begins when the race is over.
+that are asked for meanwhile wait, and their connect time begins when the race is over::
 
-========== ======================================= ========================================
-state      what a connection does                  left when
-========== ======================================= ========================================
-open       it begins the race                      there is a connection
-racing     it waits                                an address answers: chosen; all fail, or
-                                                   the racing connection is given up: open
-chosen     it connects to the chosen address       (never)
-========== ======================================= ========================================
+    ========== ======================================= ========================================
+    state      what a connection does                  left when
+    ========== ======================================= ========================================
+    open       it begins the race                      there is a connection
+    racing     it waits                                an address answers: chosen; all fail, or
+                                                       the racing connection is given up: open
+    chosen     it connects to the chosen address       (never)
+    ========== ======================================= ========================================
 """
 
 from collections import deque

@@ -97,7 +97,7 @@ class EchoClient(Connection, Protocol):
         Have the transport call this protocol directly instead of the wrapper that Twisted's
         endpoints put between them. The wrapper provides only the last of the optional
         interfaces that it forwards: it calls C{directlyProvides} for each of them in turn.
-        With L{IHandshakeListener}, half-close would be lost. Besides, the wrapper costs a
+        With C{IHandshakeListener}, half-close would be lost. Besides, the wrapper costs a
         call for every chunk of data.
         """
         # A wrapper of another kind stays. TLS is above or below the wrapper.

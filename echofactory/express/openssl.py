@@ -33,7 +33,7 @@ RECORD = 1 << 14
 nothing in OpenSSL, so that epoll reports all data that is left."""
 
 MOST = 1 << 30
-"""Bytes of a call of L{write}, at most. Its argument has 32 bits."""
+"""Bytes of a call of C{write}, at most. Its argument has 32 bits."""
 
 READ_SIZE = 4 * RECORD
 """Bytes that a protocol receives at most at once."""
@@ -45,7 +45,7 @@ class ReadBuffer:
     """
     The memory that OpenSSL writes received data to. The connections of a lane share it.
 
-    @ivar memory: the argument of L{read}.
+    @ivar memory: the argument of C{read}.
     @ivar view: C{view[0:received]} copies the data.
     """
 

@@ -67,7 +67,7 @@ class ExpressReactor(PortsReactor):
 
     def __init__(self, reactor: Any) -> None:
         """
-        @param reactor: any reactor that can watch a descriptor (L{IReactorFDSet}).
+        @param reactor: any reactor that can watch a descriptor (C{IReactorFDSet}).
         """
         super().__init__(reactor)
         self._watching = self
@@ -76,31 +76,31 @@ class ExpressReactor(PortsReactor):
     # IReactorFDSet
 
     def addReader(self, reader: Any) -> None:
-        """See L{IReactorFDSet}."""
+        """See L{IReactorFDSet<twisted.internet.interfaces.IReactorFDSet>}."""
         self.lane.add(reader, IN)
 
     def addWriter(self, writer: Any) -> None:
-        """See L{IReactorFDSet}."""
+        """See L{IReactorFDSet<twisted.internet.interfaces.IReactorFDSet>}."""
         self.lane.add(writer, OUT)
 
     def removeReader(self, reader: Any) -> None:
-        """See L{IReactorFDSet}."""
+        """See L{IReactorFDSet<twisted.internet.interfaces.IReactorFDSet>}."""
         self.lane.remove(reader, IN)
 
     def removeWriter(self, writer: Any) -> None:
-        """See L{IReactorFDSet}."""
+        """See L{IReactorFDSet<twisted.internet.interfaces.IReactorFDSet>}."""
         self.lane.remove(writer, OUT)
 
     def removeAll(self) -> list[Any]:
-        """See L{IReactorFDSet}."""
+        """See L{IReactorFDSet<twisted.internet.interfaces.IReactorFDSet>}."""
         return [*self.lane.forget(), *self._reactor.removeAll()]
 
     def getReaders(self) -> list[Any]:
-        """See L{IReactorFDSet}."""
+        """See L{IReactorFDSet<twisted.internet.interfaces.IReactorFDSet>}."""
         return [*self.lane.having(IN), *self._reactor.getReaders()]
 
     def getWriters(self) -> list[Any]:
-        """See L{IReactorFDSet}."""
+        """See L{IReactorFDSet<twisted.internet.interfaces.IReactorFDSet>}."""
         return [*self.lane.having(OUT), *self._reactor.getWriters()]
 
     # IReactorTCP, IReactorSSL, IReactorUNIX. PortsReactor has the methods that listen.
@@ -113,7 +113,7 @@ class ExpressReactor(PortsReactor):
         timeout: float = 30.0,
         bindAddress: Any = None,
     ) -> tcp.Connector:
-        """See L{IReactorTCP}."""
+        """See L{IReactorTCP<twisted.internet.interfaces.IReactorTCP>}."""
         connector = TCPConnector(host, port, factory, timeout, bindAddress, self)
         connector.connect()
         return connector
@@ -127,14 +127,14 @@ class ExpressReactor(PortsReactor):
         timeout: float = 30.0,
         bindAddress: Any = None,
     ) -> tcp.Connector:
-        """See L{IReactorSSL}."""
+        """See L{IReactorSSL<twisted.internet.interfaces.IReactorSSL>}."""
         wrapping = TLSMemoryBIOFactory(contextFactory, True, factory)
         return self.connectTCP(host, port, wrapping, timeout, bindAddress)
 
     def connectUNIX(
         self, address: Any, factory: Any, timeout: float = 30.0, checkPID: bool = False
     ) -> unix.Connector:
-        """See L{IReactorUNIX}."""
+        """See L{IReactorUNIX<twisted.internet.interfaces.IReactorUNIX>}."""
         connector = UNIXConnector(address, factory, timeout, self, checkPID)
         connector.connect()
         return connector
@@ -148,7 +148,7 @@ def onExpress(reactor: R) -> R:
     Return the L{ExpressReactor} over a reactor. There is one for all of a process. To a type
     checker it has the type of the reactor, because it does all that the reactor does.
 
-    @param reactor: any reactor that can watch a descriptor (L{IReactorFDSet}).
+    @param reactor: any reactor that can watch a descriptor (C{IReactorFDSet}).
     """
     if isinstance(reactor, ExpressReactor):
         return reactor

@@ -123,7 +123,7 @@ class LaneTLS(TLSSession):
             self._closeFor(self._emptied())
 
     def abortConnection(self) -> None:
-        """See L{IAbortingTransport<twisted.internet.interfaces.IAbortingTransport>}."""
+        """See L{ITCPTransport<twisted.internet.interfaces.ITCPTransport>}."""
         self.transport.abortConnection()
 
     def failVerification(self, reason: Failure) -> None:

@@ -3,7 +3,7 @@ A session of TLS on the lane (L{echofactory.express.tls}): OpenSSL reads and wri
 itself.
 
 Twisted gives OpenSSL every byte through a buffer in memory, and learns from an exception,
-twice a message, that the buffer is empty. Here, the same L{OpenSSL.SSL.Connection}, made by
+twice a message, that the buffer is empty. Here, the same C{OpenSSL.SSL.Connection}, made by
 the same options, has the socket of the connection. Verification, server names, protocols
 (ALPN), client certificates and session tickets are therefore those of Twisted.
 
@@ -16,7 +16,7 @@ A session has these states. It can end in each of them.
    that the peer sends before its own alert goes to the protocol.
  - I{lost}: nothing goes either way.
 
-The rules are those of L{twisted.protocols.tls}, with the exceptions that are named here:
+The rules are those of C{twisted.protocols.tls}, with the exceptions that are named here:
 
  - The peer's alert is answered, and ends the connection with C{ConnectionDone} when the queue
    is empty. Exception: if the protocol is L{IHalfClosesTLS} and the version is TLS 1.3, the
@@ -45,6 +45,7 @@ from twisted.internet.interfaces import (
 from twisted.internet.main import CONNECTION_DONE, CONNECTION_LOST
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.python.failure import Failure
+from zope.interface import Interface
 
 from echofactory.express.openssl import (
     READ_SIZE,
@@ -66,7 +67,7 @@ send as many bytes directly before the lane calls the transport again."""
 _LOST = Failure(CONNECTION_LOST)
 
 
-class IHalfClosesTLS(IHalfCloseableProtocol):
+class IHalfClosesTLS(IHalfCloseableProtocol, Interface):
     """
     A protocol that goes on writing after the peer's closing alert, as it does after the end
     of a TCP stream. Programs that know only Twisted do not expect this:

@@ -188,7 +188,7 @@ class _Connection(tcp.Connection):
             self.connectionLost(LOST if broken else DONE)
 
     def loseWriteConnection(self) -> None:
-        """See L{IHalfCloseableDescriptor}."""
+        """See C{IHalfCloseableDescriptor} of Twisted."""
         self._direct = False
         if self.session is None:
             super().loseWriteConnection()
@@ -196,7 +196,7 @@ class _Connection(tcp.Connection):
             self.session.loseWriteConnection()
 
     def abortConnection(self) -> None:
-        """See L{IAbortingTransport<twisted.internet.interfaces.IAbortingTransport>}."""
+        """See L{ITCPTransport<twisted.internet.interfaces.ITCPTransport>}."""
         self._direct = False
         if self.session is not None:
             self.session.aborted()

@@ -87,7 +87,7 @@ class Latency:
     """
     A series of readings.
 
-    Each reading is counted in a list, by its step. Recording into an L{HdrHistogram} takes ten
+    Each reading is counted in a list, by its step. Recording into an C{HdrHistogram} takes ten
     times as long.
     """
 
@@ -152,7 +152,7 @@ class Latency:
 
     def encoded(self) -> str | None:
         """
-        Return the readings as an L{HdrHistogram}, compressed (V2) and in base64, which other
+        Return the readings as an C{HdrHistogram}, compressed (V2) and in base64, which other
         tools can read; C{None}: there are no readings.
         """
         return self.histogram().encode().decode() if self.count else None

@@ -308,7 +308,7 @@ class EchoFactory(ServerFactory):
         return [PeerCounts(host, open_, size) for host, (open_, size) in busiest]
 
     def whenClosed(self, connections: set[Echo]) -> Deferred[None]:
-        """Return a L{Deferred} that fires when all these connections are closed."""
+        """Return a C{Deferred} that fires when all these connections are closed."""
         awaited = connections & self.connections
         waiting: Deferred[None] = Deferred()
         if awaited:

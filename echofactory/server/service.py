@@ -349,7 +349,7 @@ def echoFactory(settings: ServerSettings, reactor: IReactorTime) -> EchoFactory:
 class OrderedServices(MultiService):
     """
     Starts its services in order, and stops them in reverse order: each after the previous
-    one has stopped. A L{MultiService} stops all its services at the same time.
+    one has stopped. A C{MultiService} stops all its services at the same time.
     """
 
     def __init__(self) -> None:

@@ -61,7 +61,7 @@ class ConnectionSlots(Generic[HolderT]):
 
     def __init__(self, limit: int, clock: Callable[[], float] = perf_counter) -> None:
         """
-        @param most: number of slots.
+        @param limit: number of slots.
         @param clock: returns monotonic seconds.
         """
         self.spares = SpareDescriptors(RESERVED_DESCRIPTORS)

@@ -115,7 +115,7 @@ class Status(Protocol):
         """Take a sample for the history."""
 
     def collect(self) -> Iterable[Metric]:
-        """Return the current metrics: see L{prometheus_client.registry.Collector}."""
+        """Return the current metrics: see C{prometheus_client.registry.Collector}."""
 
     async def facts(self) -> dict[str, Any]:
         """Return the status at the last sample, as C{json.dumps} takes it."""

@@ -50,7 +50,7 @@ class Workload:
     """The list of messages, which are sent in turn. No message is empty. C{size} replaces the
     list."""
     size: int | None = None
-    """Bytes of each generated message (L{generatedBlock}), from 1 to L{MAX_MESSAGE_SIZE}.
+    """Bytes of each generated message (L{generatedBlock}), from 1 to C{MAX_MESSAGE_SIZE}.
     C{None}: send the list."""
     count: int | None = None
     """Messages per connection, 1 or more. C{None}: C{duration} decides. Without a duration,

@@ -7,20 +7,25 @@ How a block of commands is written:
     its output. The test runs the commands of a page in order, in one folder, and compares
     the output. A figure with its unit matches any figure. A line C{...} matches any number
     of lines. A command without output lines is run, and its output is not compared. The
-    commands are C{python}, C{twistd}, C{echo $?}, and C{curl}, which may be missing.
+    commands are C{python}, C{twistd}, C{echo $?}, C{cat}, and C{curl}, which may be missing.
+    C{cat} shows a file of C{examples/}.
   - A C{twistd} command goes on in the background until the page ends, or until the page
     starts another server on the same port. The output lines are among those of its log, in
     that order, without the time and the origin before them. The test waits for them, and
     then goes on; lines after a C{...} may come later. The system chooses the ports.
+  - C{haproxy -f FILE} and C{nginx -p . -c FILE} go on in the background too, with a file of
+    C{examples/}. They have to be installed.
   - C{sh}, C{text} or no kind: not run. The programs of this package have to accept the
     options.
 
 A run is shortened, so that a page can show C{--duration 10s}.
 """
 
+import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -32,6 +37,12 @@ from programs import LIMIT, SCRIPTS, Program, environment, running, until
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
+
+EXAMPLES = ROOT / "examples"
+PROXIES = ("haproxy", "nginx")
+
+# Those of the system's administrator are not on everybody's path.
+_SYSTEM_PATH = f"{os.environ['PATH']}:/usr/sbin"
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FIGURE = re.compile(
@@ -91,6 +102,17 @@ def steps(block: Block) -> Iterator[tuple[str, list[str]]]:
             output.append(line)
     assert command, "a console block without a command"
     yield command, output
+
+
+def missing(page: Path) -> list[str]:
+    """Return the proxies that a page starts, and that are not installed."""
+    commands = [command for block in blocks(page, "console") for command, _ in steps(block)]
+    started = {command.partition(" ")[0] for command in commands}
+    return [
+        name
+        for name in PROXIES
+        if name in started and shutil.which(name, path=_SYSTEM_PATH) is None
+    ]
 
 
 def ours(line: str) -> tuple[str, list[str]] | None:
@@ -217,10 +239,15 @@ class Session:
         if program == "twistd":
             self._start(command, shown)
             return
-        assert program in ("python", "curl", "echo"), f"{program}: not run, so its block is sh"
+        if program in PROXIES:
+            self._startProxy(command)
+            return
+        known = ("python", "curl", "echo", "cat")
+        assert program in known, f"{program}: not run, so its block is sh"
         if program == "curl" and shutil.which(program) is None:
             return
-        text = re.sub(r"--duration \d+s", "--duration 300ms", self._placed(command))
+        placed = command if program == "cat" else self._placed(command)
+        text = re.sub(r"--duration \d+s", "--duration 300ms", placed)
         done = subprocess.run(
             f"(exit {self._status})\n{text}",
             shell=True, cwd=self.folder, env=environment(PATH=self._path()), text=True,
@@ -288,6 +315,37 @@ class Session:
             said = r"listening on udp \S+:(\d+)"
             self._datagrams[port] = server.program.waitFor(said)[1]
         server.check(server.now)
+
+    def _startProxy(self, command: str) -> None:
+        """Start a proxy with a file of the examples, on a port that the system chooses."""
+        program, *words = shlex.split(command)
+        path = self.folder / words[-1]
+        text = path.read_text()
+        (port,) = re.findall(rf"(?:bind|listen) 127\.0\.0\.1:{_PORT}", text)
+        self._end({port})
+        # The proxy has this socket from its start, so that nothing has to wait for it.
+        listening = self._stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        descriptor = listening.fileno()
+        self._streams[port] = str(listening.getsockname()[1])
+        text = self._placed(text)
+        # nginx finds the socket by its address.
+        if program == "haproxy":
+            text = re.sub(r"bind \S+", f"bind fd@{descriptor}", text)
+        placed = path.with_name(f"placed-{path.name}")
+        placed.write_text(text)
+        place = shutil.which(program, path=_SYSTEM_PATH) or program
+        proxy = self._stack.enter_context(
+            running(
+                [place, *words[:-1], placed.name],
+                cwd=self.folder,
+                # A new nginx takes over the sockets of an old one in this way.
+                env={**os.environ, "NGINX": f"{descriptor};"},
+                pass_fds=[descriptor],
+            )
+        )
+        # nginx ends its worker, which outlives it if it is killed.
+        self._stack.callback(proxy.end)
+        self._servers.append(_Server(proxy, [], [], {port}))
 
     def _end(self, ports: set[str]) -> None:
         """End the servers that have these ports."""
