@@ -120,7 +120,7 @@ twistd -n multiecho --trace data 127.0.0.1 65432
             None,
             "Maximum number of open connections. Further connections are closed immediately and"
             " counted as refused; the client sees closed-early or reset. Workers share the"
-            " number evenly; a connection is refused only if all of them are full.",
+            " number evenly. A worker that is full leaves connections to those that have room.",
             defaultHelp="no limit",
             example="10000",
         ),
