@@ -108,7 +108,7 @@ NAMES = [
         "A connector makes its transport here.",
     ),
     Name(
-        "express.ports", tcp.Port, "_buildAddr",
+        "express.accepting", tcp.Port, "_buildAddr",
         "It makes the address object of an accepted connection.",
     ),
     Name(
@@ -128,8 +128,12 @@ NAMES = [
         "It is set if another process made the socket.",
     ),
     Name(
-        "express.ports", tcp.Port, "_shouldShutdown",
+        "express.accepting", tcp.Port, "_shouldShutdown",
         "It is false if another process made the socket.",
+    ),
+    Name(
+        "express.ports", tcp.Port, "_shouldShutdown",
+        "A stop serves the queue of a socket that processes share.",
     ),
     Name(
         "express.ports", tcp.Port, "_type",

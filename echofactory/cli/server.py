@@ -120,7 +120,7 @@ twistd -n multiecho --trace data 127.0.0.1 65432
             None,
             "Maximum number of open connections. Further connections are closed immediately and"
             " counted as refused; the client sees closed-early or reset. Workers share the"
-            " number evenly.",
+            " number evenly. A worker that is full leaves connections to those that have room.",
             defaultHelp="no limit",
             example="10000",
         ),
@@ -130,8 +130,9 @@ twistd -n multiecho --trace data 127.0.0.1 65432
             parseWhole,
             None,
             "Maximum number of open connections from one host: an IPv4 address, or an IPv6 /64"
-            " network. Each worker counts its own connections. Behind haproxy:, the host is the"
-            " client in the PROXY header.",
+            " network. With N workers, a host can have up to N times as many, because each"
+            " worker counts its own connections. Behind haproxy:, the host is the client in the"
+            " PROXY header.",
             defaultHelp="no limit",
             example="100",
         ),

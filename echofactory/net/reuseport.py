@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.internet.tcp import makeBinding
 from zope.interface import implementer
 
+from echofactory.express.sharedport import SharedPort
 from echofactory.express.wrapper import ReactorWrapper
 
 
@@ -23,18 +24,20 @@ class ReusePortReactor(ReactorWrapper):
     it.
     """
 
-    def __init__(self, reactor: Any, port: int | None = None) -> None:
+    def __init__(self, reactor: Any, shared: SharedPort | None = None) -> None:
         """
-        @param reactor: the reactor that listens.
-        @param port: listen on this port instead of the port that the caller names;
-            C{None}: listen on the port that the caller names.
+        @param reactor: the reactor that listens. With C{shared}, a
+            L{PortsReactor<echofactory.express.ports.PortsReactor>}.
+        @param shared: listen on its sockets; C{None}: listen on a new socket of the address
+            that the caller names.
         """
         super().__init__(reactor)
-        self._port = port
+        self._shared = shared
 
     def _binding(self, port: int, interface: str) -> Any:
-        number = port if self._port is None else self._port
-        return makeBinding(interface, number, reuseAddress=True, reusePort=True)
+        if self._shared is not None:
+            return self._shared
+        return makeBinding(interface, port, reuseAddress=True, reusePort=True)
 
     def listenTCP(
         self, port: int, factory: Any, backlog: int = 50, interface: str = ""
@@ -63,16 +66,23 @@ class ReusePortReactor(ReactorWrapper):
 
 
 @implementer(IListeningPort)
-class _Reserved:
-    """A port that is bound, but on which this process does not listen."""
+class ReservedPort:
+    """
+    A port that is bound, but on which this process does not listen.
 
-    def __init__(self, port: int, interface: str) -> None:
+    @ivar sockets: bound to the same address; other processes can listen on them.
+    """
+
+    def __init__(self, port: int, interface: str, count: int) -> None:
         """
+        @param count: number of sockets.
         @raise CannotListenError: if the port cannot be bound.
         """
         ipv6 = ":" in interface
         self._type = IPv6Address if ipv6 else IPv4Address
-        self._socket = socket.socket(socket.AF_INET6 if ipv6 else socket.AF_INET)
+        family = socket.AF_INET6 if ipv6 else socket.AF_INET
+        self.sockets: list[socket.socket] = []
+        self._socket = socket.socket(family)
         try:
             try:
                 # Without SO_REUSEADDR. If it were set, another server that sets it could
@@ -86,7 +96,15 @@ class _Reserved:
             # Only after bind. Otherwise a second server with workers would share the port
             # of the first, without an error.
             self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            for _ in range(count):
+                sharing = socket.socket(family)
+                self.sockets.append(sharing)
+                sharing.setblocking(False)
+                sharing.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                sharing.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                sharing.bind(self._socket.getsockname())
         except OSError as error:
+            self.closeSockets()
             self._socket.close()
             raise CannotListenError(interface, port, error) from error
 
@@ -94,9 +112,15 @@ class _Reserved:
         """Do nothing: the worker processes listen."""
 
     def stopListening(self) -> Deferred[None]:
-        """Close the socket, which releases the port."""
+        """Close all sockets, which releases the port."""
+        self.closeSockets()
         self._socket.close()
         return succeed(None)
+
+    def closeSockets(self) -> None:
+        """Close C{sockets}. The port stays reserved."""
+        while self.sockets:
+            self.sockets.pop().close()
 
     def getHost(self) -> IPv4Address | IPv6Address:
         """Return the address, with the port that the system has chosen."""
@@ -109,6 +133,12 @@ class ReservingReactor:
     processes of the same user that set C{SO_REUSEPORT} can bind a reserved port.
     """
 
+    def __init__(self, count: int) -> None:
+        """
+        @param count: number of processes that share each port.
+        """
+        self._count = count
+
     def listenTCP(
         self, port: int, factory: Any, backlog: int = 50, interface: str = ""
     ) -> IListeningPort:
@@ -117,7 +147,7 @@ class ReservingReactor:
 
         @raise CannotListenError: if the port cannot be bound.
         """
-        return _Reserved(port, interface)
+        return ReservedPort(port, interface, self._count)
 
     def listenSSL(
         self,
@@ -128,4 +158,4 @@ class ReservingReactor:
         interface: str = "",
     ) -> IListeningPort:
         """See L{IReactorSSL<twisted.internet.interfaces.IReactorSSL>}."""
-        return _Reserved(port, interface)
+        return ReservedPort(port, interface, self._count)

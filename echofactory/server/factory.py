@@ -17,9 +17,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from echofactory.express.accepting import ICountsRefusals
 from echofactory.express.addresstext import addressText
 from echofactory.express.listening import IPreparesListening
-from echofactory.express.ports import ICountsRefusals
+from echofactory.express.sharedport import Gate
 from echofactory.express.summarylog import SummaryLog
 from echofactory.net.addresses import limitKey
 from echofactory.net.keepalive import keepAlive, keepSocketAlive
@@ -85,9 +86,12 @@ class EchoFactory(ServerFactory):
     @ivar connections: the open connections.
     @ivar socketOptions: the options of the sockets, set before the factory listens. Default:
         the kernel's.
+    @ivar gate: is told when the connection limit is reached, and when a connection closes;
+        C{None} (default): nobody is told.
     """
 
     noisy = False
+    gate: Gate | None = None
     protocol: type[Echo] = Echo  # type: ignore[assignment]
 
     def __init__(
@@ -132,13 +136,19 @@ class EchoFactory(ServerFactory):
         self._bytesOut = 0
         self._waiting: list[tuple[set[Echo], Deferred[None]]] = []
 
+    @property
+    def full(self) -> bool:
+        """Whether the connection limit is reached."""
+        most = self.limits.connections
+        return most is not None and len(self.connections) >= most
+
     def buildProtocol(self, addr: IAddress | None) -> Protocol:
         """
         Return the protocol for a new connection. If a limit is reached, that is a
         L{ClosingProtocol}.
         """
         limits = self.limits
-        if limits.connections is not None and len(self.connections) >= limits.connections:
+        if self.full:
             return self.refuse("connections", addr)
         if limits.perHost is not None:
             host = limitKey(addr)
@@ -220,6 +230,8 @@ class EchoFactory(ServerFactory):
         """See L{EchoOwner<echofactory.server.echo.EchoOwner>}."""
         self._accepted += 1
         self.connections.add(echo)
+        if self.gate is not None and self.full:
+            self.gate.filled()
         if self.limits.perHost is not None:
             # Stored, because the transport can name another peer when the connection closes.
             echo.countedHost = limitKey(echo.transport.getPeer())
@@ -247,6 +259,8 @@ class EchoFactory(ServerFactory):
     def connectionClosed(self, echo: Echo, reason: Failure) -> None:
         """See L{EchoOwner<echofactory.server.echo.EchoOwner>}."""
         self.connections.discard(echo)
+        if self.gate is not None:
+            self.gate.freed()
         if self.limits.perHost is not None:
             self._perHost[echo.countedHost] -= 1
             if not self._perHost[echo.countedHost]:

@@ -26,7 +26,8 @@ class Limits:
     C{None} (default): no limit."""
     perHost: int | None = None
     """Maximum number of open connections of one host (L{limitKey}), 1 or more. Peers of a
-    UNIX socket have no host and no limit. C{None} (default): no limit."""
+    UNIX socket have no host and no limit. Each worker counts its own connections. C{None}
+    (default): no limit."""
     idle: float | None = None
     """Idle timeout: seconds without a byte in either direction, more than 0, after which a
     connection is aborted. It is aborted up to 10 % later. A peer that does not read is idle,
@@ -56,7 +57,8 @@ class ServerSettings:
 
     limits: Limits = field(default_factory=Limits)
     """The limits on connections. With workers, each has its share of
-    L{Limits.connections}. Default: those of L{Limits}."""
+    L{Limits.connections}, and one that is full leaves connections to the others. Default:
+    those of L{Limits}."""
     trace: Trace = Trace.NONE
     """What is logged of each connection. Default: nothing."""
     drain: float = 5.0

@@ -4,13 +4,14 @@ is started again, and that none outlives its parent.
 """
 
 import json
+import mmap
 import os
 import select
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,7 +21,8 @@ from programs import (
     LIMIT,
     SCRIPTS,
     TWISTD,
-    Program,
+    accepted,
+    children,
     client,
     connected,
     echoes,
@@ -30,6 +32,7 @@ from programs import (
     serves,
     until,
     withStatus,
+    workers,
 )
 from statuses import get
 from twisted.internet.defer import Deferred
@@ -45,24 +48,11 @@ from echofactory.net.tracing import Trace
 from echofactory.server.counts import PeerCounts
 from echofactory.server.faults.settings import Faults, Stall
 from echofactory.server.settings import Limits, ServerSettings
-from echofactory.server.workers.channel import Lines
+from echofactory.server.workers.channel import TABLE, Lines
 from echofactory.server.workers.child import Channel
+from echofactory.server.workers.room import FULL, HAS_ROOM, NOT_YET
 from echofactory.server.workers.supervisor import Workers
 from echofactory.server.workers.worker import IWorkersReactor
-
-
-@contextmanager
-def workers(*arguments: str, count: int = 2) -> Iterator[tuple[Program, int]]:
-    """Run a server of several workers, until all of them listen."""
-    with multiecho("--workers", str(count), *arguments, "127.0.0.1", "0") as (server, _):
-        port = server.waitFor(rf"listening on 127.0.0.1:(\d+), {count} workers")[1]
-        yield server, int(port)
-
-
-def children(server: Program) -> list[int]:
-    """Return the workers' process ids."""
-    pid = server.process.pid
-    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def gone(pid: int) -> bool:
@@ -75,13 +65,6 @@ def gone(pid: int) -> bool:
         return bool(select.select([handle], [], [], LIMIT)[0])
     finally:
         os.close(handle)
-
-
-def accepted(port: int) -> socket.socket:
-    """Return a connection that has been served."""
-    connection = connected(port)
-    assert echoes(connection)
-    return connection
 
 
 def test_a_module_in_the_way(tmp_path: Path) -> None:
@@ -475,6 +458,31 @@ def test_counts_do_not_run_backwards() -> None:
     assert reactor.getDelayedCalls() == []
 
 
+def test_the_room_of_a_worker_that_has_ended() -> None:
+    """It has none: the others are told to look, and serve its queue."""
+    reactor = _Processes()
+    service = looking(reactor, 2, drain=1.0)
+    service.startService()
+    one, other = reactor.started
+    with mmap.mmap(service.inherited()[TABLE], 2) as table:
+        assert table[:] == bytes([NOT_YET, NOT_YET])
+        table[0] = HAS_ROOM
+        one.processEnded(Failure(ProcessDone(0)))
+        other.processEnded(Failure(ProcessDone(0)))
+        # The sockets of the other have never listened.
+        assert table[:] == bytes([FULL, NOT_YET])
+    reactor.advance(0.0)
+    assert b'{"look": true}' not in reactor.written
+    reactor.advance(0.2)
+    reactor.started[-1].childDataReceived(3, b'{"look": true}\n')
+    reactor.advance(0.01)
+    assert reactor.written.count(b'{"look": true}') == 2
+    service.stopService()
+    for each in (one, other):
+        each.processEnded(Failure(ProcessDone(0)))
+    assert reactor.getDelayedCalls() == []
+
+
 def test_a_service_that_is_started_again() -> None:
     """Its workers too; and one that cannot be started is tried again."""
     reactor = _Processes()
@@ -624,7 +632,7 @@ def test_a_line_that_is_too_long_is_told_once() -> None:
 def test_no_line_of_the_log_is_too_long_for_the_parent() -> None:
     """Not even of characters that take 12 bytes each."""
     transport = StringTransport()
-    channel: Any = Channel(None, cast(Any, None))
+    channel: Any = Channel(None, cast(Any, None), cast(Any, None))
     channel.makeConnection(transport)
     channel.sendLog("info", "\U0001f600" * 100_000)
     (line,) = Lines().feed(transport.value())

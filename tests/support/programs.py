@@ -129,6 +129,23 @@ def multiecho(*arguments: str, **options: object) -> Iterator[tuple[Program, int
         yield program, int(match[1] or 0)
 
 
+@contextmanager
+def workers(
+    *arguments: str, count: int = 2, **options: object
+) -> Iterator[tuple[Program, int]]:
+    """Run a server of several workers, until all of them listen."""
+    command = ["--workers", str(count), *arguments, "127.0.0.1", "0"]
+    with multiecho(*command, **options) as (server, _):
+        port = server.waitFor(rf"listening on 127.0.0.1:(\d+), {count} workers")[1]
+        yield server, int(port)
+
+
+def children(server: Program) -> list[int]:
+    """Return the workers' process ids."""
+    pid = server.process.pid
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 def multiechoMain() -> None:
     """Do in this process what C{twistd multiecho} does with a command line that is bad."""
     options = ServerOptions()
@@ -176,6 +193,13 @@ def echoes(connection: socket.socket) -> bool:
         return connection.recv(1) == b"x"
     except ConnectionError:
         return False
+
+
+def accepted(port: int) -> socket.socket:
+    """Return a connection that has been served."""
+    connection = connected(port)
+    assert echoes(connection)
+    return connection
 
 
 def serves(port: int, count: int = 8) -> bool:

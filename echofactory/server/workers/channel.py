@@ -8,10 +8,12 @@ To the worker:
  - C{{"stop": true}}: drain, then end.
  - C{{"cut": true}}: abort the connections that the drain waits for.
  - C{{"peers": most}}: send the busiest peers, at most that many.
+ - C{{"look": true}}: the table of rooms has changed (L{echofactory.server.workers.room}).
 
 From the worker:
 
  - C{{"listening": true}}: the worker serves.
+ - C{{"look": true}}: the worker has changed the table of rooms.
  - C{{"log": [level, text]}}: a line of its log.
  - C{{"counts": {...}}}: its counts, once a second and at the end.
  - C{{"peers": [...]}}: the answer to C{peers}.
@@ -23,6 +25,13 @@ import json
 
 MAX_LINE_SIZE = 1 << 16
 """Maximum length of a line in bytes, without the line end."""
+
+TABLE = 4
+"""The file descriptor of the table of rooms."""
+
+SOCKETS = 5
+"""The first file descriptor of the sockets that a worker inherits: for each endpoint, one for
+each worker."""
 
 
 def asLine(**what: object) -> bytes:

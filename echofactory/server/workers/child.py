@@ -5,8 +5,10 @@ standard input (L{echofactory.server.workers.channel}).
 """
 
 import json
+import mmap
 import os
 import signal
+import socket
 import sys
 from contextlib import suppress
 from importlib import import_module
@@ -24,6 +26,7 @@ from zope.interface import implementer
 
 from echofactory.express.ports import withPorts
 from echofactory.express.reactor import onExpress
+from echofactory.express.sharedport import SharedPort
 from echofactory.net.descriptors import raiseDescriptorLimit
 from echofactory.net.endpoints import serverEndpoint
 from echofactory.net.monotonic import useMonotonicTime
@@ -32,7 +35,8 @@ from echofactory.net.reuseport import ReusePortReactor
 from echofactory.net.signals import STOP_SIGNALS
 from echofactory.server.service import EchoService, echoFactory
 from echofactory.server.settings import ServerSettings
-from echofactory.server.workers.channel import asLine
+from echofactory.server.workers.channel import SOCKETS, TABLE, asLine
+from echofactory.server.workers.room import Room
 from echofactory.values.quantities import counted
 
 _MAX_LOG_TEXT = 5000
@@ -54,10 +58,11 @@ class Channel(LineReceiver):
     delimiter = b"\n"
     transport: Any
 
-    def __init__(self, reactor: Any, service: EchoService) -> None:
+    def __init__(self, reactor: Any, service: EchoService, room: Room) -> None:
         self.finished: Deferred[None] = Deferred()
         self._reactor = reactor
         self._service = service
+        self._room = room
         self._finishing = False
         self._paused = False
         self._dropped = 0
@@ -107,6 +112,8 @@ class Channel(LineReceiver):
             self._service.cut()
         elif "peers" in message:
             self.send(peers=self._service.factory.peers(message["peers"]))
+        elif "look" in message:
+            self._room.look()
 
     def finish(self) -> None:
         """Send the final counts, then close the pipe."""
@@ -153,6 +160,14 @@ def _start() -> dict[str, Any]:
     return started
 
 
+def _inherited(endpoints: int, of: int, own: int, room: Room) -> list[SharedPort]:
+    """Return what each endpoint listens on."""
+    return [
+        SharedPort([socket.socket(fileno=first + n) for n in range(of)], own, room)
+        for first in range(SOCKETS, SOCKETS + endpoints * of, of)
+    ]
+
+
 def main() -> None:
     """Serve until the supervisor says to stop, or ends."""
     dieWithParent()
@@ -171,12 +186,21 @@ def main() -> None:
     raiseDescriptorLimit()
     transports = withPorts(onExpress(reactor) if settings.express else reactor)
     factory = echoFactory(settings, reactor)
+    room = Room(
+        reactor,
+        mmap.mmap(TABLE, start["of"]),
+        start["number"] - 1,
+        lambda: not factory.full,
+        lambda: channel.send(look=True),
+    )
+    factory.gate = room
+    room.ports = _inherited(len(start["endpoints"]), start["of"], start["number"] - 1, room)
     endpoints = [
-        serverEndpoint(ReusePortReactor(transports, port), text, factory.refuseHeader)
-        for text, port in zip(start["endpoints"], start["ports"], strict=True)
+        serverEndpoint(ReusePortReactor(transports, shared), text, factory.refuseHeader)
+        for text, shared in zip(start["endpoints"], room.ports, strict=True)
     ]
     service = EchoService(reactor, endpoints, factory, settings.drain)
-    channel = Channel(reactor, service)
+    channel = Channel(reactor, service, room)
     # mypy takes the class of another platform.
     cast(Any, StandardIO)(channel, stdin=0, stdout=_OUT, reactor=reactor)
     globalLogBeginner.beginLoggingTo([_LogForwarder(channel)], redirectStandardIO=False)
@@ -184,6 +208,7 @@ def main() -> None:
     sending.clock = reactor
 
     async def stop() -> None:
+        room.end()
         await service.stopService()
         sending.stop()
         channel.finish()
@@ -192,6 +217,7 @@ def main() -> None:
     reactor.addSystemEventTrigger("before", "shutdown", lambda: ensureDeferred(stop()))
     service.startService()
     channel.send(listening=True)
+    room.begin()
     sending.start(1.0)
     # The reactor's signal handlers would replace ours.
     reactor.run(installSignalHandlers=False)

@@ -8,7 +8,10 @@ Twisted's C{ProcessMonitor} also restarts processes. But its stop cannot be wait
 children survive if it is killed, and they cannot report counts.
 """
 
+import mmap
+import os
 from collections.abc import Sequence
+from typing import cast
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, gatherResults
@@ -29,10 +32,12 @@ from echofactory.net.endpoints import (
     startListening,
     unwrapped,
 )
-from echofactory.net.reuseport import ReservingReactor
+from echofactory.net.reuseport import ReservedPort, ReservingReactor
 from echofactory.net.tlscontext import PEM_KIND
 from echofactory.server.counts import Counts, PeerCounts, WorkerState, busiestPeers
 from echofactory.server.settings import ServerSettings
+from echofactory.server.workers.channel import SOCKETS, TABLE
+from echofactory.server.workers.room import FULL, NOT_YET, Looks, newTable
 from echofactory.server.workers.worker import IWorkersReactor, Worker
 
 _log = Logger()
@@ -101,10 +106,14 @@ class Workers(Service):
         self._settings = settings
         self._given = list(endpoints)
         self._texts = [shareable(text) for text in endpoints]
-        self._reserving = [serverEndpoint(ReservingReactor(), text) for text in self._texts]
-        self._ports: list[IListeningPort] = []
+        reserving = ReservingReactor(count)
+        self._reserving = [serverEndpoint(reserving, text) for text in self._texts]
+        self._ports: list[ReservedPort] = []
         self._listeningLogged = False
         self._killing: IDelayedCall | None = None
+        self._table: mmap.mmap | None = None
+        self._tableDescriptor = -1
+        self._looks = Looks(reactor, self._look)
         self._checks = LoopingCall(self._check)
         self._checks.clock = reactor
         self._workers = [Worker(self, number + 1) for number in range(count)]
@@ -131,15 +140,18 @@ class Workers(Service):
 
     def startMessage(self, number: int) -> dict[str, object]:
         """Return the C{start} message of a worker."""
-        # L{shareable} accepts only TCP. TCP addresses have ports.
         return {
             "settings": self._settings.asJSON(),
             "endpoints": self._texts,
-            "ports": [port.getHost().port for port in self._ports],  # type: ignore[attr-defined]
             "number": number,
             "of": len(self._workers),
             "reactor": type(self.reactor).__module__,
         }
+
+    def inherited(self) -> dict[int, int]:
+        """Return the descriptors that a worker inherits, by their numbers in the worker."""
+        sockets = [sharing.fileno() for port in self._ports for sharing in port.sockets]
+        return {TABLE: self._tableDescriptor, **dict(enumerate(sockets, SOCKETS))}
 
     def startService(self) -> None:
         """
@@ -150,15 +162,22 @@ class Workers(Service):
         for given, endpoint in zip(self._given, self._reserving, strict=True):
             try:
                 # A reserving endpoint listens immediately.
-                startListening(endpoint, Factory(), given).addCallback(self._ports.append)
+                startListening(endpoint, Factory(), given).addCallback(self._reserved)
             except ListenError:
                 self._closePorts()
                 raise
+        count = len(self._workers)
+        self._tableDescriptor = newTable(count)
+        self._table = mmap.mmap(self._tableDescriptor, count)
         super().startService()
         self._listeningLogged = False
         for worker in self._workers:
             worker.begin()
         self._checks.start(1.0, now=False)
+
+    def _reserved(self, port: IListeningPort) -> None:
+        # Behind every endpoint is the ReservingReactor.
+        self._ports.append(cast(ReservedPort, port))
 
     def _check(self) -> None:
         for worker in self._workers:
@@ -168,6 +187,10 @@ class Workers(Service):
         ports, self._ports = self._ports, []
         for port in ports:
             port.stopListening()
+        if self._table is not None:
+            self._table.close()
+            self._table = None
+            os.close(self._tableDescriptor)
 
     def workerListens(self) -> None:
         """Called when a worker listens. When all workers do, this is logged once."""
@@ -179,6 +202,21 @@ class Workers(Service):
                     address=addressText(address),
                     count=len(self._workers),
                 )
+
+    def roomChanged(self) -> None:
+        """Called when the table of rooms has changed."""
+        if not self.draining:
+            self._looks.ask()
+
+    def workerGone(self, number: int) -> None:
+        """Called when a worker's process has ended."""
+        if self._table is not None and self._table[number - 1] != NOT_YET:
+            self._table[number - 1] = FULL
+            self.roomChanged()
+
+    def _look(self) -> None:
+        for worker in self._workers:
+            worker.send(look=True)
 
     def cut(self) -> None:
         """Abort the connections that a stop waits for."""
@@ -197,6 +235,10 @@ class Workers(Service):
         if self._checks.running:
             self._checks.stop()
         self.draining = True
+        self._looks.cancel()
+        for port in self._ports:
+            # The workers have them too, and close them when their queues are empty.
+            port.closeSockets()
         for worker in self._workers:
             worker.stop()
         if self._killing is None:

@@ -51,8 +51,17 @@ class WorkerOwner(Structure):
     def startMessage(self, number: int) -> dict[str, object]:
         """Return the C{start} message of a worker."""
 
+    def inherited(self) -> dict[int, int]:
+        """Return the descriptors that a worker inherits, by their numbers in the worker."""
+
     def workerListens(self) -> None:
         """Called when a worker listens."""
+
+    def roomChanged(self) -> None:
+        """Called when the table of rooms has changed."""
+
+    def workerGone(self, number: int) -> None:
+        """Called when a worker's process has ended."""
 
 
 class Worker(ProcessProtocol):
@@ -129,7 +138,7 @@ class Worker(ProcessProtocol):
                 # -P: as with twistd, files in the working directory are not modules.
                 [sys.executable, "-P", "-m", "echofactory.server.workers.child"],
                 env=None,
-                childFDs={0: "w", 1: 1, 2: 2, 3: "r"},
+                childFDs={0: "w", 1: 1, 2: 2, 3: "r", **owner.inherited()},
             )
         except OSError as error:
             # There can be too little memory, or too many processes, for now.
@@ -187,6 +196,8 @@ class Worker(ProcessProtocol):
         elif "listening" in message:
             self.listening = True
             self._owner.workerListens()
+        elif "look" in message:
+            self._owner.roomChanged()
 
     def peers(self, most: int) -> "Deferred[list[PeerCounts]]":
         """
@@ -223,6 +234,8 @@ class Worker(ProcessProtocol):
         cut = {"worker": self._now.open} if self._now.open else {}
         self._before += replace(self._now, open=0) + Counts(lost=cut)
         self._now = Counts()
+        self.listening = False
+        self._owner.workerGone(self.number)
         if self._owner.draining:
             self._fireEnded()
             return
@@ -241,7 +254,6 @@ class Worker(ProcessProtocol):
             self._failures = 0
         delay = _backoff(self._failures)
         self._failures += 1
-        self.listening = False
         _log.warn(
             "worker {number}: {how}; {open} lost; restart in {delay:.1f} s",
             number=self.number,
