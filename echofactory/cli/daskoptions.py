@@ -11,6 +11,7 @@ from echofactory.cli.parsers import parseCount
 from echofactory.net.cores import usableCores
 from echofactory.net.tracing import Trace
 from echofactory.values.quantities import counted
+from echofactory.workload.share import MAX_PARTS
 
 DASK_NAMES = ("dask", "parts", "dask-ca", "dask-cert", "dask-key")
 """The options, in the order of the help."""
@@ -99,17 +100,25 @@ def readDask(
         if others:
             raise usage.UsageError(f"--{others[0]}: --dask local needs none")
         parts = _partsOf(rest) if colon else min(connections, usableCores())
-        if parts > connections:
-            raise usage.UsageError(
-                f"--dask: {where}: {parts:,} processes for {counted(connections, 'connection')}"
-            )
+        _refuseTooMany(f"--dask: {where}", parts, connections)
         return DaskChoice(address=None, parts=parts)
     if "://" not in where and not rest.rpartition(":")[2].isdigit():
         raise usage.UsageError(
             f"--dask: {where!r}: give local, local:N or the address of a scheduler, such as"
             " tls://10.0.0.1:8786"
         )
-    return DaskChoice(address=where, parts=options.value("parts"), **_files(options, where))
+    wanted = options.value("parts")
+    if wanted is not None:
+        _refuseTooMany("--parts", wanted, connections)
+    return DaskChoice(address=where, parts=wanted, **_files(options, where))
+
+
+def _refuseTooMany(name: str, parts: int, connections: int) -> None:
+    if parts > connections:
+        text = counted(connections, "connection")
+        raise usage.UsageError(f"{name}: {parts:,} processes for {text}")
+    if parts > MAX_PARTS:
+        raise usage.UsageError(f"{name}: {parts:,} processes are more than {MAX_PARTS:,}")
 
 
 def _partsOf(text: str) -> int:

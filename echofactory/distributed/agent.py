@@ -10,14 +10,19 @@ process. If the worker dies, the process finds the end of its standard input.
 """
 
 import os
+import signal
 import sys
 import threading
 from contextlib import suppress
 from queue import SimpleQueue
 from subprocess import PIPE, Popen
+from typing import Any
 from uuid import uuid4
 
 MODULE = "echofactory.distributed.part"
+
+_BLOCKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that only the coordinator handles."""
 
 
 class Agent:
@@ -38,44 +43,21 @@ class Agent:
         from distributed import get_worker
 
         self.name = uuid4().hex
-        self._worker = get_worker()
-        self._topic = topic
-        self._number = number
-        self._process: Popen[bytes] | None = None
-        started: SimpleQueue[OSError | None] = SimpleQueue()
+        started: SimpleQueue[Popen[bytes] | OSError] = SimpleQueue()
         # A process can ask the kernel to be killed when the thread ends that started it. So
-        # this thread ends with the process.
-        threading.Thread(target=self._forward, args=(started,), daemon=True).start()
-        problem = started.get()
-        if problem is not None:
-            raise problem
+        # this thread ends with the process. It must not know the agent, because __del__ waits
+        # for the last one who does.
+        arguments = get_worker(), topic, number, started
+        threading.Thread(target=_forward, args=arguments, daemon=True).start()
+        process = started.get()
+        if isinstance(process, OSError):
+            raise process
+        self._process: Popen[bytes] | None = process
 
     def begin(self) -> tuple[str, int]:
         """Return the name of this agent, and the number of its process."""
         assert self._process is not None
         return self.name, self._process.pid
-
-    def _forward(self, started: "SimpleQueue[OSError | None]") -> None:
-        """Start the process, and tell what it says, line by line, and its end."""
-        try:
-            process = Popen(
-                [sys.executable, "-P", "-m", MODULE], stdin=PIPE, stdout=PIPE, bufsize=0
-            )
-        except OSError as error:
-            started.put(error)
-            return
-        self._process = process
-        started.put(None)
-        assert process.stdout is not None
-        with open(process.stdout.fileno(), "rb", closefd=False) as lines:
-            for line in lines:
-                self._tell(line.decode())
-        self._tell(f'{{"ended": {process.wait()}}}')
-
-    def _tell(self, line: str) -> None:
-        # The worker can be closing.
-        with suppress(Exception):
-            self._worker.log_event(self._topic, [self._number, line])
 
     def write(self, name: str, line: bytes) -> bool:
         """
@@ -107,6 +89,35 @@ class Agent:
         # Not os: at the end of the interpreter, the modules can be gone.
         with suppress(Exception):
             self.kill()
+
+
+def _forward(
+    worker: Any, topic: str, number: int, started: "SimpleQueue[Popen[bytes] | OSError]"
+) -> None:
+    """Start the process, and tell what it says, line by line, and its end."""
+
+    def tell(line: str) -> None:
+        # The worker can be closing.
+        with suppress(Exception):
+            worker.log_event(topic, [number, line])
+
+    # A terminal can send a signal to all processes, before the new one ignores it. A process
+    # begins with the mask of the thread that starts it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
+    try:
+        process = Popen(
+            [sys.executable, "-P", "-m", MODULE], stdin=PIPE, stdout=PIPE, bufsize=0
+        )
+    except OSError as error:
+        started.put(error)
+        return
+    assert process.stdout is not None
+    out = process.stdout.fileno()
+    started.put(process)
+    with open(out, "rb", closefd=False) as lines:
+        for line in lines:
+            tell(line.decode(errors="replace"))
+    tell(f'{{"ended": {process.wait()}}}')
 
 
 def facts() -> tuple[str, str, int, int]:

@@ -74,6 +74,16 @@ def _requireDask() -> None:
         ) from None
 
 
+def _silence() -> None:
+    """
+    Have Dask and its network library log nothing: what matters is an exception, or is found by
+    silence. Several of their loggers have a level of their own.
+    """
+    for name in ["distributed", "tornado", *logging.root.manager.loggerDict]:
+        if name.partition(".")[0] in ("distributed", "tornado"):
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+
+
 class Cluster:
     """
     A cluster.
@@ -96,7 +106,15 @@ class Cluster:
         self._client: Any = None
         self._topics: set[str] = set()
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        # What Dask's own tasks raise is not for the user.
+        self._loop.set_exception_handler(lambda *_: None)
+        self._thread = threading.Thread(target=self._turn, daemon=True)
+
+    def _turn(self) -> None:
+        try:
+            self._loop.run_forever()
+        finally:
+            self._loop.close()
 
     def _asked(self, what: Coroutine[Any, Any, T]) -> "Deferred[T]":
         """Have the loop do something, and return what comes of it."""
@@ -150,8 +168,7 @@ class Cluster:
         import distributed
         from distributed import Client, Security
 
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)
-        logging.getLogger("tornado").setLevel(logging.CRITICAL)
+        _silence()
         where = self._where
         if isinstance(where, RemoteCluster):
             security = None
@@ -300,7 +317,12 @@ class Cluster:
         """Leave the cluster. A local one ends."""
         if not self._thread.is_alive():
             return succeed(None)
-        return self._asked(self._closed())
+
+        def stop(result: T) -> T:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            return result
+
+        return self._asked(self._closed()).addBoth(stop)
 
     async def _closed(self) -> None:
         with suppress(Exception):

@@ -23,8 +23,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from echofactory.client.run import Watchers
-from echofactory.distributed.cluster import READY_S, Cluster, Handle
+from echofactory.distributed.cluster import READY_S, Cluster
 from echofactory.distributed.hosts import ClusterError, Host, spread
+from echofactory.distributed.partstate import PartState, statusText
 from echofactory.distributed.sending import SharedSending
 from echofactory.distributed.settings import RunSettings, refuseTooManyParts
 from echofactory.results.assembly import Assembly
@@ -51,32 +52,6 @@ _END_S = 5.0
 
 _LEAD_NS = 200_000_000
 """Nanoseconds from telling the parts to do something until they do it."""
-
-
-class _Part:
-    """
-    A part.
-
-    The states of a part: I{starting} (no C{ready}), I{ready}, I{up} (each connection is
-    established or has failed), and I{over}: it has told its results, or is lost.
-    """
-
-    def __init__(self, number: int, share: Share, host: Host) -> None:
-        self.number = number
-        self.share = share
-        self.host = host
-        self.handle: Handle | None = None
-        self.ready: Deferred[None] = Deferred()
-        self.up = False
-        self.over = self.told = False
-        self.silentChecks = 0
-        self.beganNs: int | None = None
-        self.holdNs: int | None = None
-
-    @property
-    def name(self) -> str:
-        """The part, for people: its number counts from 1."""
-        return f"part {self.number + 1} on {self.host.name}"
 
 
 class DistributedRun:
@@ -125,7 +100,7 @@ class DistributedRun:
         self._settings = settings
         self._wanted = parts
         self._clock = clock
-        self._parts: list[_Part] = []
+        self._parts: list[PartState] = []
         workload = settings.workload
         self.results = workload.books(settings.connections, settings.interval)
         self.results.target = printable(settings.target)
@@ -134,7 +109,10 @@ class DistributedRun:
         self.sender = SharedSending(workload, settings.connections, self._assembly, clock)
         self._over: Deferred[None] = Deferred()
         self._stop: Deferred[None] = Deferred()
+        # Why the run cannot begin.
+        self._problem: ClusterError | None = None
         self._ending = False
+        self._texts: set[str] = set()
         self._givingUp: IDelayedCall | None = None
         self._checks = LoopingCall(self._check)
         self._checks.clock = reactor
@@ -157,6 +135,8 @@ class DistributedRun:
                     await self._over
             self._finish()
         finally:
+            # A part that is being started ends when it has started.
+            self._ending = True
             if self._checks.running:
                 self._checks.stop()
             if self._givingUp is not None and self._givingUp.active():
@@ -170,6 +150,7 @@ class DistributedRun:
         Wait for something, unless the run is interrupted.
 
         @return: whether it is done.
+        @raise ClusterError: if a part is lost.
         """
         race = DeferredList(
             [what, self._stop],
@@ -179,6 +160,8 @@ class DistributedRun:
             _, index = await race
         except FirstError as error:
             raise error.subFailure.value from None  # type: ignore[misc]
+        if self._problem is not None:
+            raise self._problem
         return index == 0
 
     def _plan(self) -> None:
@@ -194,7 +177,7 @@ class DistributedRun:
         except ValueError as error:
             raise ClusterError(str(error)) from None
         self._parts = [
-            _Part(number, Share(number, parts), host)
+            PartState(number, Share(number, parts), host)
             for number, host in enumerate(spread(hosts, parts))
         ]
         for part in self._parts:
@@ -217,13 +200,15 @@ class DistributedRun:
         topic = self._cluster.listen(self._heard, self._gone)
         turns = DeferredSemaphore(_STARTING)
 
-        def start(part: _Part) -> "Deferred[None]":
+        def start(part: PartState) -> "Deferred[None]":
             return Deferred.fromCoroutine(self._start(part, topic))
 
         starting = [turns.run(start, part) for part in self._parts]
         return gatherResults(starting, consumeErrors=True).addErrback(_unwrapped)
 
-    async def _start(self, part: _Part, topic: str) -> None:
+    async def _start(self, part: PartState, topic: str) -> None:
+        if self._ending:
+            return
         settings = self._settings.partOf(part.share)
         part.handle = await self._cluster.start(part.host, part.number, topic, settings)
         if self._ending:
@@ -233,7 +218,7 @@ class DistributedRun:
         except WaitedTooLong:
             raise ClusterError(f"{part.name} was not ready within {READY_S:.0f} s") from None
 
-    def _kill(self, part: _Part) -> None:
+    def _kill(self, part: PartState) -> None:
         """End the process of a part, unless it ends by itself."""
         if part.handle is not None and not part.told:
             self._cluster.kill(part.handle)
@@ -246,6 +231,7 @@ class DistributedRun:
     def _tellAll(self, **message: int) -> None:
         """Tell each part that is ready something, with its time on the part's clock."""
         for part in self._parts:
+            # A part that is not ready reads its settings.
             if part.handle is not None and part.ready.called and not part.over:
                 theirs = {name: ns + part.host.offsetNs for name, ns in message.items()}
                 self._cluster.tell(part.handle, **theirs)
@@ -267,12 +253,20 @@ class DistributedRun:
             self._checkUp()
         elif "account" in message:
             self._accountOf(part, message["account"])
+        elif "log" in message:
+            self._logged(part, str(message["log"]))
         elif "failed" in message:
             self._lose(part, f"failed: {printable(str(message['failed']))}")
         elif "expired" in message:
             self._lose(part, f"heard nothing for {message['expired']} s, and has ended")
         elif "ended" in message:
-            self._lose(part, f"ended {_statusText(message['ended'])}")
+            self._lose(part, f"ended {statusText(message['ended'])}")
+
+    def _logged(self, part: PartState, text: str) -> None:
+        """Log what a part has logged, unless another part has logged the same."""
+        if text not in self._texts:
+            self._texts.add(text)
+            _log.warn("{part}: {text}", part=part.name, text=printable(text))
 
     def _gone(self, host: Host) -> None:
         """The scheduler has removed a worker."""
@@ -280,7 +274,7 @@ class DistributedRun:
             if part.host == host:
                 self._lose(part, "is gone: its worker has left the cluster")
 
-    def _accountOf(self, part: _Part, account: dict[str, Any]) -> None:
+    def _accountOf(self, part: PartState, account: dict[str, Any]) -> None:
         last = "elapsedNs" in account
         self._assembly.take(part.number, account)
         if last:
@@ -296,7 +290,7 @@ class DistributedRun:
             self.sender.begin(at)
             self._tellAll(send=at)
 
-    def _lose(self, part: _Part, how: str) -> None:
+    def _lose(self, part: PartState, how: str) -> None:
         """
         A part is lost. While the run is prepared, there is no run without it.
 
@@ -306,9 +300,9 @@ class DistributedRun:
             return
         part.over = True
         if not self.results.beganAt:
-            waiting = self._stop if part.ready.called else part.ready
-            if not waiting.called:
-                waiting.errback(ClusterError(f"{part.name} {how}"))
+            self._problem = ClusterError(f"{part.name} {how}")
+            if not self._stop.called:
+                self._stop.callback(None)
             return
         first = part.share.number(1)
         target, detail = self.results.target, f"{part.name} {how}"
@@ -327,6 +321,7 @@ class DistributedRun:
         self._tellAll(alive=0)
         limit = max(_SILENT_CHECKS, ceil(3 * self._settings.interval))
         for part in self._parts:
+            # Starting has a limit of its own.
             if part.over or not part.ready.called:
                 continue
             part.silentChecks += 1
@@ -373,7 +368,8 @@ class DistributedRun:
         self._ending = True
         self.sender.stop()
         self._tellAll(**{how: 0})
-        self._stop.callback(None)
+        if not self._stop.called:
+            self._stop.callback(None)
         self._givingUp = self.reactor.callLater(_END_S, self._giveUp)
 
     def _giveUp(self) -> None:
@@ -394,7 +390,3 @@ def _unwrapped(reason: Failure) -> Failure:
     """Return the failure of the first of several Deferreds that failed."""
     error = reason.value
     return error.subFailure if isinstance(error, FirstError) else reason
-
-
-def _statusText(status: int) -> str:
-    return f"by signal {-status}" if status < 0 else f"with exit status {status}"

@@ -19,6 +19,7 @@ From the part:
  - C{{"account": {...}}}: L{what its books say<echofactory.results.account>}: at the end of each
    interval, and at last.
  - C{{"alive": true}}: once a second.
+ - C{{"log": text}}: a warning, or a failure that does not end the run.
  - C{{"failed": text}}: the run could not be made.
  - C{{"expired": seconds}}: the coordinator said nothing for so long, so the part has ended.
 """
@@ -29,6 +30,7 @@ import os
 import pickle
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from time import perf_counter_ns
 from typing import Any, cast
@@ -52,6 +54,7 @@ from echofactory.net.monotonic import useMonotonicTime
 from echofactory.net.processes import dieWithParent
 from echofactory.net.signals import STOP_SIGNALS
 from echofactory.net.timerfd import timer
+from echofactory.net.tracing import reasonText
 from echofactory.results.account import Accounts
 from echofactory.results.books import Results
 from echofactory.results.opencounts import OpenCounts
@@ -62,6 +65,8 @@ are counted and not seconds, because a suspended machine does not check."""
 
 
 _LOOK_S = 0.05
+_MOST_TEXTS = 100
+"""The number of different warnings and failures that a part tells of."""
 
 
 class Holds:
@@ -214,11 +219,26 @@ class Part(LineReceiver):
 
 @implementer(ILogObserver)
 class _LogObserver:
-    """Prints warnings and failures on stderr, which is the worker's."""
+    """
+    Sends warnings and failures to the coordinator, each text once: Twisted logs a rejected
+    certificate for each connection.
+    """
+
+    def __init__(self, send: Callable[..., None]) -> None:
+        self._send = send
+        self._sent: set[str] = set()
 
     def __call__(self, event: LogEvent) -> None:
-        if event.get("log_level", LogLevel.info) > LogLevel.info:
-            print(eventAsText(event), file=sys.stderr)
+        if event.get("log_level", LogLevel.info) <= LogLevel.info:
+            return
+        failure = event.get("log_failure")
+        if event.get("log_namespace") == "twisted.internet._sslverify" and failure is not None:
+            text = f"the certificate was rejected: {reasonText(failure.value)}"
+        else:
+            text = eventAsText(event, includeTimestamp=False, includeSystem=False)
+        if text not in self._sent and len(self._sent) < _MOST_TEXTS:
+            self._sent.add(text)
+            self._send(log=text)
 
 
 def _start() -> PartSettings:
@@ -246,9 +266,10 @@ def main() -> None:
     reactor: Any = chosen
     useMonotonicTime(reactor)
     raiseDescriptorLimit()
-    globalLogBeginner.beginLoggingTo([_LogObserver()], redirectStandardIO=False)
+    part = Part(reactor, settings)
     # mypy takes the class of another platform.
-    cast(Any, StandardIO)(Part(reactor, settings), stdin=0, stdout=1, reactor=reactor)
+    cast(Any, StandardIO)(part, stdin=0, stdout=1, reactor=reactor)
+    globalLogBeginner.beginLoggingTo([_LogObserver(part.send)], redirectStandardIO=False)
     # The reactor's signal handlers would replace ours.
     reactor.run(installSignalHandlers=False)
 

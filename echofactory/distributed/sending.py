@@ -47,8 +47,12 @@ class SharedSending:
     def begin(self, now: int) -> None:
         """The sending begins at C{now}."""
         self.beganAt = now
+        sinceNs = now - self._assembly.results.beganAt
+        # As each part does it.
         if self._schedule is not None:
-            self._assembly.sendingBegins(now - self._assembly.results.beganAt)
+            self._assembly.grid.align(sinceNs)
+        if self._workload.warmUp:
+            self._assembly.grid.align(sinceNs + round(self._workload.warmUp * 1e9))
 
     def stop(self) -> None:
         """What is due from now on is due no more, because the run is cut."""

@@ -2,8 +2,9 @@
 The books of a run, assembled from the accounts of its parts (L{echofactory.results.account}).
 
 The intervals of the parts lie on one grid: the run's beginning, the beginning of the sending,
-and the interval's length. What a part tells of an interval belongs to the interval of the run
-in which it ends. A clock that ticks late by up to a quarter of the length is still on the grid.
+the end of the warm-up, and the interval's length. What a part tells of an interval belongs to
+the interval of the run in which it ends. A clock that ticks late by up to a quarter of the
+length is still on the grid.
 
 An interval of the run is complete if each part has told of a later time, is over, or is lost.
 """
@@ -11,6 +12,7 @@ An interval of the run is complete if each part has told of a later time, is ove
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from math import ceil, inf
 from typing import Any
 
@@ -33,37 +35,51 @@ from echofactory.results.path import Datagrams, Kernel
 
 _LATE = 0.25
 """The share of an interval's length by which a tick can be late."""
+_SHORT = 0.05
+"""The share of an interval's length that does not make an interval of its own. It is that of
+L{Ticker.align<echofactory.client.ticker.Ticker.align>}."""
 
 
 class Grid:
     """
     The ends of the intervals, in nanoseconds since the run's beginning.
-
-    @ivar sendingAt: when the sending with a schedule began; C{None}: not yet, or there is none.
     """
 
     def __init__(self, lengthNs: int) -> None:
-        self.sendingAt: int | None = None
         self._lengthNs = lengthNs
+        # From when intervals are counted, and how many came before.
+        self._begins = [(0, 0)]
+
+    def align(self, ns: int) -> None:
+        """
+        The interval that goes on ends at C{ns}, after what was aligned before, and the others
+        are counted from there.
+        """
+        begin, before = self._begins[-1]
+        pieces = ceil((ns - begin) / self._lengthNs - _SHORT)
+        self._begins.append((ns, before + max(1, pieces)))
 
     def number(self, ns: int) -> int:
         """Return the number of the interval that a tick ends, from 1."""
         length, lateNs = self._lengthNs, self._lengthNs * _LATE
-        begin, before = 0, 0
-        if self.sendingAt is not None and ns > self.sendingAt + lateNs:
-            begin, before = self.sendingAt, max(1, ceil(self.sendingAt / length))
-        elif self.sendingAt is not None and ns > self.sendingAt - lateNs:
-            return max(1, ceil(self.sendingAt / length))
-        return before + max(1, ceil((ns - begin - lateNs) / length))
+        begin, before = self._begins[0]
+        for nextBegin, nextBefore in self._begins[1:]:
+            if ns <= nextBegin + lateNs:
+                if ns > nextBegin - lateNs:
+                    return nextBefore
+                most: float = nextBefore
+                break
+            begin, before = nextBegin, nextBefore
+        else:
+            most = inf
+        return int(min(most, before + max(1, ceil((ns - begin - lateNs) / length))))
 
     def endNs(self, number: int) -> int:
         """Return when an interval ends."""
-        if self.sendingAt is None:
-            return number * self._lengthNs
-        before = max(1, ceil(self.sendingAt / self._lengthNs))
-        if number < before:
-            return number * self._lengthNs
-        return self.sendingAt + (number - before) * self._lengthNs
+        begin, before = next(each for each in reversed(self._begins) if each[1] < number)
+        ends = begin + (number - before) * self._lengthNs
+        following = (each for each in self._begins if each[1] == number)
+        return next(following, (ends, 0))[0]
 
 
 @dataclass
@@ -142,12 +158,6 @@ class Assembly:
         self._parts = [_Part(count) for count in requested]
         self._together = OpenTogether(len(requested))
 
-    def sendingBegins(self, ns: int) -> None:
-        """
-        The parts begin to send by a schedule, C{ns} nanoseconds after the run's beginning.
-        """
-        self.grid.sendingAt = ns
-
     # What comes from the parts
 
     def take(self, number: int, account: Account) -> None:
@@ -192,16 +202,18 @@ class Assembly:
             "paced": 1.0,
             "missing": 0.0,
             "leastUncounted": None,
-            "warmingUp": False,
         }
         counts = account["counts"]
         answered = counts["verified"] + counts["mismatched"]
         account["counts"] = counts | {"unanswered": counts["sent"] - answered, "open": 0}
         account["failures"] = account["failures"] | {str(FailureKind.PART_LOST): max(0, left)}
         account["elapsedNs"] = ns
+        account["warmingUp"] = False
         part.account, part.open = account, 0
         self._lost.append(failure)
-        self._together.closed(number)
+        self.results.latest[failure.kind] = (datetime.now(UTC), failure)
+        self._together.closed(number, part.reachedNs // SLOT_NS)
+        self._intervalOf(ns).failures += max(0, left)
         self.update()
         self._closeIntervals()
 
@@ -222,13 +234,21 @@ class Assembly:
     # Intervals
 
     def _interval(self, part: _Part, written: dict[str, Any]) -> None:
-        number = max(self.grid.number(written["endNs"]), self._closed + 1)
-        part.reached, part.reachedNs = number, written["endNs"]
-        interval = self._open.setdefault(number, _Open())
-        interval.lastNs = max(interval.lastNs, written["endNs"])
+        endNs = written["endNs"]
+        part.reached, part.reachedNs = self._numberOf(endNs), endNs
+        interval = self._intervalOf(endNs)
         for name in ("messages", "bytes", "failures"):
             setattr(interval, name, getattr(interval, name) + written[name])
         interval.response.change(unpacked(written["response"]))
+
+    def _numberOf(self, ns: int) -> int:
+        return max(self.grid.number(ns), self._closed + 1)
+
+    def _intervalOf(self, ns: int) -> _Open:
+        """Return the interval of what ends at C{ns}."""
+        interval = self._open.setdefault(self._numberOf(ns), _Open())
+        interval.lastNs = max(interval.lastNs, ns)
+        return interval
 
     def _closeIntervals(self) -> None:
         reached = min((inf if part.over else part.reached for part in self._parts), default=0)

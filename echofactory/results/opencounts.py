@@ -65,10 +65,15 @@ class OpenTogether:
         """Add slots of a part, in order."""
         self._waiting[part] += [(slot, most, after) for slot, most, after in slots]
 
-    def closed(self, part: int) -> None:
-        """The connections of a part are closed, because it is lost."""
-        self._open[part] = 0
-        self._waiting[part].clear()
+    def closed(self, part: int, slot: int) -> None:
+        """
+        The connections of a part are closed, because it is lost.
+
+        @param slot: they were open until this slot, as far as is known.
+        """
+        waiting = self._waiting[part]
+        open_ = waiting[-1][2] if waiting else self._open[part]
+        waiting.append((max([slot, *(each[0] for each in waiting[-1:])]), open_, 0))
 
     def settle(self, slot: int | None = None) -> None:
         """
