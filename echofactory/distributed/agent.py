@@ -112,9 +112,8 @@ def _forward(
         started.put(error)
         return
     assert process.stdout is not None
-    out = process.stdout.fileno()
     started.put(process)
-    with open(out, "rb", closefd=False) as lines:
+    with process.stdout, open(process.stdout.fileno(), "rb", closefd=False) as lines:
         for line in lines:
             tell(line.decode(errors="replace"))
     tell(f'{{"ended": {process.wait()}}}')
