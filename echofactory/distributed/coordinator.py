@@ -16,7 +16,7 @@ from twisted.internet.defer import (
     FirstError,
     gatherResults,
 )
-from twisted.internet.error import TimeoutError as WaitedTooLong
+from twisted.internet.defer import TimeoutError as WaitedTooLong
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -210,7 +210,12 @@ class DistributedRun:
         if self._ending:
             return
         settings = self._settings.partOf(part.share)
-        part.handle = await self._cluster.start(part.host, part.number, topic, settings)
+        try:
+            part.handle = await self._cluster.start(part.host, part.number, topic, settings)
+        except ClusterError:
+            # The next one must not be started before the run hears of it.
+            self._ending = True
+            raise
         if self._ending:
             self._kill(part)
         try:

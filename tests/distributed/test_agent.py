@@ -5,7 +5,6 @@ The agent of a part: its process ends with it, and hears no signal of a terminal
 import gc
 import os
 import signal
-from collections.abc import Iterator
 from queue import Queue
 from typing import Any
 
@@ -27,7 +26,7 @@ class Worker:
 
 
 @pytest.fixture
-def worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[Worker]:
+def worker(monkeypatch: pytest.MonkeyPatch) -> Worker:
     worker = Worker()
     monkeypatch.setattr("distributed.get_worker", lambda: worker)
     return worker
