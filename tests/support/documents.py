@@ -7,11 +7,13 @@ How a block of commands is written:
     its output. The test runs the commands of a page in order, in one folder, and compares
     the output. A figure with its unit matches any figure. A line C{...} matches any number
     of lines. A command without output lines is run, and its output is not compared. The
-    commands are C{python}, C{twistd}, C{echo $?}, and C{curl}, which may be missing.
-  - A C{twistd} command goes on in the background until the page ends, or until the page
-    starts another server on the same port. The output lines are among those of its log, in
-    that order, without the time and the origin before them. The test waits for them, and
-    then goes on; lines after a C{...} may come later. The system chooses the ports.
+    commands are C{echofactory}, C{python}, C{twistd}, C{echo $?}, and C{curl}, which may be
+    missing.
+  - A C{twistd} command, or C{echofactory serve}, goes on in the background until the page
+    ends, or until the page starts another server on the same port. The output lines are among
+    those of its log, in that order, without the time and the origin before them. The test
+    waits for them, and then goes on; lines after a C{...} may come later. The system chooses
+    the ports.
   - C{sh}, C{text} or no kind: not run. The programs of this package have to accept the
     options.
 
@@ -29,6 +31,8 @@ from functools import partial
 from pathlib import Path
 
 from programs import LIMIT, SCRIPTS, Program, environment, running, until
+
+from echofactory.cli.main import SUBCOMMANDS
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
@@ -99,9 +103,18 @@ def ours(line: str) -> tuple[str, list[str]] | None:
     C{None}: none of them.
     """
     line = line.removeprefix("$ ").removeprefix("# ")
-    if "[options]" in line or not re.search(r"\bmultiecho|-m echofactory\.", line):
+    if "[options]" in line or not re.search(
+        r"\bmultiecho|-m echofactory\.|^echofactory ", line
+    ):
         return None
     words = shlex.split(line, comments=True)
+    if words[0] == "echofactory":
+        # The programs have the names that they have elsewhere.
+        named = next((each for each in SUBCOMMANDS if each.name == words[1]), None)
+        if named is None:
+            words[1:1] = ["-m", "echofactory.client"]
+        else:
+            words[1:2] = [named.twistd] if named.twistd else ["-m", f"echofactory.{named.name}"]
     for index, word in enumerate(words):
         if word in ("&", "|", ">", "&&"):
             break
@@ -136,7 +149,7 @@ def withoutWarnings(lines: Sequence[str]) -> list[str]:
     kept = []
     dropping = False
     for line in lines:
-        dropping = bool(re.match(r"(echofactory\.client: )?(warning|advice)\b", line)) or (
+        dropping = bool(re.match(r"(echofactory(\.client)?: )?(warning|advice)\b", line)) or (
             dropping and line.startswith(" " * 15)
         )
         if not dropping:
@@ -214,10 +227,12 @@ class Session:
         @raise AssertionError: the output differs.
         """
         program = shlex.split(command)[0]
-        if program == "twistd":
+        if program == "twistd" or re.match(r"echofactory (serve|monitor) (?!--help)", command):
             self._start(command, shown)
             return
-        assert program in ("python", "curl", "echo"), f"{program}: not run, so its block is sh"
+        assert program in ("echofactory", "python", "curl", "echo"), (
+            f"{program}: not run, so its block is sh"
+        )
         if program == "curl" and shutil.which(program) is None:
             return
         text = re.sub(r"--duration \d+s", "--duration 300ms", self._placed(command))
@@ -255,7 +270,7 @@ class Session:
             assert "interface=127.0.0.1" in endpoint, f"{command}: not on loopback"
         statuses = re.findall(rf"--status (?:tcp:)?{_PORT}", command)
         datagrams = re.findall(rf"--udp \S+:{_PORT}", command)
-        monitor = "multiecho-client" in command
+        monitor = "multiecho-client" in command or command.startswith("echofactory monitor")
         text = re.sub(rf"(--status (?:tcp:)?){_PORT}", r"\g<1>0", command)
         text = re.sub(rf"(--udp \S+:){_PORT}", r"\g<1>0", text)
         streams = [] if monitor else re.findall(_PORT, text)
@@ -266,7 +281,9 @@ class Session:
         server = _Server(
             self._stack.enter_context(
                 running(
-                    ["twistd", "-n", "--pidfile=", *words[words.index("-n") + 1 :]],
+                    words
+                    if words[0] == "echofactory"
+                    else ["twistd", "-n", "--pidfile=", *words[words.index("-n") + 1 :]],
                     cwd=self.folder,
                     env=environment(PATH=self._path()),
                 )
@@ -282,7 +299,7 @@ class Session:
             at = r"(?:\('[^']*', |\S+:)?(\d+)\b(?!\.)"
             said = rf"^\S+ \[\S+\] (?:listening on|\w+ starting on) {at}"
             self._streams[port] = server.program.waitFor(said)[1]
-            if "multiecho" in command:
+            if "multiecho" in command or words[0] == "echofactory":
                 server.program.waitFor(r"\] listening on ")
         for port in datagrams:
             said = r"listening on udp \S+:(\d+)"
