@@ -32,7 +32,7 @@ from echofactory.cli.server import ServerOptions
 named = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.name))
 
 # Options in the prose that belong to programs of others.
-OTHERS = {"gid", "logfile", "pidfile", "reactor", "rounds", "into", "strict", "uid"}
+OTHERS = {"from", "gid", "logfile", "pidfile", "reactor", "rounds", "into", "strict", "uid"}
 
 
 PROGRAMS: dict[str, type[CommandOptions]] = {
