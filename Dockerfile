@@ -4,6 +4,7 @@ FROM python:3.13-slim-bookworm
 WORKDIR /src
 COPY pyproject.toml README.md CHANGELOG.md LICENSE ./
 COPY echofactory echofactory
+COPY share share
 COPY twisted twisted
 # The second command writes Twisted's list of plugins. The user below cannot write it.
 RUN pip install --no-cache-dir . && twistd multiecho --version

@@ -9,7 +9,7 @@ TOOLS = $(VENV)/.tools
 SITE_TOOLS = $(VENV)/.site
 DEMO_PORT ?= 65432
 
-.PHONY: demo test oldest soak bench bench-growth bench-100k bench-1m lint typecheck wheel programs clean
+.PHONY: demo test oldest soak bench bench-growth bench-100k bench-1m lint typecheck wheel release-check programs clean
 
 demo: $(PACKAGE)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh $(DEMO_PORT)
@@ -72,6 +72,11 @@ typecheck: $(TOOLS)
 # Tests the built wheel in a clean environment outside the checkout.
 wheel:
 	PYTHON=$(PYTHON) sh tests/support/check_wheel.sh
+
+# Checks what a release would publish: the metadata of sdist and wheel, and each of them
+# installed with pip, pipx and uv in clean environments. It takes about two minutes.
+release-check:
+	PYTHON=$(PYTHON) sh tests/support/check_release.sh
 
 # Runs programs of others, such as Klein and Scrapy, on the reactor of the built wheel. They have
 # an environment of their own, outside the checkout. It takes about a minute, and needs ssh and

@@ -1,10 +1,6 @@
 """
 A pytest fixture for tests of other clients: C{echoServer} starts real echo servers, which end
-with the test. In C{conftest.py}::
-
-    pytest_plugins = ["echofactory.testing"]
-
-and in a test::
+with the test. If echofactory is installed, pytest finds this plugin. In a test::
 
     def test_my_client(echoServer):
         server = echoServer()
@@ -40,8 +36,6 @@ from queue import Empty, Queue
 from threading import Thread
 from time import monotonic
 from typing import IO, NamedTuple
-
-from twisted.internet.endpoints import quoteStringArgument
 
 try:
     import pytest
@@ -165,6 +159,10 @@ def echoServer() -> Iterator[Callable[..., EchoServer]]:
         ) -> EchoServer:
             listen = f"tcp:0:interface={HOST}"
             if pem is not None:
+                # Every pytest of an environment with echofactory loads this module, so that
+                # it loads nothing else that pytest has not loaded.
+                from twisted.internet.endpoints import quoteStringArgument
+
                 path = quoteStringArgument(fspath(pem))
                 listen = f"ssl:0:interface={HOST}:privateKey={path}:certKey={path}"
             options = ["--trace", "none", "--drain", "0", "--listen", listen]

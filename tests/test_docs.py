@@ -37,8 +37,8 @@ named = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.name))
 
 # Options in the prose that belong to programs of others.
 OTHERS = {
-    "data-integrity", "gid", "into", "latency-correction", "logfile", "pidfile", "reactor",
-    "rounds", "strict", "uid",
+    "data-integrity", "from", "gid", "into", "latency-correction", "logfile", "pidfile",
+    "reactor", "rounds", "strict", "uid",
 }  # fmt: skip
 
 

@@ -32,7 +32,12 @@ MAY_IMPORT = {
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 # Modules of the package that are in no room, and who may import them.
-BESIDE = {"_version": set(MAY_IMPORT), "service": set(), "testing": set()}
+BESIDE = {
+    "_version": set(MAY_IMPORT),
+    "__main__": set(),
+    "service": set(),
+    "testing": set(),
+}
 
 
 def _modules() -> dict[str, ast.Module]:
@@ -71,7 +76,7 @@ def _imported(module: str) -> Iterator[str]:
 def test_imports_point_one_way(module: str) -> None:
     """A room imports the rooms below it; C{__main__} is the way from C{-m} to a program."""
     room, _, rest = module.partition(".")
-    if room in {"", "service", "testing"} or rest == "__main__":
+    if room in {"", "__main__", "service", "testing"} or rest == "__main__":
         return
     for imported in _imported(module):
         other = imported.partition(".")[0]

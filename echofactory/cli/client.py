@@ -28,6 +28,7 @@ from echofactory.cli.clientoptions import ClientOptions
 from echofactory.cli.clientstatus import ClientStatus
 from echofactory.cli.daskrun import DaskRuns
 from echofactory.cli.interrupts import Interrupts
+from echofactory.cli.naming import asStarted
 from echofactory.cli.outputs import writeOutput
 from echofactory.cli.runoutputs import RunOutputs
 from echofactory.cli.streams import prepareStreams, printError, printLine
@@ -79,8 +80,9 @@ class _LogObserver:
     other packages, it prints failures only.
     """
 
-    def __init__(self, out: IO[str]) -> None:
+    def __init__(self, out: IO[str], program: str) -> None:
         self._out = out
+        self._program = program
         self._certificates: set[str] = set()
 
     def __call__(self, event: LogEvent) -> None:
@@ -104,7 +106,7 @@ class _LogObserver:
         reason = reasonText(error)
         if reason not in self._certificates:
             self._certificates.add(reason)
-            printError(f"echofactory.client: the certificate was rejected: {reason}")
+            printError(f"{self._program}: the certificate was rejected: {reason}")
 
 
 async def _job(
@@ -295,7 +297,7 @@ def main() -> NoReturn:
     outputs = RunOutputs(options)
     text = outputs.text
     globalLogBeginner.beginLoggingTo(
-        [_LogObserver(text)], discardBuffer=True, redirectStandardIO=False
+        [_LogObserver(text, options.program)], discardBuffer=True, redirectStandardIO=False
     )
     # The reactor itself, because the fast lane is for the measured connections.
     serving = ClientStatus(options, chosen)
@@ -312,5 +314,6 @@ def main() -> NoReturn:
     if not options["quiet"]:
         shown = _reported(results, options.percents or PERCENTS, text)
         status = writeOutput(options, "report", text, shown) or status
-    command = printable(shlex.join(["python", "-m", options.program, *sys.argv[1:]]))
+    started = asStarted(f"python -m {type(options).program}")
+    command = printable(f"{started} {shlex.join(sys.argv[1:])}")
     sys.exit(outputs.write(results, command) or status)

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, NoReturn, TypeVar
 
-from twisted import __version__ as twistedVersion
 from twisted.python import usage
 
-from echofactory._version import __version__
+from echofactory.cli.naming import asStarted, programAsStarted
 from echofactory.cli.streams import printError
+from echofactory.cli.versions import versionText
 from echofactory.values.printable import printable
 
 T = TypeVar("T")
@@ -56,6 +56,17 @@ class Option:
     def namesAPlace(self) -> bool:
         """Whether its value is a file or an endpoint, and there can be only one."""
         return self.metavar in ("FILE", "ENDPOINT") and not self.repeated
+
+    @property
+    def isFile(self) -> bool:
+        """Whether its value is a file."""
+        return self.metavar == "FILE"
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The words that its value can be: C{none|connections|data} has three."""
+        words = self.metavar.split("|")
+        return tuple(word for word in words if word.islower() and word.isalpha())
 
 
 @dataclass(frozen=True)
@@ -99,7 +110,9 @@ class CommandOptions(usage.Options):
     A command line: its options are declared in C{parameters} and C{flags}. Options can stand
     before and after the arguments. A mistake is one line on stderr and exit status 2.
 
-    @cvar program: the name that begins the line on stderr.
+    @cvar program: the name that begins the line on stderr. An instance has the name with which
+        this process was started (L{naming<echofactory.cli.naming>}).
+    @cvar synopsis: the command line, or its part after the name of a C{twistd} command.
     @cvar examples: each is a line with a command and a line that explains it. The help begins
         with the first command, and ends with all of them.
     @cvar groups: by the heading in the help, the names of the options.
@@ -108,7 +121,8 @@ class CommandOptions(usage.Options):
     @ivar given: whether the command line had any words.
     """
 
-    program: ClassVar[str]
+    program: str
+    synopsis: str
     examples: ClassVar[str]
     groups: ClassVar[dict[str, tuple[str, ...]]] = {}
     parameters: ClassVar[tuple[Option, ...]] = ()
@@ -127,6 +141,7 @@ class CommandOptions(usage.Options):
 
     def __init__(self) -> None:
         super().__init__()
+        self.program = programAsStarted(self.program)
         for option in self.parameters:
             if option.repeated:
                 self[option.name] = []
@@ -213,8 +228,11 @@ class CommandOptions(usage.Options):
             lines += ["", f"{heading}:"]
             for option in options:
                 indent = "  " if option.short else "      "
-                lines += [f"{indent}{option.words}", *_wrapped(helpText(option), width, 10)]
-        lines += ["", "Examples:", textwrap.indent(self.examples, "  ")]
+                lines += [
+                    f"{indent}{option.words}",
+                    *_wrapped(asStarted(helpText(option)), width, 10),
+                ]
+        lines += ["", "Examples:", textwrap.indent(asStarted(self.examples), "  ")]
         return "\n".join(lines)
 
     def summary(self, width: int | None = None) -> str:
@@ -229,10 +247,17 @@ class CommandOptions(usage.Options):
     def _lead(self, width: int) -> list[str]:
         """Return the first lines of the help."""
         return [
-            f"Example: {self.examples.splitlines()[0]}",
+            f"Example: {asStarted(self.examples.splitlines()[0])}",
             "",
-            *_wrapped(str(getattr(self, "longdesc", "")), width, 0),
+            *_wrapped(asStarted(str(getattr(self, "longdesc", ""))), width, 0),
         ]
+
+    def getSynopsis(self) -> str:
+        """Return the line that begins the help."""
+        if self.program == type(self).program:
+            return str(super().getSynopsis())
+        arguments = self.synopsis[self.synopsis.index("[options]") :]
+        return f"Usage: {self.program} {arguments}"
 
     def refuse(self, option: str, text: str) -> NoReturn:
         """
@@ -243,7 +268,7 @@ class CommandOptions(usage.Options):
         self._exit(f"--{option}: {text}")
 
     def _exit(self, text: str) -> NoReturn:
-        printError(f"{self.program}: {printable(text)}")
+        printError(f"{self.program}: {printable(asStarted(text))}")
         raise SystemExit(2)
 
     def value(self, name: str) -> Any:
@@ -293,7 +318,7 @@ class CommandOptions(usage.Options):
         """
         Show the versions and exit.
         """
-        print(f"echofactory {__version__} (Twisted {twistedVersion})")
+        print(versionText())
         raise SystemExit(0)
 
     def opt_help(self) -> NoReturn:

@@ -173,6 +173,28 @@ def test_none(echoServer):
     users(pytester, tests).assert_outcomes(passed=4)
 
 
+def test_found_without_being_named(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An installed echofactory brings its fixture along; to name the plugin too is harmless."""
+    monkeypatch.delenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD")
+    pytester.makepyfile("""
+        import sys
+
+        def test_it(pytestconfig, echoServer):
+            assert pytestconfig.pluginmanager.has_plugin("echofactory.testing")
+            assert "twisted.internet.reactor" not in sys.modules
+            assert echoServer().port
+    """)
+    # The other plugins of this environment are not somebody's. One of them loads a reactor.
+    others = ("twisted", "xdist", "timeout", "hypothesispytest", "anyio", "trio")
+    without = [f"-pno:{name}" for name in others]
+    pytester.runpytest_subprocess(*without).assert_outcomes(passed=1)
+    pytester.runpytest_subprocess(*without, "-pechofactory.testing").assert_outcomes(passed=1)
+    pytester.makeconftest(CONFTEST)
+    pytester.runpytest_subprocess(*without).assert_outcomes(passed=1)
+
+
 def test_without_pytest() -> None:
     """Nothing else needs it; the plugin says what it needs."""
     code = (

@@ -27,6 +27,11 @@ for name in ('py.typed', 'results.schema.json', *page, *report):
     assert files('echofactory').joinpath(name).is_file(), name
 "
 PATH="$place/venv/bin:$PATH" sh demo.sh 0
+sh "$checkout/tests/support/main_job.sh" "$place/venv/bin/echofactory"
+for name in man/man1/echofactory.1 bash-completion/completions/echofactory \
+    zsh/site-functions/_echofactory fish/vendor_completions.d/echofactory.fish; do
+    test -f "venv/share/$name"
+done
 
 # Somebody who checks types, with mypy alone and with mypy-zope.
 cp "$checkout"/tests/support/typed_*.py "$place"

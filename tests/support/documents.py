@@ -7,12 +7,13 @@ How a block of commands is written:
     its output. The test runs the commands of a page in order, in one folder, and compares
     the output. A figure with its unit matches any figure. A line C{...} matches any number
     of lines. A command without output lines is run, and its output is not compared. The
-    commands are C{python}, C{twistd}, C{echo $?}, C{cat}, and C{curl}, which may be missing.
-    C{cat} shows a file of C{examples/}.
-  - A C{twistd} command goes on in the background until the page ends, or until the page
-    starts another server on the same port. The output lines are among those of its log, in
-    that order, without the time and the origin before them. The test waits for them, and
-    then goes on; lines after a C{...} may come later. The system chooses the ports.
+    commands are C{echofactory}, C{python}, C{twistd}, C{echo $?}, C{cat}, and C{curl}, which
+    may be missing. C{cat} shows a file of C{examples/}.
+  - A C{twistd} command, or C{echofactory serve}, goes on in the background until the page
+    ends, or until the page starts another server on the same port. The output lines are among
+    those of its log, in that order, without the time and the origin before them. The test
+    waits for them, and then goes on; lines after a C{...} may come later. The system chooses
+    the ports.
   - C{haproxy -f FILE} and C{nginx -p . -c FILE} go on in the background too, with a file of
     C{examples/}. They have to be installed.
   - C{sh}, C{text} or no kind: not run. The programs of this package have to accept the
@@ -34,6 +35,8 @@ from functools import partial
 from pathlib import Path
 
 from programs import LIMIT, SCRIPTS, Program, environment, running, until
+
+from echofactory.cli.main import SUBCOMMANDS
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
@@ -121,9 +124,18 @@ def ours(line: str) -> tuple[str, list[str]] | None:
     C{None}: none of them.
     """
     line = line.removeprefix("$ ").removeprefix("# ")
-    if "[options]" in line or not re.search(r"\bmultiecho|-m echofactory\.", line):
+    if "[options]" in line or not re.search(
+        r"\bmultiecho|-m echofactory\.|^echofactory ", line
+    ):
         return None
     words = shlex.split(line, comments=True)
+    if words[0] == "echofactory":
+        # The programs have the names that they have elsewhere.
+        named = next((each for each in SUBCOMMANDS if each.name == words[1]), None)
+        if named is None:
+            words[1:1] = ["-m", "echofactory.client"]
+        else:
+            words[1:2] = [named.twistd] if named.twistd else ["-m", f"echofactory.{named.name}"]
     for index, word in enumerate(words):
         if word in ("&", "|", ">", "&&"):
             break
@@ -158,7 +170,7 @@ def withoutWarnings(lines: Sequence[str]) -> list[str]:
     kept = []
     dropping = False
     for line in lines:
-        dropping = bool(re.match(r"(echofactory\.client: )?(warning|advice)\b", line)) or (
+        dropping = bool(re.match(r"(echofactory(\.client)?: )?(warning|advice)\b", line)) or (
             dropping and line.startswith(" " * 15)
         )
         if not dropping:
@@ -236,13 +248,13 @@ class Session:
         @raise AssertionError: the output differs.
         """
         program = shlex.split(command)[0]
-        if program == "twistd":
+        if program == "twistd" or re.match(r"echofactory (serve|monitor) (?!--help)", command):
             self._start(command, shown)
             return
         if program in PROXIES:
             self._startProxy(command)
             return
-        known = ("python", "curl", "echo", "cat")
+        known = ("echofactory", "python", "curl", "echo", "cat")
         assert program in known, f"{program}: not run, so its block is sh"
         if program == "curl" and shutil.which(program) is None:
             return
@@ -282,7 +294,7 @@ class Session:
             assert "interface=127.0.0.1" in endpoint, f"{command}: not on loopback"
         statuses = re.findall(rf"--status (?:tcp:)?{_PORT}", command)
         datagrams = re.findall(rf"--udp \S+:{_PORT}", command)
-        monitor = "multiecho-client" in command
+        monitor = "multiecho-client" in command or command.startswith("echofactory monitor")
         text = re.sub(rf"(--status (?:tcp:)?){_PORT}", r"\g<1>0", command)
         text = re.sub(rf"(--udp \S+:){_PORT}", r"\g<1>0", text)
         streams = [] if monitor else re.findall(_PORT, text)
@@ -293,7 +305,9 @@ class Session:
         server = _Server(
             self._stack.enter_context(
                 running(
-                    ["twistd", "-n", "--pidfile=", *words[words.index("-n") + 1 :]],
+                    words
+                    if words[0] == "echofactory"
+                    else ["twistd", "-n", "--pidfile=", *words[words.index("-n") + 1 :]],
                     cwd=self.folder,
                     env=environment(PATH=self._path()),
                 )
@@ -309,7 +323,7 @@ class Session:
             at = r"(?:\('[^']*', |\S+:)?(\d+)\b(?!\.)"
             said = rf"^\S+ \[\S+\] (?:listening on|\w+ starting on) {at}"
             self._streams[port] = server.program.waitFor(said)[1]
-            if "multiecho" in command:
+            if "multiecho" in command or words[0] == "echofactory":
                 server.program.waitFor(r"\] listening on ")
         for port in datagrams:
             said = r"listening on udp \S+:(\d+)"

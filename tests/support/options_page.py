@@ -48,6 +48,8 @@ _HEAD = """\
 # Options
 
 This page lists every option of the four programs. Each program's `--help` has the same text.
+The command `echofactory` starts them too ([install.md](install.md#the-command)): `echofactory
+serve`, `echofactory`, `echofactory report` and `echofactory monitor`.
 
 ## Values
 
