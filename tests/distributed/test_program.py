@@ -161,7 +161,7 @@ def test_a_certificate_that_is_not_trusted(certificates: Certificates) -> None:
         program = client("127.0.0.1", str(port), "4", *LOCAL, "--tls")
     assert program.process.returncode == 1
     (line,) = program.err
-    assert line.endswith("before the handshake was complete: certificate verify failed")
+    assert "before the handshake was complete: certificate verify failed" in line
 
 
 def test_without_the_extra(served: str, folder: Path) -> None:
