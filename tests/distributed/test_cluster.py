@@ -188,14 +188,18 @@ async def test_what_listens_is_no_scheduler(
         await cluster.close()
 
 
-def test_a_scheduler_without_workers(tmp_path: Path, served: str) -> None:
-    with scheduler(tmp_path) as (_, address):
-        line = refused("127.0.0.1", served, "--dask", address)
-    assert line == f"echofactory.client: --dask: {address}: the scheduler has no workers"
+async def problemOf(reactor: Any, address: str) -> str:
+    """Return why a cluster cannot be used."""
+    cluster = Cluster(reactor, RemoteCluster(address=address))
+    with pytest.raises(ClusterError) as caught:
+        await cluster.open()
+    await cluster.close()
+    return str(caught.value)
 
 
-def test_workers_that_do_not_fit(tmp_path: Path, folder: Path, served: str) -> None:
-    """One does not have the package, another one has another version."""
+@ensureDeferred
+async def test_workers_that_do_not_fit(reactor: Any, tmp_path: Path, folder: Path) -> None:
+    """There is none, one does not have the package, another one has another version."""
     packages = withoutPackage(folder, "echofactory", "_editable_impl_echofactory")
     bare = [sys.executable, "-S", "-P"]
     other = tmp_path / "other"
@@ -206,13 +210,15 @@ def test_workers_that_do_not_fit(tmp_path: Path, folder: Path, served: str) -> N
     metadata.mkdir()
     (metadata / "METADATA").write_text("Name: echofactory\nVersion: 0.0.1\n")
     with scheduler(tmp_path) as (_, address):
+        problem = await problemOf(reactor, address)
+        assert problem == f"{address}: the scheduler has no workers"
         with worker(address, python=bare, changes={"PYTHONPATH": packages}):
-            line = refused("127.0.0.1", served, "--dask", address)
-            assert "the worker on 127.0.0.1 has no echofactory " in line
+            problem = await problemOf(reactor, address)
+            assert problem.startswith("the worker on 127.0.0.1 has no echofactory ")
         path = f"{other}{os.pathsep}{packages}"
         with worker(address, python=bare, changes={"PYTHONPATH": path}):
-            line = refused("127.0.0.1", served, "--dask", address)
-            assert "the worker on 127.0.0.1 has echofactory 0.0.1, and this process" in line
+            problem = await problemOf(reactor, address)
+            assert problem.startswith("the worker on 127.0.0.1 has echofactory 0.0.1, and this")
 
 
 # TLS
