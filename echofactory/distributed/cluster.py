@@ -114,6 +114,11 @@ class Cluster:
         try:
             self._loop.run_forever()
         finally:
+            left = asyncio.all_tasks(self._loop)
+            for task in left:
+                task.cancel()
+            if left:
+                self._loop.run_until_complete(asyncio.wait(left, timeout=_CLOSE_S))
             self._loop.close()
 
     def _asked(self, what: Coroutine[Any, Any, T]) -> "Deferred[T]":
@@ -150,7 +155,8 @@ class Cluster:
 
     async def _opened(self) -> None:
         try:
-            await asyncio.wait_for(self._connected(), READY_S)
+            # Dask's own limit is the first: to cut its attempts leaves warnings.
+            await asyncio.wait_for(self._connected(), READY_S + _CLOSE_S)
             self.hosts = await asyncio.wait_for(self._examined(), READY_S)
         except TimeoutError:
             raise ClusterError(f"{self._name}: no answer for {READY_S:.0f} s") from None
@@ -179,7 +185,11 @@ class Cluster:
                     tls_client_key=where.key,
                     require_encryption=True,
                 )
-            self._client = await Client(where.address, security=security, asynchronous=True)
+            # It has to be closed even if it cannot connect.
+            self._client = Client(
+                where.address, security=security, timeout=READY_S, asynchronous=True
+            )
+            await self._client
             return
         # Neither of them has pages.
         dask.config.set(
@@ -200,7 +210,8 @@ class Cluster:
             security=security,
             asynchronous=True,
         )
-        self._client = await Client(self._local, security=security, asynchronous=True)
+        self._client = Client(self._local, security=security, asynchronous=True)
+        await self._client
 
     async def _examined(self) -> list[Host]:
         # The worker of a local cluster is in this process.

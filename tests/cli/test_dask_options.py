@@ -8,6 +8,7 @@ import pytest
 
 from echofactory.cli.clientoptions import ClientOptions
 from echofactory.cli.daskoptions import DaskChoice
+from echofactory.cli.daskrun import DaskRuns
 
 TARGET = ("127.0.0.1", "7")
 TLS = "tls://10.0.0.1:8786"
@@ -101,10 +102,14 @@ def test_a_target_is_needed(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_file_that_is_not_there(
     capsys: pytest.CaptureFixture[str], files: list[str], missing: str
 ) -> None:
+    """It is read when the run begins."""
     path = Path(files[files.index(f"--dask-{missing}") + 1])
     path.unlink()
+    options = ClientOptions()
+    options.parseOptions([*TARGET, "--dask", TLS, *files])
     with pytest.raises(SystemExit) as refused:
-        parsed(*TARGET, "--dask", TLS, *files)
+        DaskRuns(None, options)
     assert refused.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"echofactory.client: --dask-{missing}: {str(path)!r}: No such file")
+    assert line.startswith(f"echofactory.client: --dask-{missing}: ")
+    assert "No such file" in line

@@ -13,7 +13,6 @@ from urllib.request import urlopen
 
 import pytest
 from daskcluster import childrenOf, gone, partsOf, withoutPackage
-from peers import Certificates
 from programs import CLIENT, LIMIT, Program, client, environment, multiecho, running, until
 from schema import validate
 
@@ -152,16 +151,6 @@ def test_the_coordinator_is_killed(served: str) -> None:
         program.end(signal.SIGKILL)
     assert len(children) == 2
     until(lambda: all(map(gone, children)))
-
-
-def test_a_certificate_that_is_not_trusted(certificates: Certificates) -> None:
-    """One line tells the reason."""
-    listen = f"ssl:0:interface=127.0.0.1:privateKey={certificates.pem}"
-    with multiecho("--trace", "none", "--listen", listen) as (_, port):
-        program = client("127.0.0.1", str(port), "4", *LOCAL, "--tls")
-    assert program.process.returncode == 1
-    (line,) = program.err
-    assert line.endswith("before the handshake was complete: certificate verify failed")
 
 
 def test_without_the_extra(served: str, folder: Path) -> None:

@@ -26,6 +26,7 @@ from echofactory.distributed.hosts import LocalCluster
 from echofactory.distributed.probe import probeAcross
 from echofactory.distributed.settings import ClientTLSSettings, RunSettings
 from echofactory.results.books import Results
+from echofactory.results.failures import FailureKind
 from echofactory.results.json import toJSON
 from echofactory.workload.schedule import Rate
 from echofactory.workload.settings import Workload
@@ -164,6 +165,20 @@ async def test_TLS_with_a_file_that_is_not_at_the_parts(
         settings = settingsOf(port, Workload(size=64), target=f"tls:127.0.0.1:{port}", tls=tls)
         results = await across(reactor, cluster, settings)
     assert results.established == 5
+
+
+@ensureDeferred
+async def test_a_certificate_that_is_not_trusted(
+    reactor: Any, cluster: Cluster, certificates: Certificates
+) -> None:
+    """Each part says why."""
+    listen = f"ssl:0:interface=127.0.0.1:privateKey={certificates.pem}"
+    with multiecho("--trace", "none", "--listen", listen) as (_, port):
+        tls = ClientTLSSettings.read({"host": "127.0.0.1"})
+        settings = settingsOf(port, Workload(size=64), target=f"tls:127.0.0.1:{port}", tls=tls)
+        results = await DistributedRun(reactor, cluster, settings, 2).run()
+    assert results.failures == {FailureKind.TLS: 5}
+    assert "certificate verify failed" in results.examples[FailureKind.TLS].detail
 
 
 @ensureDeferred
