@@ -212,7 +212,7 @@ def _merging(parts: int) -> float:
     workload = Workload(size=64, rate=Rate(1000, 1000), duration=10.0)
     whole = Assembly(workload.books(parts, 1.0), lambda results: None)
     whole.expect([1] * parts)
-    whole.sendingBegins(0)
+    whole.grid.align(0)
     books = [workload.books(1, 1.0) for _ in range(parts)]
     tellers = []
     for results in books:
