@@ -9,7 +9,7 @@ TOOLS = $(VENV)/.tools
 SITE_TOOLS = $(VENV)/.site
 DEMO_PORT ?= 65432
 
-.PHONY: demo test oldest soak bench bench-growth bench-100k bench-1m lint typecheck wheel release-check programs clean
+.PHONY: demo test oldest compat soak bench bench-growth bench-100k bench-1m lint typecheck wheel release-check programs clean
 
 demo: $(PACKAGE)
 	@PATH="$(CURDIR)/$(BIN):$$PATH" sh examples/demo.sh $(DEMO_PORT)
@@ -30,14 +30,34 @@ else
 endif
 	$(BIN)/python $(PYTEST) --reactor=asyncio -q -m "reactors and reactor and not soak"
 
-# Runs the core of the suite with the oldest version of each dependency in pyproject.toml.
+# Runs the core of the suite with the oldest version of each dependency in pyproject.toml, on
+# another Python than the rest if there is one.
 OLDEST = $(VENV)/.oldest
+OTHER_PYTHON = $(shell sh tests/support/pythons.sh $(BIN)/python | head -n 1)
 oldest: $(TOOLS)
-	$(PYTHON) -m venv --clear $(OLDEST)
+	$(or $(OTHER_PYTHON),$(PYTHON)) -m venv --clear $(OLDEST)
+	$(OLDEST)/bin/python --version
 	$(BIN)/python tests/support/oldest.py pyproject.toml >$(OLDEST)/constraints.txt
 	$(OLDEST)/bin/python -m pip install --quiet --disable-pip-version-check \
 	    --constraint $(OLDEST)/constraints.txt --editable '.[test]'
 	$(OLDEST)/bin/python -m pytest -n 4 -q -p no:cacheprovider -m "oldest and not soak"
+
+# Runs the core of the suite on each Python of this machine, and the tests that depend on the
+# reactor on each reactor. It takes about 10 minutes.
+COMPAT = $(VENV)/.compat
+compat: $(TOOLS)
+	set -e; for python in $$(sh tests/support/pythons.sh); do \
+	    $$python --version; \
+	    $$python -m venv --clear $(COMPAT); \
+	    $(COMPAT)/bin/python -m pip install --quiet --disable-pip-version-check \
+	        --editable '.[test]'; \
+	    $(COMPAT)/bin/python -m pytest -n 4 -q -p no:cacheprovider -m "oldest and not soak"; \
+	done
+	set -e; for reactor in epoll express poll select asyncio uvloop; do \
+	    echo "reactor: $$reactor"; \
+	    ECHOFACTORY_REACTOR=$$reactor $(BIN)/python -m pytest -n 4 -q \
+	        -m "reactors and reactor and not soak"; \
+	done
 
 # Runs the tests that take minutes: the memory of a run stays constant.
 soak: $(TOOLS)

@@ -2,6 +2,7 @@
 What the tests share: the reactor, certificates, short paths, and refused command lines.
 """
 
+import os
 import resource
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -14,6 +15,10 @@ import trustme
 from hypothesis import HealthCheck, settings
 from peers import Certificates, Connect
 from pytest_twisted import async_yield_fixture
+from reactors import installReactor
+
+# Another reactor than those that pytest-twisted knows (make compat).
+installReactor(os.environ.get("ECHOFACTORY_REACTOR"))
 
 # A shell has what it starts in the background ignore SIGINT, and nohup SIGHUP. The programs
 # that the tests start would ignore these signals, too.

@@ -5,6 +5,7 @@ A run of several parts in one call.
 from typing import Any
 
 from echofactory.client.settings import Opening, Patience
+from echofactory.client.target import Target
 from echofactory.distributed.cluster import Cluster
 from echofactory.distributed.coordinator import DistributedRun
 from echofactory.distributed.hosts import LocalCluster, RemoteCluster
@@ -39,6 +40,7 @@ async def probeAcross(
     @param opening: how connections are asked for; C{None}: all at once.
     @param spin: whether each part keeps a core awake, so that the messages of a rate are sent
         within microseconds of when they are due.
+    @raise EndpointError: if the string describes no endpoint.
     @raise ClusterError: if the cluster cannot be used, or a part cannot be started.
     @raise TypeError: if an argument is of another type.
     @raise ValueError: if an argument is out of range.
@@ -51,6 +53,8 @@ async def probeAcross(
         opening=opening or Opening(),
         spin=spin,
     )
+    # The parts would fail one by one.
+    Target(reactor, endpoint, settings.patience.connect, settings.opening.addresses)
     cluster = Cluster(reactor, where)
     try:
         return await DistributedRun(reactor, cluster, settings, parts).run()

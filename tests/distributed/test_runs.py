@@ -25,6 +25,7 @@ from echofactory.distributed.coordinator import DistributedRun
 from echofactory.distributed.hosts import LocalCluster
 from echofactory.distributed.probe import probeAcross
 from echofactory.distributed.settings import ClientTLSSettings, RunSettings
+from echofactory.net.endpoints import EndpointError
 from echofactory.results.books import Results
 from echofactory.results.failures import FailureKind
 from echofactory.results.json import toJSON
@@ -239,3 +240,10 @@ async def test_a_call_of_the_library(reactor: Any, served: int) -> None:
     )
     assert (results.verdict, results.completed, results.verified) == ("ok", 3, 3)
     until(lambda: threading.active_count() <= before)
+
+
+@ensureDeferred
+async def test_an_endpoint_that_there_is_not(reactor: Any) -> None:
+    """It is refused before anything is started."""
+    with pytest.raises(EndpointError):
+        await probeAcross(reactor, LocalCluster(), "tpc:127.0.0.1:7", Workload(size=64))
