@@ -37,8 +37,9 @@ named = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.name))
 
 # Options in the prose that belong to programs of others.
 OTHERS = {
-    "data-integrity", "from", "gid", "into", "latency-correction", "logfile", "pidfile",
-    "reactor", "rounds", "strict", "uid",
+    "build-arg", "data-integrity", "from", "gid", "health-cmd", "into",
+    "latency-correction", "logfile", "network", "no-healthcheck", "pidfile", "reactor",
+    "rounds", "strict", "time", "uid",
 }  # fmt: skip
 
 

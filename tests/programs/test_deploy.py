@@ -1,9 +1,8 @@
 """
-The server as it is installed: systemd's units, the container's command line, and
-twistd's own ways to drop privileges and to run in the background.
+The server and the monitor as systemd's units install them, and twistd's own ways to drop
+privileges and to run in the background.
 """
 
-import json
 import os
 import re
 import shlex
@@ -18,8 +17,10 @@ from grp import getgrnam
 from pathlib import Path
 from pwd import getpwnam
 from select import select
+from string import Template
 
 import pytest
+from peers import Certificates
 from programs import LIMIT, SCRIPTS, TWISTD, client, running
 
 from echofactory.cli.parsers import parseDuration
@@ -28,8 +29,14 @@ from echofactory.cli.server import ServerOptions
 ROOT = Path(__file__).parents[2]
 SOCKET = ROOT / "deploy" / "echofactory.socket"
 SERVICE = ROOT / "deploy" / "echofactory.service"
+TLS = ROOT / "deploy" / "echofactory.service.d" / "tls.conf"
+MONITOR = ROOT / "deploy" / "echofactory-monitor.service"
 
 CI = "CI" in os.environ
+
+needsAnalyze = pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None and not CI, reason="there is no systemd-analyze"
+)
 
 ACTIVATE = """\
 import os, sys
@@ -47,41 +54,89 @@ def unit(path: Path) -> RawConfigParser:
     return parser
 
 
+def commandLine(command: str) -> list[str]:
+    """Return a command line of a unit, with the C{twistd} of these tests."""
+    program, *words = shlex.split(command)
+    assert Path(program).is_absolute()
+    assert Path(program).name == "twistd"
+    return [str(SCRIPTS / "twistd"), *words]
+
+
 def execStart() -> list[str]:
-    """Return the service's command line, with the C{twistd} of these tests."""
-    command = shlex.split(unit(SERVICE)["Service"]["ExecStart"])
-    assert Path(command[0]).is_absolute()
-    assert Path(command[0]).name == "twistd"
-    return [str(SCRIPTS / "twistd"), *command[1:]]
+    """Return the service's command line."""
+    return commandLine(unit(SERVICE)["Service"]["ExecStart"])
 
 
-def instruction(name: str) -> list[str]:
-    """Return the arguments of an instruction of the Dockerfile in its exec form."""
-    (text,) = re.findall(rf"^{name} (.*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
-    arguments: list[str] = json.loads(text)
-    return arguments
+def overridden(path: Path) -> str:
+    """Return the command line of a drop-in. It empties the unit's first."""
+    empty, command = re.findall(r"^ExecStart=(.*)$", path.read_text(), re.MULTILINE)
+    assert empty == ""
+    return str(command)
 
 
-@pytest.mark.skipif(
-    shutil.which("systemd-analyze") is None and not CI, reason="there is no systemd-analyze"
-)
-def test_the_units_are_in_order(tmp_path: Path) -> None:
-    """systemd-analyze has nothing to say about them."""
-    shutil.copy(SOCKET, tmp_path)
-    text = SERVICE.read_text()
-    installed = shlex.split(unit(SERVICE)["Service"]["ExecStart"])[0]
-    # It insists that what is started exists.
-    copy = tmp_path / SERVICE.name
-    copy.write_text(text.replace(installed, str(SCRIPTS / "twistd")))
+def installed(folder: Path, *, tls: bool) -> list[Path]:
+    """Copy the units into a folder, with a C{twistd} that exists. Return the units."""
+    units = [folder / path.name for path in (SOCKET, SERVICE, MONITOR)]
+    copies = dict(zip((SOCKET, SERVICE, MONITOR), units, strict=True))
+    if tls:
+        copies[TLS] = folder / f"{SERVICE.name}.d" / TLS.name
+        copies[TLS].parent.mkdir()
+    for path, copy in copies.items():
+        # systemd-analyze insists that what is started exists.
+        text = path.read_text().replace("/opt/echofactory/bin/twistd", str(SCRIPTS / "twistd"))
+        copy.write_text(text)
+    return units
+
+
+def analyzed(*words: str) -> str:
+    """Run systemd-analyze, which has to succeed. Return what it says on stderr."""
     done = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", str(copy), str(tmp_path / SOCKET.name)],
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
+        ["systemd-analyze", *words],
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, timeout=LIMIT,
         check=False,
-    )
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+@needsAnalyze
+@pytest.mark.parametrize("tls", [False, True])
+def test_the_units_are_in_order(tls: bool, tmp_path: Path) -> None:
+    """systemd-analyze has nothing to say about them, with and without the drop-in."""
+    units = installed(tmp_path, tls=tls)
     # Some mistakes it only tells, and ends with 0.
-    assert (done.returncode, done.stderr) == (0, "")
+    assert analyzed("verify", "--man=no", *map(str, units)) == ""
+
+
+@needsAnalyze
+@pytest.mark.parametrize(
+    ("path", "tls"),
+    [(SERVICE, False), (SERVICE, True), (MONITOR, False)],
+    ids=["server", "server with TLS", "monitor"],
+)
+def test_the_services_are_confined(path: Path, tls: bool, tmp_path: Path) -> None:
+    """Their exposure is at most 2 of 10, and without its last lines, a unit is above that."""
+    installed(tmp_path, tls=tls)
+    copy = tmp_path / path.name
+    security = ("security", "--offline=true", "--threshold=20", str(copy))
+    analyzed(*security)
+    copy.write_text(copy.read_text().partition("\nCapabilityBoundingSet=")[0])
+    with pytest.raises(AssertionError):
+        analyzed(*security)
+
+
+@needsAnalyze
+def test_the_drop_in_starts_with_the_machine(tmp_path: Path) -> None:
+    """systemd does not bind the port of TLS, so no connection to it starts the service."""
+    folder = tmp_path / "etc" / "systemd" / "system"
+    folder.mkdir(parents=True)
+    installed(folder, tls=True)
+    subprocess.run(
+        ["systemctl", f"--root={tmp_path}", "enable", SERVICE.name, MONITOR.name],
+        capture_output=True, timeout=LIMIT, check=True,
+    )  # fmt: skip
+    wanted = {path.name for path in (folder / "multi-user.target.wants").iterdir()}
+    assert wanted == {SERVICE.name, MONITOR.name}
 
 
 def test_the_units_serve(tmp_path: Path) -> None:
@@ -115,19 +170,43 @@ def test_the_service_is_given_time_to_drain() -> None:
     assert options.settings.drain < parseDuration(unit(SERVICE)["Service"]["TimeoutStopSec"])
 
 
-def test_the_container_serves(tmp_path: Path) -> None:
-    """The image's command line echoes, on every interface, and leaves no file."""
-    command = [*instruction("ENTRYPOINT"), *instruction("CMD")]
-    assert command[0] == "twistd"
-    exposed = re.search(r"^EXPOSE (\d+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
-    assert exposed is not None
-    assert command.count(f"tcp:{exposed[1]}") == 1
-    command = [word.replace(f"tcp:{exposed[1]}", "tcp:0") for word in command[1:]]
-    with running([str(SCRIPTS / "twistd"), *command], cwd=tmp_path) as program:
-        port = program.waitFor(r"listening on 0\.0\.0\.0:(\d+)")[1]
-        done = client("127.0.0.1", port, "20", "--half-close")
-        assert done.process.returncode == 0, done.err
-        assert program.end() == -signal.SIGTERM
+def test_the_drop_in_serves_tls(tmp_path: Path, certificates: Certificates) -> None:
+    """The drop-in's command line echoes over TLS, with the file that systemd hands over."""
+    given = unit(SOCKET)["Socket"]["FileDescriptorName"]
+    text = TLS.read_text()
+    name = re.findall(r"^LoadCredential=([^:]+):/", text, re.MULTILINE)
+    assert name == ["server.pem"]
+    shutil.copy(certificates.pem, tmp_path / "server.pem")
+    command = commandLine(overridden(TLS).replace("%d", str(tmp_path)))
+    assert command[-2:] == ["::", "7008"]
+    command[-1] = "0"
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as listening:
+        descriptor = listening.fileno()
+        activate = [sys.executable, "-c", ACTIVATE, str(descriptor), given]
+        with running([*activate, *command], pass_fds=[descriptor], cwd=tmp_path) as program:
+            port = program.waitFor(r"listening on \[::\]:(\d+)")[1]
+            done = client("localhost", port, "--tls", "--insecure", "--count", "5")
+            assert done.process.returncode == 0, done.err
+            done = client("::1", str(listening.getsockname()[1]), "--count", "5")
+            assert done.process.returncode == 0, done.err
+            assert program.end() == -signal.SIGTERM
+
+
+def test_the_monitor_watches_a_path(tmp_path: Path) -> None:
+    """The monitor's command line takes its target from the unit's environment."""
+    service = unit(MONITOR)["Service"]
+    values = dict(each.split("=", 1) for each in shlex.split(service["Environment"]))
+    assert values == {"TARGET": "tcp:127.0.0.1:7007", "CONNECTIONS": "3"}
+    command = [Template(word).substitute(values) for word in commandLine(service["ExecStart"])]
+    with running([*TWISTD, "multiecho", "127.0.0.1", "0"]) as server:
+        port = server.waitFor(r"listening on 127\.0\.0\.1:(\d+)")[1]
+        ports = {"tcp:127.0.0.1:7007": f"tcp:127.0.0.1:{port}", "9466": "0"}
+        assert set(ports) < set(command)
+        command = [ports.get(word, word) for word in command]
+        with running(command, cwd=tmp_path) as program:
+            program.waitFor(r"status page on 127\.0\.0\.1:\d+")
+            program.waitFor("3 of 3 connections are up")
+            assert program.end() == -signal.SIGTERM
     assert list(tmp_path.iterdir()) == []
 
 
