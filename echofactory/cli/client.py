@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import IO, Any, NoReturn, cast
+from typing import IO, TYPE_CHECKING, Any, NoReturn, cast
 
 from service_identity import CertificateError
 from twisted.internet.address import IPv4Address
@@ -26,7 +26,6 @@ from zope.interface import implementer
 
 from echofactory.cli.clientoptions import ClientOptions
 from echofactory.cli.clientstatus import ClientStatus
-from echofactory.cli.daskrun import DaskRuns
 from echofactory.cli.interrupts import Interrupts
 from echofactory.cli.naming import asStarted
 from echofactory.cli.outputs import writeOutput
@@ -37,7 +36,6 @@ from echofactory.client.findrate import NAMES
 from echofactory.client.run import MeasuredRun
 from echofactory.client.search import Search
 from echofactory.client.target import Target
-from echofactory.distributed.hosts import ClusterError
 from echofactory.net.descriptors import connectionsThatFit, raiseDescriptorLimit
 from echofactory.net.endpoints import EndpointError
 from echofactory.net.monotonic import useMonotonicTime
@@ -60,6 +58,9 @@ from echofactory.server.service import EchoService
 from echofactory.values.printable import printable
 from echofactory.workload.schedule import Rate
 from echofactory.workload.settings import Workload
+
+if TYPE_CHECKING:
+    from echofactory.cli.daskrun import DaskRuns
 
 _EXIT_STATUSES = {"ok": 0, "failed": 1, "unmet": 3}
 """The exit status for each verdict of a run that was not interrupted."""
@@ -162,6 +163,16 @@ def _search(
     return Search(options.goals, make, show, workload.rate.first)
 
 
+def _daskRuns(reactor: IClientReactor, options: ClientOptions) -> "DaskRuns | None":
+    """Return what makes runs of several processes; C{None}: this process makes them alone."""
+    if options.dask is None:
+        return None
+    # The import takes time, so only a program that needs it does it.
+    from echofactory.cli.daskrun import DaskRuns
+
+    return DaskRuns(reactor, options)
+
+
 def _run(
     reactor: IClientReactor,
     options: ClientOptions,
@@ -177,7 +188,7 @@ def _run(
     run: MeasuredRun | Search
     text, view = outputs.text, None
     percents = options.percents or PERCENTS
-    parts = None if options.dask is None else DaskRuns(reactor, options)
+    parts = _daskRuns(reactor, options)
 
     def made(workload: Workload) -> MeasuredRun:
         one: MeasuredRun
@@ -228,9 +239,8 @@ def _run(
         view.close()
     (result,) = outcome
     if isinstance(result, Failure):
-        if parts is not None and result.check(ClusterError):
-            printError(f"{options.program}: --dask: {result.getErrorMessage()}")
-            sys.exit(1)
+        if parts is not None:
+            parts.exitIfRefused(result)
         result.raiseException()
     if result.search is not None and not options["quiet"]:
         printLine(searchText(result.search), text)

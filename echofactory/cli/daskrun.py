@@ -5,6 +5,7 @@ A run of the client over several processes (C{--dask}).
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from echofactory.cli.clientoptions import ClientOptions
 from echofactory.cli.streams import printError
@@ -71,6 +72,14 @@ class DaskRuns:
             socketOptions=options.socketOptions,
         )
         return DistributedRun(self._reactor, self._cluster, settings, options.dask.parts)
+
+    def exitIfRefused(self, reason: Failure) -> None:
+        """
+        @raise SystemExit: with status 1 and one line, if the cluster could not be used.
+        """
+        if reason.check(ClusterError):
+            printError(f"{self._options.program}: --dask: {reason.getErrorMessage()}")
+            raise SystemExit(1)
 
     def close(self) -> "Deferred[None]":
         """Leave the cluster."""

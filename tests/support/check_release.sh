@@ -53,3 +53,6 @@ printf '%s\n' "import socket" "def test_it(echoServer):" \
     "        connection.sendall(b'hello')" \
     "        assert connection.recv(5) == b'hello'" >test_it.py
 "$place/venv/bin/python" -m pytest -q test_it.py
+
+step "four people who know nothing of it"
+sh "$checkout/tests/support/walks.sh" "$place/venv" "$checkout"
