@@ -57,7 +57,6 @@ _EACH_PER_S = 5000
 
 _LATER_PER_S = 1000
 _LATER_S = 10.0
-_INTERVAL_S = 0.25
 _LIMIT_S = 120.0
 """Seconds for a connection to be up, and for a reply to come."""
 
@@ -163,12 +162,13 @@ class _Scale:
             connections=connections,
             patience=Patience(connect=_LIMIT_S, reply=_LIMIT_S),
             opening=Opening(addresses=self._plan.addresses),
-            interval=_INTERVAL_S,
+            # The books of many parts take time.
+            interval=0.25 if self._plan.parts < 10 else 1.0,
         )
         run = DistributedRun(self._reactor, self._cluster, settings, self._plan.parts)
 
         def look(results: Results) -> None:
-            if not quiet and len(results.intervals) % 4 == 0:
+            if not quiet:
                 print(line(results, results.intervals[-1]), file=sys.stderr, flush=True)
             # Once, because reading it takes seconds, in which no process can get memory.
             if self.held is None and results.open == connections <= results.verified:
