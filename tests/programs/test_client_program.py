@@ -26,6 +26,7 @@ from peers import (
 from programs import CLIENT, LIMIT, Program, client, multiecho, residentBytes, running
 from schema import validate
 
+from echofactory import __version__
 from echofactory.cli.client import main
 from echofactory.cli.clientoptions import ClientOptions
 
@@ -372,4 +373,4 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert max(map(len, text.splitlines())) <= 88
     done = client("--version")
     assert done.process.returncode == 0
-    assert done.out[0].startswith("echofactory 0.")
+    assert done.out[0].startswith(f"echofactory {__version__} ")

@@ -30,6 +30,7 @@ from programs import (
     serves,
 )
 
+from echofactory import __version__
 from echofactory.cli.server import ServerOptions
 
 
@@ -201,7 +202,7 @@ def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         ServerOptions().parseOptions(["--version"])
     assert caught.value.code == 0
-    assert capsys.readouterr().out.startswith("echofactory 0.")
+    assert capsys.readouterr().out.startswith(f"echofactory {__version__} ")
 
 
 def test_another_reactor() -> None:
