@@ -34,6 +34,8 @@ from echofactory.workload.settings import Workload
 _HERE = Path(__file__).parent
 _CLIENT = [sys.executable, "-m", "echofactory.client"]
 _LIMIT_S = 120.0
+_HOLD = "15s"
+"""Longer than it takes to connect."""
 
 Figures = dict[str, Any]
 
@@ -62,43 +64,50 @@ def _run(command: list[str]) -> tuple[Figures, float, int]:
 # One process
 
 
-def _perMessage(server: Server, connections: int, messages: int) -> tuple[float, float, int]:
+_ADDRESSES = [f"--bind=127.0.0.{2 + number}" for number in range(3)]
+
+
+def _perMessage(server: Server, connections: int, messages: int) -> tuple[float, float]:
     """
-    Return the processor time of a message at the client and at the server, in microseconds, and
-    the client's peak memory. What connecting costs is left out: two runs differ only in the
-    number of messages.
+    Return the processor time of a message at the client and at the server, in microseconds.
+    What connecting costs is left out: two runs differ only in the number of messages.
     """
     costs = []
     for count in (2, 2 + max(1, messages // connections)):
         before = server.cpuNs()
-        addresses = [f"--bind=127.0.0.{2 + number}" for number in range(3)]
-        found, cpu, peak = _run(
-            _client(server, connections, "--size=64", f"--count={count}", *addresses)
+        found, cpu, _ = _run(
+            _client(server, connections, "--size=64", f"--count={count}", *_ADDRESSES)
         )
         costs.append((found["messages"]["verified"], cpu, (server.cpuNs() - before) / 1e9))
     (few, *first), (many, *second) = costs
-    client, own = (
-        1e6 * (two - one) / (many - few) for one, two in zip(first, second, strict=True)
-    )
-    return client, own, peak
+    each = [1e6 * (two - one) / (many - few) for one, two in zip(first, second, strict=True)]
+    return each[0], each[1]
+
+
+def _peak(server: Server, connections: int) -> int:
+    """Return the client's peak memory in bytes, while it holds all connections."""
+    command = _client(server, connections, "--size=64", f"--hold={_HOLD}", *_ADDRESSES)
+    found, _, peak = _run(command)
+    if found["connections"]["peak_open"] < connections:
+        raise RuntimeError(f"not all of {connections:,} connections were open together")
+    return peak
 
 
 def _inOneProcess(sizes: list[int], messages: int, turns: int) -> list[Figures]:
-    rows: dict[int, list[tuple[float, float, int]]] = {size: [] for size in sizes}
+    rows: dict[int, list[tuple[float, float]]] = {size: [] for size in sizes}
     with serving(SERVERS["echofactory"]) as server:
         # In turn, because the machine does not stay the same.
         for _ in range(turns):
             for size in sizes:
                 rows[size].append(_perMessage(server, size, messages))
-    least = min(median(peak for *_, peak in each) for each in rows.values())
+        peaks = {size: _peak(server, size) for size in sizes}
+    least = min(peaks.values())
     return [
         {
             "connections": size,
             "client_us": round(median(each[0] for each in found), 2),
             "server_us": round(median(each[1] for each in found), 2),
-            "client_kib_per_connection": round(
-                (median(each[2] for each in found) - least) / size / 1024, 2
-            ),
+            "client_kib_per_connection": round((peaks[size] - least) / size / 1024, 2),
         }
         for size, found in rows.items()
     ]

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import ceil, sqrt
 from pathlib import Path
+from threading import get_native_id
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
@@ -29,6 +30,7 @@ from echofactory.distributed.coordinator import DistributedRun
 from echofactory.distributed.hosts import LocalCluster
 from echofactory.distributed.settings import RunSettings
 from echofactory.net.descriptors import raiseDescriptorLimit
+from echofactory.net.processes import goFirst
 from echofactory.report.live import line
 from echofactory.report.text import report
 from echofactory.results.books import Results
@@ -51,6 +53,10 @@ _PROCESS = 45 << 20
 
 _SHARE = 0.9
 """The share of the available memory that is used."""
+
+_CROWD, _CONNECTS_PER_S = 20, 3000
+"""If there are more parts, so many connections a second are opened. Without that limit, the
+processes leave the coordinator no time on the cores, and it takes the parts for frozen."""
 
 _EACH_PER_S = 5000
 """Messages a second while each connection sends its first one."""
@@ -150,6 +156,7 @@ class _Scale:
         finally:
             await self._cluster.close()
         if without is None or self.held is None:
+            print(report(results))
             raise RuntimeError("the connections were not all open at one time")
         return without, self.held, results
 
@@ -161,7 +168,10 @@ class _Scale:
             workload=Workload(size=64, rate=Stages((each,) if quiet else (each, later))),
             connections=connections,
             patience=Patience(connect=_LIMIT_S, reply=_LIMIT_S),
-            opening=Opening(addresses=self._plan.addresses),
+            opening=Opening(
+                rate=_CONNECTS_PER_S if self._plan.parts > _CROWD else None,
+                addresses=self._plan.addresses,
+            ),
             # The books of many parts take time.
             interval=0.25 if self._plan.parts < 10 else 1.0,
         )
@@ -260,6 +270,7 @@ def main() -> None:
             outcome.append(result)
             reactor.stop()
 
+        goFirst(get_native_id())
         reactor.callWhenRunning(start)
         reactor.run()
     if not outcome:

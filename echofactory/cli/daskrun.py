@@ -2,6 +2,7 @@
 A run of the client over several processes (C{--dask}).
 """
 
+from threading import get_native_id
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -14,6 +15,7 @@ from echofactory.distributed.cluster import Cluster
 from echofactory.distributed.coordinator import DistributedRun
 from echofactory.distributed.hosts import ClusterError, LocalCluster, RemoteCluster
 from echofactory.distributed.settings import ClientTLSSettings, RunSettings
+from echofactory.net.processes import goFirst
 from echofactory.net.tlscontext import readFile
 from echofactory.workload.settings import Workload
 
@@ -29,6 +31,8 @@ class DaskRuns:
         assert options.dask is not None
         self._reactor = reactor
         self._options = options
+        # This thread coordinates, and measures nothing.
+        goFirst(get_native_id())
         choice = options.dask
         for name in ("ca", "cert", "key"):
             self._refuseUnreadable(name, getattr(choice, name))

@@ -87,5 +87,5 @@ class Opener:
             self.asked += 1
             self._ask()
         if self.toAsk and self._later is None:
-            wait = 0.0 if self._rate is None else min(_PAUSE_S, 1 / self._rate)
+            wait = 0.0 if self._rate is None else min(_PAUSE_S, self._share.parts / self._rate)
             self._later = self._reactor.callLater(wait, self._askSome)

@@ -37,6 +37,7 @@ from echofactory.distributed.hosts import (
     reasonText,
 )
 from echofactory.distributed.settings import PartSettings
+from echofactory.net.processes import goFirst
 from echofactory.values.printable import printable
 
 T = TypeVar("T")
@@ -111,6 +112,8 @@ class Cluster:
         self._thread = threading.Thread(target=self._turn, daemon=True)
 
     def _turn(self) -> None:
+        # A hundred parts that connect would leave it no time, and would seem to be silent.
+        goFirst(threading.get_native_id())
         try:
             self._loop.run_forever()
         finally:

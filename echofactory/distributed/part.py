@@ -51,7 +51,7 @@ from echofactory.distributed.settings import PartSettings
 from echofactory.express.reactor import onExpress
 from echofactory.net.descriptors import raiseDescriptorLimit
 from echofactory.net.monotonic import useMonotonicTime
-from echofactory.net.processes import dieWithParent
+from echofactory.net.processes import dieWithParent, goAsOthers
 from echofactory.net.signals import STOP_SIGNALS
 from echofactory.net.timerfd import timer
 from echofactory.net.tracing import reasonText
@@ -257,6 +257,7 @@ def _start() -> PartSettings:
 def main() -> None:
     """Run the part, and end."""
     dieWithParent()
+    goAsOthers()
     # A terminal can send a signal to all processes. The coordinator handles it.
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
