@@ -31,8 +31,6 @@ class DaskRuns:
         assert options.dask is not None
         self._reactor = reactor
         self._options = options
-        # This thread coordinates, and measures nothing.
-        goFirst(get_native_id())
         choice = options.dask
         for name in ("ca", "cert", "key"):
             self._refuseUnreadable(name, getattr(choice, name))
@@ -56,7 +54,8 @@ class DaskRuns:
             self._options.refuse(f"dask-{name}", str(error).partition(": ")[2])
 
     def run(self, workload: Workload) -> DistributedRun:
-        """Return a run."""
+        """Return a run. The thread that calls this coordinates it, and measures nothing."""
+        goFirst(get_native_id())
         options = self._options
         assert options.target is not None
         assert options.dask is not None

@@ -66,7 +66,8 @@ def test_a_search(served: str, tmp_path: Path) -> None:
     written = validate(json.loads(path.read_text()))
     assert written["find_rate"]["steps"]
     assert written["parts"]["parts"] == 2
-    assert program.err == []
+    # On a busy machine, the run warns of its own lateness.
+    assert all(": warning: the client " in line for line in program.err), program.err
 
 
 def test_the_metrics_of_the_run(served: str) -> None:
