@@ -82,7 +82,7 @@ def test_the_metrics_of_the_run(served: str) -> None:
         children = partsOf(program.process.pid)
         os.killpg(program.process.pid, signal.SIGINT)
         assert program.finish() == 130
-    assert "connections_open 2" in metrics or "open" in metrics
+    assert "\nechofactory_probe_connections_up 2.0\n" in metrics
     assert len(children) == 2
     until(lambda: all(map(gone, children)))
     assert program.out[-1] == "verdict        interrupted: 2 connections not done"
