@@ -10,8 +10,8 @@ from echofactory.client.pacer import Pacer
 from echofactory.net.cores import usableCores
 from echofactory.results.books import Results
 from echofactory.values.checks import checkType
-from echofactory.workload.schedule import DueTimes, missedCertainly
-from echofactory.workload.stages import WarmedUp
+from echofactory.workload.due import DueMessages
+from echofactory.workload.schedule import DueTimes
 
 _LAST_MOMENT_S = 0.1
 """Seconds after the duration in which a message that was due before can still be sent. The
@@ -84,10 +84,7 @@ class Sender:
         self._warmUp = warmUp
         self._warmUpNs = round(warmUp * 1e9)
         self._warmedUp = warmedUp
-        # The part of the schedule that counts, and how many messages come before it.
-        self._measured, self._before = schedule, 0
-        if isinstance(schedule, WarmedUp):
-            self._measured, self._before = schedule.measured, schedule.warmUp.total
+        self._due = None if schedule is None else DueMessages(schedule, results)
         self._deliver = deliver
         self._counting = False
         self._waiting = waiting
@@ -100,8 +97,6 @@ class Sender:
         # What ends the warm-up, and the duration.
         self._warm: IDelayedCall | None = None
         self._over: IDelayedCall | None = None
-        if self._measured is not None:
-            results.rateAsked = self._measured.rateOf(max(1, self._measured.total))
 
     def begin(self, now: int) -> None:
         """
@@ -204,41 +199,27 @@ class Sender:
 
     def tellSoFar(self, results: Results) -> None:
         """Note in results of a run that goes on what was due until now."""
-        if self._pacer is not None:
-            self._tellDue(results, self.dueUntil(self._clock()))
+        if self._due is not None and self._pacer is not None:
+            self._due.tell(results, self.dueUntil(self._clock()))
 
     def tellAll(self) -> None:
         """Note in the results of a run that is over what was due, and how it was paced."""
         results, schedule, pacer = self._results, self._schedule, self._pacer
-        if schedule is None:
+        if schedule is None or self._due is None:
             return
         # If the connections did not survive the run, the rest was due all the same.
         cut = results.interrupted or results.endedEarly
         past = self.dueUntil(self._stoppedAt or self._clock())
-        self._tellDue(results, past if cut else schedule.total)
+        self._due.tell(results, past if cut else schedule.total)
         if pacer is not None and past:
             tookNs = pacer.lastAt - self._beganAt
             results.paced = min(1.0, pacer.handedOut / past)
             if tookNs > 0:
                 results.paced = min(results.paced, schedule.dueNs(pacer.handedOut) / tookNs)
 
-    def _tellDue(self, results: Results, due: int) -> None:
-        assert self._measured is not None
-        results.due = due
-        results.uncountedDue = min(due, self._before)
-        if due > self._before:
-            results.scheduledNs = self._measured.dueNs(due - self._before)
-            results.rateAsked = self._measured.rateOf(due - self._before)
-
     def isMissed(self, percent: float, limitNs: int) -> bool:
-        """
-        Tell whether the response time at a percentile certainly reaches a limit, whatever
-        the rest of the schedule brings.
-
-        @param percent: from 0 to 100.
-        """
-        if self._measured is None or self._pacer is None:
+        """See L{Sending<echofactory.client.run.Sending>}."""
+        if self._due is None or self._pacer is None:
             return False
         sinceNs = self._clock() - self._results.firstAt
-        inTime = self._results.response.under(limitNs)
-        return missedCertainly(self._measured, sinceNs, inTime, percent, limitNs)
+        return self._due.isMissed(self._results, sinceNs, percent, limitNs)

@@ -6,9 +6,8 @@ from collections.abc import Callable
 
 from echofactory.results.assembly import Assembly
 from echofactory.results.books import Results
-from echofactory.workload.schedule import missedCertainly
+from echofactory.workload.due import DueMessages
 from echofactory.workload.settings import Workload
-from echofactory.workload.stages import WarmedUp
 
 
 class SharedSending:
@@ -36,20 +35,14 @@ class SharedSending:
         self._clock = clock
         self._stoppedAt: int | None = None
         schedule = workload.schedule(connections)
-        # The part of the schedule that counts, and how many messages come before it.
-        self._schedule, self._measured, self._before = schedule, schedule, 0
-        if isinstance(schedule, WarmedUp):
-            self._measured, self._before = schedule.measured, schedule.warmUp.total
-        if self._measured is not None:
-            rate = self._measured.rateOf(max(1, self._measured.total))
-            assembly.results.rateAsked = rate
+        self._due = None if schedule is None else DueMessages(schedule, assembly.results)
 
     def begin(self, now: int) -> None:
         """The sending begins at C{now}."""
         self.beganAt = now
         sinceNs = now - self._assembly.results.beganAt
         # As each part does it.
-        if self._schedule is not None:
+        if self._due is not None:
             self._assembly.grid.align(sinceNs)
         if self._workload.warmUp:
             self._assembly.grid.align(sinceNs + round(self._workload.warmUp * 1e9))
@@ -60,8 +53,8 @@ class SharedSending:
 
     def remaining(self) -> float | None:
         """See L{Sending<echofactory.client.run.Sending>}."""
-        workload, schedule = self._workload, self._schedule
-        seconds = schedule.seconds if schedule is not None else workload.sending
+        due = self._due
+        seconds = self._workload.sending if due is None else due.schedule.seconds
         if seconds is None or self.beganAt is None or self._stoppedAt is not None:
             return None
         return max(0.0, seconds - (self._clock() - self.beganAt) / 1e9)
@@ -69,24 +62,19 @@ class SharedSending:
     def isMissed(self, percent: float, limitNs: int) -> bool:
         """See L{Sending<echofactory.client.run.Sending>}."""
         results, knownNs = self._assembly.results, self._assembly.knownNs
-        if self._measured is None or self.beganAt is None or knownNs is None:
+        if self._due is None or self.beganAt is None or knownNs is None:
             return False
         warmUpNs = round(self._workload.warmUp * 1e9)
         sinceNs = results.beganAt + knownNs - self.beganAt - warmUpNs
-        inTime = results.response.under(limitNs)
-        return missedCertainly(self._measured, sinceNs, inTime, percent, limitNs)
+        return self._due.isMissed(results, sinceNs, percent, limitNs)
 
     def tellDue(self, results: Results) -> None:
         """Note in the results what was due until now, or until the end of the run."""
-        schedule, measured = self._schedule, self._measured
-        if schedule is None or measured is None or self.beganAt is None:
+        if self._due is None or self.beganAt is None:
             return
+        schedule = self._due.schedule
         due = schedule.total
         if results.underWay or self._stoppedAt is not None:
             now = self._clock() if self._stoppedAt is None else self._stoppedAt
             due = max(results.due, schedule.dueBefore(now - self.beganAt))
-        results.due = due
-        results.uncountedDue = min(due, self._before)
-        if due > self._before:
-            results.scheduledNs = measured.dueNs(due - self._before)
-            results.rateAsked = measured.rateOf(due - self._before)
+        self._due.tell(results, due)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from math import ceil, sqrt
 from typing import Protocol
 
-from echofactory.results.latency import rankOf
 from echofactory.values.checks import checkRate
 
 _EXACT = 1e-12
@@ -198,22 +197,3 @@ def countedBefore(schedule: DueTimes, ns: int, guess: int) -> int:
     while due and schedule.dueNs(due - 1) >= ns:
         due -= 1
     return due
-
-
-def missedCertainly(
-    schedule: DueTimes, knownNs: int, inTime: int, percent: float, limitNs: int
-) -> bool:
-    """
-    Tell whether the response time at a percentile certainly reaches a limit, whatever the rest
-    of the schedule brings.
-
-    @param knownNs: until when all replies are known, in nanoseconds after the beginning.
-    @param inTime: how many of them came within the limit.
-    @param percent: from 0 to 100.
-    @param limitNs: the limit of the response time, in nanoseconds.
-    """
-    if not schedule.total:
-        return False
-    # Of the messages that were due so long ago, all that were not in time are late.
-    late = schedule.dueBefore(knownNs - limitNs) - inTime
-    return late > schedule.total - rankOf(percent, schedule.total)
