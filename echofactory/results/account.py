@@ -8,7 +8,6 @@ Times are nanoseconds since the beginning of the run.
 """
 
 from dataclasses import asdict
-from datetime import datetime
 from typing import Any
 
 from echofactory.results.books import Results
@@ -121,8 +120,3 @@ class Accounts:
 def failureFrom(written: dict[str, Any]) -> ConnectionFailure:
     """Return a failure of an account."""
     return ConnectionFailure(**written | {"kind": FailureKind(written["kind"])})
-
-
-def timeFrom(text: str) -> datetime:
-    """Return a time of an account."""
-    return datetime.fromisoformat(text)

@@ -21,7 +21,6 @@ from echofactory.results.account import (
     TIMES,
     Account,
     failureFrom,
-    timeFrom,
     unpacked,
 )
 from echofactory.results.books import Results
@@ -29,7 +28,7 @@ from echofactory.results.connectionfacts import ConnectionFacts
 from echofactory.results.failures import ConnectionFailure, FailureKind
 from echofactory.results.intervals import Interval
 from echofactory.results.latency import Latency
-from echofactory.results.merge import SUMMED
+from echofactory.results.merge import SUMMED, weightedMean
 from echofactory.results.opencounts import SLOT_NS, OpenTogether
 from echofactory.results.path import Datagrams, Kernel
 
@@ -97,29 +96,45 @@ class _Open:
     response: Latency = field(default_factory=Latency)
 
 
+def _nothingTold(requested: int) -> Account:
+    """
+    Return the account of a part that has told none.
+
+    @param requested: the number of its connections.
+    """
+    return {
+        "counts": dict.fromkeys(SUMMED, 0) | {"requested": requested},
+        "failures": {},
+        "examples": [],
+        "latest": [],
+        "datagrams": None,
+        "times": dict.fromkeys(TIMES, 0),
+        "paced": 1.0,
+        "missing": 0.0,
+        "leastUncounted": None,
+        "warmingUp": False,
+    }
+
+
 class _Part:
     """
     What is known of a part.
 
-    @ivar account: the latest account, without histograms; empty: there is none.
+    @ivar account: the latest account, without histograms.
     @ivar reached: the number of the last interval that it has told of.
     @ivar reachedNs: when that interval ended.
     @ivar over: whether it has told its last account, or is lost.
     """
 
     def __init__(self, requested: int) -> None:
-        self.account: Account = {}
-        self.requested = requested
+        self.account = _nothingTold(requested)
         self.reached: float = 0
         self.reachedNs = 0
         self.over = False
-        self.open = 0
 
     def count(self, name: str) -> int:
-        found = self.account["counts"][name] if self.account else 0
-        if name == "requested" and not self.account:
-            found = self.requested
-        return int(found)
+        """Return one of the counts that the part has told."""
+        return int(self.account["counts"][name])
 
 
 class Assembly:
@@ -170,7 +185,6 @@ class Assembly:
         self._together.add(number, account.pop("openCounts"))
         interval = account.pop("interval", None)
         part.account = account
-        part.open = part.count("open")
         if interval is not None:
             self._interval(part, interval)
         if "elapsedNs" in account:
@@ -190,26 +204,15 @@ class Assembly:
         if part.over:
             return
         part.over = True
-        failed = sum(part.account["failures"].values()) if part.account else 0
+        account = part.account
+        failed = sum(account["failures"].values())
         left = part.count("requested") - part.count("completed") - failed
-        account = part.account or {
-            "counts": {name: part.count(name) for name in SUMMED},
-            "failures": {},
-            "examples": [],
-            "latest": [],
-            "datagrams": None,
-            "times": dict.fromkeys(TIMES, 0),
-            "paced": 1.0,
-            "missing": 0.0,
-            "leastUncounted": None,
-        }
         counts = account["counts"]
         answered = counts["verified"] + counts["mismatched"]
         account["counts"] = counts | {"unanswered": counts["sent"] - answered, "open": 0}
         account["failures"] = account["failures"] | {str(FailureKind.PART_LOST): max(0, left)}
         account["elapsedNs"] = ns
         account["warmingUp"] = False
-        part.account, part.open = account, 0
         self._lost.append(failure)
         self.results.latest[failure.kind] = (datetime.now(UTC), failure)
         self._together.closed(number, part.reachedNs // SLOT_NS)
@@ -276,7 +279,7 @@ class Assembly:
             Interval(
                 endNs=endNs,
                 lengthNs=endNs - before,
-                open=sum(part.open for part in self._parts),
+                open=sum(part.count("open") for part in self._parts),
                 messages=interval.messages,
                 bytes=interval.bytes,
                 p50Ns=p50,
@@ -297,7 +300,7 @@ class Assembly:
         for name in SUMMED:
             if name != "peakOpen":
                 setattr(results, name, sum(part.count(name) for part in parts))
-        accounts = [part.account for part in parts if part.account]
+        accounts = [part.account for part in parts]
         results.failures = Counter()
         results.examples = {}
         results.datagrams = results.datagrams and Datagrams()
@@ -308,7 +311,7 @@ class Assembly:
             for each in map(failureFrom, account["examples"]):
                 results.examples.setdefault(each.kind, each)
             for at, written in account["latest"]:
-                self._latest(timeFrom(at), failureFrom(written))
+                self._latest(datetime.fromisoformat(at), failureFrom(written))
             if account["datagrams"] is not None:
                 results.datagrams = results.datagrams or Datagrams()
                 results.datagrams.merge(Datagrams(**account["datagrams"]))
@@ -316,15 +319,14 @@ class Assembly:
             results.examples.setdefault(each.kind, each)
         self._updateTimes(accounts)
         places = [part.count("requested") - part.count("reconnects") for part in parts]
-        missing = [part.account.get("missing", 0.0) for part in parts]
-        results.missing = _mean(missing, places)
+        results.missing = weightedMean([account["missing"] for account in accounts], places)
         due = [part.count("due") for part in parts]
-        results.paced = _mean([part.account.get("paced", 1.0) for part in parts], due, 1.0)
+        results.paced = weightedMean([account["paced"] for account in accounts], due, 1.0)
         least = [account["leastUncounted"] for account in accounts]
         results.leastUncounted = min((ns for ns in least if ns is not None), default=None)
         results.warmingUp = any(account["warmingUp"] for account in accounts)
 
-    def _latest(self, at: Any, failure: ConnectionFailure) -> None:
+    def _latest(self, at: datetime, failure: ConnectionFailure) -> None:
         known = self.results.latest.get(failure.kind)
         if known is None or known[0] < at:
             self.results.latest[failure.kind] = (at, failure)
@@ -353,11 +355,3 @@ class Assembly:
             results.interrupted |= account["interrupted"]
             results.endedEarly |= account["endedEarly"]
             results.warnings += [f"part {number}: {each}" for each in account["warnings"]]
-
-
-def _mean(values: Sequence[float], weights: Sequence[int], default: float = 0.0) -> float:
-    """Return the weighted mean; without weights, the default."""
-    total = sum(weights)
-    if not total:
-        return default
-    return sum(map(lambda value, weight: value * weight, values, weights)) / total

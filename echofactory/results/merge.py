@@ -4,6 +4,7 @@ Merges the results of several runs into those of one.
 
 from collections.abc import Sequence
 from datetime import timedelta
+from operator import mul
 
 from echofactory.results.books import Results
 from echofactory.results.intervals import mergedIntervals
@@ -31,6 +32,16 @@ SUMMED = (
     "reconnects",
     "receiveLagDropped",
 )
+
+
+def weightedMean(
+    values: Sequence[float], weights: Sequence[int], default: float = 0.0
+) -> float:
+    """Return the weighted mean of some values; without weights, the default."""
+    total = sum(weights)
+    if not total:
+        return default
+    return float(sum(map(mul, values, weights)) / total)
 
 
 def _difference(one: Results, other: Results) -> str:
@@ -122,9 +133,7 @@ def merged(runs: Sequence[Results]) -> Results:
         if run.lastAt:
             lasts.append(offset + run.lastAt - run.beganAt)
     places = [run.requested - run.reconnects for run in runs]
-    if sum(places):
-        shares = (run.missing * each for run, each in zip(runs, places, strict=True))
-        whole.missing = min(1.0, sum(shares) / sum(places))
+    whole.missing = min(1.0, weightedMean([run.missing for run in runs], places))
     whole.intervalNs = max(run.intervalNs for run in runs)
     whole.firstAt, whole.lastAt = min(firsts, default=0), max(lasts, default=0)
     if first.rateAsked is not None:
