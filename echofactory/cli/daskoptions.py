@@ -8,10 +8,9 @@ from twisted.python import usage
 
 from echofactory.cli.options import CommandOptions, Option
 from echofactory.cli.parsers import parseCount
+from echofactory.distributed.settings import refuseTooManyParts
 from echofactory.net.cores import usableCores
 from echofactory.net.tracing import Trace
-from echofactory.values.quantities import counted
-from echofactory.workload.share import MAX_PARTS
 
 DASK_NAMES = ("dask", "parts", "dask-ca", "dask-cert", "dask-key")
 """The options, in the order of the help."""
@@ -82,7 +81,6 @@ def readDask(
 
     @param connections: the number of connections.
     @param target: the endpoint string; C{None}: there is none.
-
     @raise usage.UsageError: naming the option that is wrong, or needs another one.
     """
     where = options["dask"]
@@ -114,11 +112,10 @@ def readDask(
 
 
 def _refuseTooMany(name: str, parts: int, connections: int) -> None:
-    if parts > connections:
-        text = counted(connections, "connection")
-        raise usage.UsageError(f"{name}: {parts:,} processes for {text}")
-    if parts > MAX_PARTS:
-        raise usage.UsageError(f"{name}: {parts:,} processes are more than {MAX_PARTS:,}")
+    try:
+        refuseTooManyParts(parts, connections)
+    except ValueError as error:
+        raise usage.UsageError(f"{name}: {str(error).partition(': ')[2]}") from None
 
 
 def _partsOf(text: str) -> int:

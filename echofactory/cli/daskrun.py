@@ -2,6 +2,7 @@
 A run of the client over several processes (C{--dask}).
 """
 
+from dataclasses import replace
 from threading import get_native_id
 from typing import Any
 
@@ -44,6 +45,21 @@ class DaskRuns:
         except ClusterError as error:
             printError(f"{options.program}: --dask: {error}")
             raise SystemExit(1) from None
+        arguments = clientTLSArguments(options, options.readHost())
+        assert options.target is not None
+        self._settings = RunSettings(
+            target=options.target,
+            workload=options.workload,
+            connections=options.connections,
+            patience=options.patience,
+            opening=options.opening,
+            interval=options.interval,
+            spin=bool(options["spin"]),
+            express=not options["no-express"],
+            family=options.family,
+            tls=None if arguments is None else ClientTLSSettings.read(arguments),
+            socketOptions=options.socketOptions,
+        )
 
     def _refuseUnreadable(self, name: str, path: str | None) -> None:
         if path is None:
@@ -56,25 +72,13 @@ class DaskRuns:
     def run(self, workload: Workload) -> DistributedRun:
         """Return a run. The thread that calls this coordinates it, and measures nothing."""
         goFirst(get_native_id())
-        options = self._options
-        assert options.target is not None
-        assert options.dask is not None
-        arguments = clientTLSArguments(options, options.readHost())
-        tls = None if arguments is None else ClientTLSSettings.read(arguments)
-        settings = RunSettings(
-            target=options.target,
-            workload=workload,
-            connections=options.connections,
-            patience=options.patience,
-            opening=options.opening,
-            interval=options.interval,
-            spin=bool(options["spin"]),
-            express=not options["no-express"],
-            family=options.family,
-            tls=tls,
-            socketOptions=options.socketOptions,
+        assert self._options.dask is not None
+        return DistributedRun(
+            self._reactor,
+            self._cluster,
+            replace(self._settings, workload=workload),
+            self._options.dask.parts,
         )
-        return DistributedRun(self._reactor, self._cluster, settings, options.dask.parts)
 
     def exitIfRefused(self, reason: Failure) -> None:
         """

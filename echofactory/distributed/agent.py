@@ -9,7 +9,6 @@ If the coordinator or the scheduler is gone, the worker drops the agent, and C{_
 process. If the worker dies, the process finds the end of its standard input.
 """
 
-import os
 import signal
 import sys
 import threading
@@ -119,10 +118,10 @@ def _forward(
     tell(f'{{"ended": {process.wait()}}}')
 
 
-def facts() -> tuple[str, str, int, int]:
+def facts() -> tuple[str, str, int]:
     """
-    Return what a coordinator asks of a worker: the versions of this package and of Python, the
-    limit of open descriptors, and the number of usable cores.
+    Return what a coordinator asks of a worker: the versions of this package and of Python, and
+    the limit of open descriptors.
     """
     from platform import python_version
     from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
@@ -130,5 +129,4 @@ def facts() -> tuple[str, str, int, int]:
     from echofactory._version import __version__
 
     hard = getrlimit(RLIMIT_NOFILE)[1]
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-    return __version__, python_version(), sys.maxsize if hard == RLIM_INFINITY else hard, cores
+    return __version__, python_version(), sys.maxsize if hard == RLIM_INFINITY else hard

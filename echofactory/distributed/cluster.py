@@ -53,14 +53,17 @@ class Handle:
     """
     A started part.
 
-    @ivar host: where it is.
+    @ivar actor: its agent.
+    @ivar name: the name of the agent.
     """
 
-    def __init__(self, host: Host, actor: Any, future: Any, name: str) -> None:
-        self.host = host
+    def __init__(self, actor: Any, future: Any, name: str) -> None:
+        """
+        @param future: of the agent. The worker drops the agent when nobody has its future.
+        """
         self.actor = actor
-        self.future = future
         self.name = name
+        self._future = future
 
 
 def _requireDask() -> None:
@@ -289,7 +292,7 @@ class Cluster:
             )
             actor = await asyncio.wait_for(future, READY_S)
             name, _ = await asyncio.wait_for(actor.begin(), READY_S)
-            handle = Handle(host, actor, future, name)
+            handle = Handle(actor, future, name)
             await asyncio.wait_for(self._written(handle, {"start": pickled}), READY_S)
         except TimeoutError:
             reason = f"it did not answer for {READY_S:.0f} s"

@@ -159,7 +159,7 @@ class DistributedRun:
         try:
             _, index = await race
         except FirstError as error:
-            raise error.subFailure.value from None  # type: ignore[misc]
+            error.subFailure.raiseException()
         if self._problem is not None:
             raise self._problem
         return index == 0

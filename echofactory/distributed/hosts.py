@@ -51,7 +51,6 @@ class Host:
     @ivar address: the address of the worker, as the scheduler has it.
     @ivar name: the address or name of its machine.
     @ivar descriptors: descriptors that a process can open there.
-    @ivar cores: usable cores.
     @ivar offsetNs: its C{perf_counter_ns} minus that of this process.
     @ivar errorNs: the error of C{offsetNs} does not exceed this.
     """
@@ -59,7 +58,6 @@ class Host:
     address: str
     name: str
     descriptors: int
-    cores: int
     offsetNs: int = 0
     errorNs: int = 0
 
@@ -112,7 +110,7 @@ def _host(name: str, address: str, answer: Any, offset: tuple[int, int]) -> Host
             f"the worker on {name} has another version than echofactory {__version__}:"
             f" {reasonText(answer)}"
         )
-    theirs, python, descriptors, cores = answer
+    theirs, python, descriptors = answer
     # The random numbers of a schedule are the same only within a version of Python.
     ours = python_version().rpartition(".")[0]
     for what, one, other in (
@@ -124,7 +122,7 @@ def _host(name: str, address: str, answer: Any, offset: tuple[int, int]) -> Host
                 f"the worker on {name} has {what} {printable(str(one))}, and this process has"
                 f" {other}"
             )
-    return Host(address, name, descriptors, cores, *offset)
+    return Host(address, name, descriptors, *offset)
 
 
 async def _run(client: Any, function: Callable[..., Any], *arguments: object) -> dict[str, Any]:

@@ -106,7 +106,6 @@ class Part(LineReceiver):
     transport: Any
 
     def __init__(self, reactor: Any, settings: PartSettings) -> None:
-        self.over: Deferred[None] = Deferred()
         self._reactor = reactor
         self._settings = settings
         self._silentChecks = 0

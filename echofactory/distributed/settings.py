@@ -9,6 +9,7 @@ from echofactory.client.settings import Opening, Patience
 from echofactory.net.socketoptions import SocketOptions
 from echofactory.net.tlscontext import clientTLS, readFile
 from echofactory.values.checks import checkSeconds, checkType, checkWhole
+from echofactory.values.quantities import counted
 from echofactory.workload.settings import Workload
 from echofactory.workload.share import MAX_PARTS, Share
 
@@ -105,6 +106,9 @@ def refuseTooManyParts(parts: int, connections: int) -> None:
     @raise ValueError: if the connections are too few for the parts, or there are more than
         L{MAX_PARTS} parts.
     """
-    checkWhole("parts", parts, 1, MAX_PARTS)
+    checkWhole("parts", parts)
     if parts > connections:
-        raise ValueError(f"parts: {parts:,} parts for {connections:,} connections: too many")
+        text = counted(connections, "connection")
+        raise ValueError(f"parts: {parts:,} processes for {text}")
+    if parts > MAX_PARTS:
+        raise ValueError(f"parts: {parts:,} processes are more than {MAX_PARTS:,}")

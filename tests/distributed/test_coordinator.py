@@ -19,7 +19,7 @@ from echofactory.results.failures import FailureKind
 from echofactory.workload.schedule import Rate
 from echofactory.workload.settings import Workload
 
-HOSTS = [Host(f"tcp://192.0.2.{n}:1", f"192.0.2.{n}", 1000, 1, n * 10**9) for n in (1, 2)]
+HOSTS = [Host(f"tcp://192.0.2.{n}:1", f"192.0.2.{n}", 1000, n * 10**9) for n in (1, 2)]
 
 
 class SimulatedHandle:
