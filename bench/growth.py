@@ -23,7 +23,7 @@ from time import monotonic, perf_counter, sleep
 from typing import Any
 
 from bench.commands import PEERS, SERVERS
-from bench.processes import Server, compiled, serving
+from bench.processes import Server, children, compiled, serving, usageOf
 from echofactory.net.descriptors import raiseDescriptorLimit
 from echofactory.results.account import Accounts
 from echofactory.results.assembly import Assembly
@@ -52,11 +52,7 @@ def _run(command: list[str]) -> tuple[Figures, float, int]:
     @raise RuntimeError: if it fails.
     """
     with tempfile.TemporaryFile("w+") as out:
-        process = subprocess.Popen([*command, "--quiet", "--json", "-"], stdout=out)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            raise RuntimeError(f"failed: {' '.join(command)}")
+        usage = usageOf([*command, "--quiet", "--json", "-"], out)
         out.seek(0)
         return json.load(out), usage.ru_utime + usage.ru_stime, 1024 * usage.ru_maxrss
 
@@ -197,8 +193,7 @@ def _lose(lines: Iterator[str], what: str, scheduler: int, worker: int) -> float
         if not at and re.search(r"\b10 open\b", line):
             pid, number = worker, signal.SIGKILL
             if what == "part":
-                tasks = Path(f"/proc/{worker}/task").iterdir()
-                (pid,) = (int(p) for t in tasks for p in (t / "children").read_text().split())
+                (pid,) = children(worker)
             elif what == "scheduler":
                 pid = scheduler
             elif what == "frozen worker":

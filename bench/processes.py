@@ -10,7 +10,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from resource import struct_rusage
 from time import monotonic, sleep
+from typing import IO
 
 _CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE, LOAD_CORE = _CORES[0], _CORES[-1]
@@ -77,17 +79,27 @@ class Server:
 
     def residentBytes(self) -> int:
         """Return how much memory of its own the process has resident."""
-        rollup = Path(f"/proc/{self.pid}/smaps_rollup").read_text()
-        return 1024 * sum(
-            int(size) for size in re.findall(r"^Private_\w+: +(\d+) kB$", rollup, re.MULTILINE)
-        )
+        return privateBytes(self.pid)
+
+
+def privateBytes(pid: int) -> int:
+    """Return how much memory of its own a process has resident, in bytes."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return 1024 * sum(
+        int(size) for size in re.findall(r"^Private_\w+: +(\d+) kB$", rollup, re.MULTILINE)
+    )
+
+
+def children(pid: int) -> list[int]:
+    """Return the processes that a process has started."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(child) for task in tasks for child in (task / "children").read_text().split()]
 
 
 def _cpuNs(pid: int) -> int:
-    tasks = list(Path(f"/proc/{pid}/task").iterdir())
+    tasks = Path(f"/proc/{pid}/task").iterdir()
     own = sum(int((task / "schedstat").read_text().split()[0]) for task in tasks)
-    children = [child for task in tasks for child in (task / "children").read_text().split()]
-    return own + sum(_cpuNs(int(child)) for child in children)
+    return own + sum(map(_cpuNs, children(pid)))
 
 
 _LISTENING = "0A"
@@ -256,12 +268,23 @@ def cpuOf(command: list[str]) -> float:
 
     @raise RuntimeError: if it fails.
     """
-    process = subprocess.Popen(pinned(LOAD_CORE, command), stdout=subprocess.DEVNULL)
+    usage = usageOf(pinned(LOAD_CORE, command), subprocess.DEVNULL)
+    return usage.ru_utime + usage.ru_stime
+
+
+def usageOf(command: list[str], out: int | IO[str]) -> struct_rusage:
+    """
+    Run a client to its end, and return what it used.
+
+    @param out: where it writes.
+    @raise RuntimeError: if it fails.
+    """
+    process = subprocess.Popen(command, stdout=out)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise RuntimeError(f"failed: {' '.join(command)}")
-    return usage.ru_utime + usage.ru_stime
+    return usage
 
 
 def outputOf(command: list[str]) -> str:

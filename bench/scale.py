@@ -23,7 +23,7 @@ from twisted.internet.interfaces import IReactorCore
 from twisted.python.failure import Failure
 
 from bench.commands import scaledServer
-from bench.processes import serving
+from bench.processes import children, privateBytes, serving
 from echofactory.client.settings import Opening, Patience
 from echofactory.distributed.cluster import Cluster
 from echofactory.distributed.coordinator import DistributedRun
@@ -55,8 +55,8 @@ _SHARE = 0.9
 """The share of the available memory that is used."""
 
 _CROWD, _CONNECTS_PER_S = 20, 3000
-"""If there are more parts, so many connections a second are opened. Without that limit, the
-processes leave the coordinator no time on the cores, and it takes the parts for frozen."""
+"""The connections per second that more than 20 parts open. Without a limit, the processes leave
+the coordinator no time on the cores, and it takes the parts for frozen."""
 
 _EACH_PER_S = 5000
 """Messages a second while each connection sends its first one."""
@@ -79,7 +79,11 @@ class Plan:
 
     @classmethod
     def of(cls, connections: int, descriptors: int) -> "Plan":
-        """Return a plan, for processes that can open so many descriptors."""
+        """
+        Return a plan.
+
+        @param descriptors: the number that each process can open.
+        """
         room = descriptors - _SPARE
         # The kernel spreads the connections at random over the workers.
         share = room - 5 * sqrt(room)
@@ -109,20 +113,9 @@ def _available() -> int:
 
 
 def _descendants(pid: int) -> Iterator[int]:
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            yield int(child)
-            yield from _descendants(int(child))
-
-
-def _privateBytes(pid: int) -> int:
-    """Return the memory of its own that the processes have that a process has started."""
-    total = 0
-    for each in _descendants(pid):
-        rollup = Path(f"/proc/{each}/smaps_rollup").read_text()
-        sizes = re.findall(r"^Private_\w+: +(\d+) kB$", rollup, re.MULTILINE)
-        total += 1024 * sum(map(int, sizes))
-    return total
+    for child in children(pid):
+        yield child
+        yield from _descendants(child)
 
 
 @dataclass(frozen=True)
@@ -136,7 +129,10 @@ class Memory:
 
 
 class _Scale:
-    """The measurement: a small run first, for what the processes need without connections."""
+    """
+    The measurement. A small run comes first, because it shows what the processes need without
+    connections.
+    """
 
     def __init__(self, reactor: Any, plan: Plan, pid: int, port: int) -> None:
         self._reactor = reactor
@@ -182,7 +178,10 @@ class _Scale:
                 print(line(results, results.intervals[-1]), file=sys.stderr, flush=True)
             # Once, because reading it takes seconds, in which no process can get memory.
             if self.held is None and results.open == connections <= results.verified:
-                client, server = _privateBytes(os.getpid()), _privateBytes(self._server)
+                client, server = (
+                    sum(map(privateBytes, _descendants(pid)))
+                    for pid in (os.getpid(), self._server)
+                )
                 self.held = Memory(client, server, _meminfo("Slab"))
 
         run.ticker.watchers.append(look)
