@@ -311,12 +311,13 @@ class EchoService(Service):
         await self._readHeaders(proxied)
         # If the service is started again meanwhile, the new connections are not aborted.
         old = set(self.factory.connections)
-        spent = self._reactor.seconds() - began
+        # A service whose ports have no headers to read has spent no time on them.
+        spent = self._reactor.seconds() - began if proxied else 0.0
         drain = 0.0 if self._cutRequested else max(0.0, self._drain - spent)
         if old and drain:
             _log.info(
                 "waiting up to {drain:g} s for {open}",
-                drain=round(drain, 2),
+                drain=round(drain, 1),
                 open=counted(len(old), "open connection"),
             )
         self._waiting = self.factory.whenClosed(old)
