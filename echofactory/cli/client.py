@@ -9,7 +9,6 @@ from dataclasses import replace
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any, NoReturn, cast
 
-from service_identity import CertificateError
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IReactorCore, IReactorFromThreads, IReactorTime
@@ -39,7 +38,7 @@ from echofactory.client.target import Target
 from echofactory.net.descriptors import connectionsThatFit, raiseDescriptorLimit
 from echofactory.net.endpoints import EndpointError
 from echofactory.net.monotonic import useMonotonicTime
-from echofactory.net.tracing import Trace, reasonText
+from echofactory.net.tracing import Trace, rejectedCertificateText
 from echofactory.report.layout import hasColour, widthOf
 from echofactory.report.live import progress
 from echofactory.report.text import (
@@ -88,8 +87,9 @@ class _LogObserver:
 
     def __call__(self, event: LogEvent) -> None:
         level = event.get("log_level", LogLevel.info)
-        if event.get("log_namespace") == "twisted.internet._sslverify":
-            self._certificateRejected(event)
+        certificate = rejectedCertificateText(event)
+        if certificate is not None:
+            self._certificateRejected(certificate)
         elif "log_failure" in event:
             printError(eventAsText(event))
         elif str(event.get("log_namespace")).startswith("echofactory."):
@@ -98,16 +98,11 @@ class _LogObserver:
             else:
                 printError(formatEvent(event))
 
-    def _certificateRejected(self, event: LogEvent) -> None:
-        """Print each reason once: Twisted logs a traceback for each connection."""
-        error = event["log_failure"].value
-        if isinstance(error, CertificateError):
-            # A certificate without a name. The client reports it as a failure.
-            return
-        reason = reasonText(error)
-        if reason not in self._certificates:
-            self._certificates.add(reason)
-            printError(f"{self._program}: the certificate was rejected: {reason}")
+    def _certificateRejected(self, text: str) -> None:
+        """Print each text once."""
+        if text and text not in self._certificates:
+            self._certificates.add(text)
+            printError(f"{self._program}: {text}")
 
 
 async def _job(

@@ -54,7 +54,7 @@ from echofactory.net.monotonic import useMonotonicTime
 from echofactory.net.processes import dieWithParent, goAsOthers
 from echofactory.net.signals import STOP_SIGNALS
 from echofactory.net.timerfd import timer
-from echofactory.net.tracing import reasonText
+from echofactory.net.tracing import rejectedCertificateText
 from echofactory.results.account import Accounts
 from echofactory.results.books import Results
 from echofactory.results.opencounts import OpenCounts
@@ -219,8 +219,7 @@ class Part(LineReceiver):
 @implementer(ILogObserver)
 class _LogObserver:
     """
-    Sends warnings and failures to the coordinator, each text once: Twisted logs a rejected
-    certificate for each connection.
+    Sends warnings and failures to the coordinator, each text once.
     """
 
     def __init__(self, send: Callable[..., None]) -> None:
@@ -230,12 +229,10 @@ class _LogObserver:
     def __call__(self, event: LogEvent) -> None:
         if event.get("log_level", LogLevel.info) <= LogLevel.info:
             return
-        failure = event.get("log_failure")
-        if event.get("log_namespace") == "twisted.internet._sslverify" and failure is not None:
-            text = f"the certificate was rejected: {reasonText(failure.value)}"
-        else:
+        text = rejectedCertificateText(event)
+        if text is None:
             text = eventAsText(event, includeTimestamp=False, includeSystem=False)
-        if text not in self._sent and len(self._sent) < _MOST_TEXTS:
+        if text and text not in self._sent and len(self._sent) < _MOST_TEXTS:
             self._sent.add(text)
             self._send(log=text)
 

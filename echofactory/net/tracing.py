@@ -4,8 +4,10 @@ The trace levels, and how a trace writes addresses, bytes and reasons.
 
 from enum import IntEnum
 
+from service_identity import CertificateError
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IAddress
+from twisted.logger import LogEvent
 from twisted.python.filepath import UnlistableError
 
 from echofactory.express.addresstext import addressText
@@ -41,6 +43,21 @@ def dataText(data: bytes) -> str:
     if len(data) <= MAX_TRACED_BYTES:
         return repr(data)
     return f"{data[:MAX_TRACED_BYTES]!r}... ({len(data):,} bytes)"
+
+
+def rejectedCertificateText(event: LogEvent) -> str | None:
+    """
+    Return what an event of Twisted's log says of a rejected certificate. Twisted logs a
+    traceback for each connection. Empty: the failure of the connection says it. C{None}: the
+    event is about something else.
+    """
+    failure = event.get("log_failure")
+    if event.get("log_namespace") != "twisted.internet._sslverify" or failure is None:
+        return None
+    # A certificate without a name.
+    if isinstance(failure.value, CertificateError):
+        return ""
+    return f"the certificate was rejected: {reasonText(failure.value)}"
 
 
 def reasonText(reason: BaseException | None) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import trustme
 from datagrams import echoingOverUDP
-from programs import CLIENT, LIMIT, Program, client, multiecho, running
+from programs import CLIENT, LIMIT, Program, client, multiecho, running, until
 from schema import validate
 from twisted.internet.task import Clock
 
@@ -61,10 +61,8 @@ def untilItWaits(pid: int) -> None:
     Wait until a process sleeps. Then it has read everything that has arrived. If it stopped in
     the middle of a read, that read would get the reply with the timestamp of what came first.
     """
-    limit = time.monotonic() + LIMIT
-    while Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "S":
-        assert time.monotonic() < limit
-        time.sleep(0.001)
+    state = Path(f"/proc/{pid}/stat")
+    until(lambda: state.read_text().rpartition(")")[2].split()[0] == "S")
 
 
 @contextmanager

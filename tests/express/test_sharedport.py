@@ -86,7 +86,7 @@ async def closed(reactor: Any, parts: list[Part]) -> None:
     """Stop both, and wait until their connections are closed, too."""
     for part in parts:
         await maybeDeferred(part.port.stopListening)
-        await eventually(reactor, lambda: not part.open())  # noqa: B023
+    await eventually(reactor, lambda: not any(part.open() for part in parts))
 
 
 async def turns(reactor: Any) -> None:
