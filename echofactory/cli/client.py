@@ -174,11 +174,11 @@ def _run(
     target: Target | None,
     outputs: RunOutputs,
     status: ClientStatus,
-) -> tuple[Results, int | None]:
+) -> tuple[Results, Interrupts]:
     """
     Run the reactor until the run ends or a signal stops it.
 
-    @return: the results so far, and the signal; C{None}: no signal stopped the run.
+    @return: the results so far, and the signals.
     """
     run: MeasuredRun | Search
     text, view = outputs.text, None
@@ -239,7 +239,7 @@ def _run(
         result.raiseException()
     if result.search is not None and not options["quiet"]:
         printLine(searchText(result.search), text)
-    return result, interrupts.number
+    return result, interrupts
 
 
 def _reported(results: Results, percents: Sequence[float], text: IO[str]) -> str:
@@ -310,15 +310,17 @@ def main() -> NoReturn:
 
     if target is None:
         printLine(_INTRODUCTION, text)
-    results, number = _run(reactor, options, target, outputs, serving)
+    results, interrupts = _run(reactor, options, target, outputs, serving)
     results.expectations = judge(results, options.expectations)
     status = _EXIT_STATUSES.get(results.verdict) or 0
-    if number is not None and results.interrupted:
-        status = _SIGNAL_STATUS + number
+    if interrupts.number is not None and results.interrupted:
+        status = _SIGNAL_STATUS + interrupts.number
     _printFailures(options, results, text)
     if not options["quiet"]:
         shown = _reported(results, options.percents or PERCENTS, text)
         status = writeOutput(options, "report", text, shown) or status
     started = asStarted(f"python -m {type(options).program}")
     command = printable(f"{started} {shlex.join(sys.argv[1:])}")
-    sys.exit(outputs.write(results, command) or status)
+    status = outputs.write(results, command) or status
+    interrupts.reportRead()
+    sys.exit(status)

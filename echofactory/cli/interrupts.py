@@ -23,7 +23,8 @@ _REPORT_LIMIT_S = 5
 class Interrupts:
     """
     The first SIGINT, SIGTERM or SIGHUP ends the run, and the report follows. A second one
-    gives the report L{_REPORT_LIMIT_S} seconds, because its reader may have stopped to read.
+    ends what the run still waits for. It gives the report L{_REPORT_LIMIT_S} seconds, because
+    its reader may have stopped to read.
     SIGUSR1 asks for a report, and the run goes on.
 
     @ivar number: the signal that ended the run; C{None}: no signal ended it.
@@ -34,7 +35,7 @@ class Interrupts:
         Install the handlers. A signal that the process was told to ignore, as by C{nohup},
         stays ignored.
 
-        @param end: ends the run; called from a signal handler.
+        @param end: ends the run; called from a signal handler, for each signal.
         @param show: shows a report; called from a signal handler.
         """
         self.number: int | None = None
@@ -50,12 +51,17 @@ class Interrupts:
         """Treat each signal from now on as a second one."""
         self._over = True
 
+    def reportRead(self) -> None:
+        """The limit has served: Python ends without this module's handlers."""
+        alarm(0)
+
     def _ended(self, number: int, _: object) -> None:
         if self._over or self.number is not None:
             signal(SIGALRM, lambda *_: os._exit(128 + number))
             alarm(_REPORT_LIMIT_S)
         else:
             self.number = number
+        if not self._over:
             self._end()
 
     def _asked(self, *_: object) -> None:

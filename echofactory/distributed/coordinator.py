@@ -356,8 +356,13 @@ class DistributedRun:
         addWarnings(results)
 
     def interrupt(self) -> None:
-        """Have each part cut what is open. One that does not answer in time is lost."""
-        if not self._over.called:
+        """
+        Have each part cut what is open. One that does not answer in time is lost. If this is
+        called again, the parts have no more time.
+        """
+        if self.results.interrupted and self.results.beganAt:
+            self._giveUp("did not tell its results before the second interrupt")
+        elif not self._over.called:
             self.results.interrupted = True
             self._end("interrupt")
 
@@ -375,12 +380,13 @@ class DistributedRun:
         self._tellAll(**{how: 0})
         if not self._stop.called:
             self._stop.callback(None)
-        self._givingUp = self.reactor.callLater(_END_S, self._giveUp)
+        tooLate = f"did not tell its results within {_END_S:.0f} s"
+        self._givingUp = self.reactor.callLater(_END_S, self._giveUp, tooLate)
 
-    def _giveUp(self) -> None:
+    def _giveUp(self, how: str) -> None:
         """Lose the parts that have not told their results after the run was cut."""
         for part in self._parts:
-            self._lose(part, f"did not tell its results within {_END_S:.0f} s")
+            self._lose(part, how)
 
     def soFar(self) -> Results:
         """Return the present books, as the parts have told them."""

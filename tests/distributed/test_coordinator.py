@@ -236,6 +236,28 @@ def test_an_interrupt_that_is_not_answered(running: Running, lines: list[str]) -
     assert lines == []
 
 
+def test_a_second_interrupt(running: Running) -> None:
+    """The parts have no more time. A third one changes nothing."""
+    for number in (0, 1):
+        running.cluster.started(number)
+    running.run.interrupt()
+    assert running.outcome == []
+    running.run.interrupt()
+    results = running.results()
+    assert results.verdict == "interrupted"
+    assert results.parts is not None
+    assert results.parts.lost == 2
+    assert sorted(set(running.cluster.killed)) == [0, 1]
+    running.run.interrupt()
+
+
+def test_a_second_interrupt_while_the_parts_are_started(running: Running) -> None:
+    running.cluster.started(0)
+    running.run.interrupt()
+    running.run.interrupt()
+    assert running.results().verdict == "interrupted"
+
+
 def test_what_parts_log(running: Running, lines: list[str]) -> None:
     """Each text once, and escaped."""
     for number in (0, 1):
