@@ -48,8 +48,8 @@ KEEP_ALIVE = Option(
     "DURATION",
     parseDuration,
     "60s",
-    "Time without a byte on a TCP connection, after which the kernel probes the peer. From 1s"
-    " to 9h. 0: no probes. The connection is lost after 4 probes without an answer; the time"
+    "Longest time without a byte on a TCP connection before the kernel probes the peer. From"
+    " 1s to 9h. 0: no probes. The connection is lost after 4 probes without an answer; the time"
     " between 2 probes is a quarter of DURATION.",
     example="30s",
 )

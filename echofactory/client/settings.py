@@ -33,9 +33,9 @@ class Patience:
     """Seconds to receive the next byte while a message is outstanding: more than 0, at
     most 1e9, by default 10."""
     keepAlive: float = DEFAULT_KEEP_ALIVE
-    """Seconds without a byte, after which the kernel probes whether a TCP peer is alive
-    (L{keepAlive<echofactory.net.keepalive.keepAlive>}): from 1 to 32,767, by default 60.
-    0: it does not probe."""
+    """The longest time in seconds without a byte, after which the kernel probes whether a TCP
+    peer is alive (L{keepAlive<echofactory.net.keepalive.keepAlive>}): from 1 to 32,767, by
+    default 60. 0: it does not probe."""
 
     def __post_init__(self) -> None:
         checkKeepAlive(self.keepAlive)

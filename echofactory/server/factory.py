@@ -23,7 +23,7 @@ from echofactory.express.listening import IPreparesListening
 from echofactory.express.sharedport import Gate
 from echofactory.express.summarylog import SummaryLog
 from echofactory.net.addresses import limitKey
-from echofactory.net.keepalive import keepAlive, keepSocketAlive
+from echofactory.net.keepalive import keepAlive, keepSocketAlive, spreadProbes
 from echofactory.net.socketoptions import SocketOptions
 from echofactory.net.tracing import Trace, dataText, reasonText, tracedAddressText
 from echofactory.net.transport import inheritsOptions, lowestTransport, turnOffNagle
@@ -239,7 +239,9 @@ class EchoFactory(ServerFactory):
         if self._idleChecks is not None and not self._idleChecks.running:
             assert self.limits.idle is not None
             self._idleChecks.start(self.limits.idle / CHECKS, now=False)
-        if not inheritsOptions(echo.transport):
+        if inheritsOptions(echo.transport):
+            spreadProbes(lowestTransport(echo.transport).getHandle(), self.limits.keepAlive)
+        else:
             turnOffNagle(echo.transport)
             keepAlive(echo.transport, self.limits.keepAlive)
             if self.socketOptions:

@@ -33,8 +33,8 @@ class Limits:
     connection is aborted. It is aborted up to 10 % later. A peer that does not read is idle,
     too. C{None} (default): no timeout."""
     keepAlive: float = DEFAULT_KEEP_ALIVE
-    """Seconds without a byte after which the kernel sends a keepalive probe to a TCP peer
-    (L{keepAlive}), from 1 to 32,767. 0: no probes. Default: 60."""
+    """The longest time in seconds without a byte before the kernel sends a keepalive probe to a
+    TCP peer (L{keepAlive}), from 1 to 32,767. 0: no probes. Default: 60."""
 
     def __post_init__(self) -> None:
         for name in ("connections", "perHost"):
