@@ -37,6 +37,7 @@ from echofactory.client.search import Search
 from echofactory.client.target import Target
 from echofactory.net.descriptors import connectionsThatFit, raiseDescriptorLimit
 from echofactory.net.endpoints import EndpointError
+from echofactory.net.garbage import searchRarely
 from echofactory.net.monotonic import useMonotonicTime
 from echofactory.net.tracing import Trace, rejectedCertificateText
 from echofactory.report.layout import hasColour, widthOf
@@ -307,6 +308,7 @@ def main() -> NoReturn:
     # The reactor itself, because the fast lane is for the measured connections.
     serving = ClientStatus(options, chosen)
     outputs.begin()
+    searchRarely()
 
     if target is None:
         printLine(_INTRODUCTION, text)

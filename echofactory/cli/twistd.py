@@ -17,6 +17,7 @@ from echofactory.cli.logfile import useNonBlockingLog
 from echofactory.cli.options import CommandOptions
 from echofactory.net.descriptors import raiseDescriptorLimit
 from echofactory.net.endpoints import EndpointError, ListenError
+from echofactory.net.garbage import searchRarely
 from echofactory.net.monotonic import useMonotonicTime
 from echofactory.net.signals import (
     handleStopSignals,
@@ -109,8 +110,9 @@ def statusService(
 
 
 def prepare(options: CommandOptions, reactor: IReactorTime) -> None:
-    """Prepare the process: its clock, log, signals and descriptor limit."""
+    """Prepare the process: its clock, log, signals, descriptor limit and garbage."""
     useMonotonicTime(reactor)
     useNonBlockingLog(options)
     repeatSwallowedInterrupt()
     raiseDescriptorLimit()
+    searchRarely()

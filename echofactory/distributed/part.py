@@ -50,8 +50,9 @@ from echofactory.client.target import Target
 from echofactory.distributed.settings import PartSettings
 from echofactory.express.reactor import onExpress
 from echofactory.net.descriptors import raiseDescriptorLimit
+from echofactory.net.garbage import searchRarely
 from echofactory.net.monotonic import useMonotonicTime
-from echofactory.net.processes import dieWithParent, goAsOthers
+from echofactory.net.processes import dieWithParent
 from echofactory.net.signals import STOP_SIGNALS
 from echofactory.net.timerfd import timer
 from echofactory.net.tracing import rejectedCertificateText
@@ -253,7 +254,6 @@ def _start() -> PartSettings:
 def main() -> None:
     """Run the part, and end."""
     dieWithParent()
-    goAsOthers()
     # A terminal can send a signal to all processes. The coordinator handles it.
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
@@ -267,6 +267,7 @@ def main() -> None:
     # mypy takes the class of another platform.
     cast(Any, StandardIO)(part, stdin=0, stdout=1, reactor=reactor)
     globalLogBeginner.beginLoggingTo([_LogObserver(part.send)], redirectStandardIO=False)
+    searchRarely()
     # The reactor's signal handlers would replace ours.
     reactor.run(installSignalHandlers=False)
 

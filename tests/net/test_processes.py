@@ -8,55 +8,55 @@ import sys
 
 import pytest
 
-_THREAD = """
-import os, subprocess, sys, threading
 from echofactory.net.processes import goFirst
+
+_THREAD = f"""
+import os, subprocess, sys, threading
+from {goFirst.__module__} import goFirst
 
 def run():
     goFirst(threading.get_native_id())
-    print(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()), flush=True)
-    subprocess.run([sys.executable, "-c", sys.argv[1]], check=True)
+    print(os.sched_getscheduler(threading.get_native_id()), flush=True)
+    command = [sys.executable, "-c", "import os; print(os.sched_getscheduler(0))"]
+    subprocess.run(command, check=True)
 
 thread = threading.Thread(target=run)
 thread.start()
 thread.join()
-print(os.getpriority(os.PRIO_PROCESS, os.getpid()))
+print(os.sched_getscheduler(os.getpid()))
 """
 
-_CHILD = """
-import os
-from echofactory.net.processes import goAsOthers
-goAsOthers()
-print(os.getpriority(os.PRIO_PROCESS, 0), flush=True)
-"""
+_MAY = "import os; os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))"
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="threads of Linux have policies")
 
 
-BEFORE = os.getpriority(os.PRIO_PROCESS, 0)
-"""The nice value of this process, which others may have changed."""
+def python(code: str, *before: str) -> "subprocess.CompletedProcess[str]":
+    command = [*before, sys.executable, "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+def policies(*before: str) -> list[int]:
+    """Return the policies of the thread, of what it starts, and of its process."""
+    done = python(_THREAD, *before)
+    assert done.stderr == ""
+    return [int(line) & ~os.SCHED_RESET_ON_FORK for line in done.stdout.split()]
 
 
 def mayGoFirst() -> bool:
-    """Tell whether this user may lower a nice value."""
-    command = ["nice", "-n", "-40", "nice"]
-    found = subprocess.run(command, capture_output=True, text=True, check=False)
-    return found.stdout.strip() == "-20"
+    """Tell whether this user may choose such a policy."""
+    return not python(_MAY).returncode
 
 
-def printed(*before: str) -> list[int]:
-    command = [*before, sys.executable, "-c", _THREAD, _CHILD]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
-    return [int(line) for line in done.stdout.split()]
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="threads of Linux have priorities")
+@linux
 def test_a_thread_goes_first_and_what_it_starts_does_not() -> None:
     """If this user may: the thread alone, not its process, and not its child."""
-    allowed = mayGoFirst()
-    assert printed() == ([-10, 0, BEFORE] if allowed else [BEFORE] * 3)
+    first = os.SCHED_RR if mayGoFirst() else os.SCHED_OTHER
+    assert policies() == [first, os.SCHED_OTHER, os.SCHED_OTHER]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="threads of Linux have priorities")
+@linux
 def test_a_user_who_may_not() -> None:
     """Then nothing is different, and nothing is said."""
     without = ["setpriv", "--bounding-set=-sys_nice", "--inh-caps=-sys_nice"]
-    assert printed(*(without if mayGoFirst() else [])) == [BEFORE] * 3
+    assert policies(*(without if mayGoFirst() else [])) == [os.SCHED_OTHER] * 3

@@ -29,6 +29,7 @@ from echofactory.express.reactor import onExpress
 from echofactory.express.sharedport import SharedPort
 from echofactory.net.descriptors import raiseDescriptorLimit
 from echofactory.net.endpoints import serverEndpoint
+from echofactory.net.garbage import searchRarely
 from echofactory.net.monotonic import useMonotonicTime
 from echofactory.net.processes import dieWithParent
 from echofactory.net.reuseport import ReusePortReactor
@@ -219,6 +220,7 @@ def main() -> None:
     channel.send(listening=True)
     room.begin()
     sending.start(1.0)
+    searchRarely()
     # The reactor's signal handlers would replace ours.
     reactor.run(installSignalHandlers=False)
 

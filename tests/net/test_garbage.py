@@ -1,0 +1,32 @@
+"""
+The search for garbage does not hold up a run.
+"""
+
+import subprocess
+import sys
+
+from programs import LIMIT, multiecho
+
+_COUNTING = """
+import atexit, gc, runpy, sys
+
+whole = []
+gc.callbacks.append(
+    lambda phase, info: phase == "stop" and info["generation"] == 2 and whole.append(info)
+)
+# Before the last search, that of the end.
+atexit.register(lambda: print("whole searches:", len(whole)))
+runpy.run_module("echofactory.client", run_name="__main__", alter_sys=True)
+"""
+
+
+def test_no_whole_search_while_a_client_opens_connections() -> None:
+    """With the settings of Python, there are whole searches during this run."""
+    with multiecho("--trace", "none", "127.0.0.1", "0") as (_, port):
+        command = [sys.executable, "-c", _COUNTING, "127.0.0.1", str(port), "8000",
+                   "--count", "1", "--bind", "127.0.0.2"]  # fmt: skip
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=LIMIT
+        )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1] == "whole searches: 0"
