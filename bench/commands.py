@@ -162,5 +162,8 @@ ORDER = list(
 
 
 def scaledServer(workers: int) -> list[str]:
-    """Return the command of our server with several processes."""
-    return _twistd(*_ECHO, "127.0.0.1", "PORT", "--workers", str(workers))
+    """
+    Return the command of our server with several processes. Over loopback, the kernel has no
+    room for the keepalive probes of a million silent connections.
+    """
+    return _twistd(*_ECHO, "127.0.0.1", "PORT", "--workers", str(workers), "--keepalive", "0")

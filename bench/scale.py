@@ -20,6 +20,13 @@ from typing import Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorCore
+from twisted.logger import (
+    FilteringLogObserver,
+    LogLevel,
+    LogLevelFilterPredicate,
+    globalLogBeginner,
+    textFileLogObserver,
+)
 from twisted.python.failure import Failure
 
 from bench.commands import scaledServer
@@ -45,7 +52,7 @@ _SPARE = 600
 _PER_ADDRESS = 10_000
 """Connections of a source address. From 14,100 on, the kernel's search for a port is slow."""
 
-_CONNECTION = 18 * 1024
+_CONNECTION = 16 * 1024
 """Bytes: the expected memory of a connection, with both of its ends."""
 
 _PROCESS = 45 << 20
@@ -53,10 +60,6 @@ _PROCESS = 45 << 20
 
 _SHARE = 0.9
 """The share of the available memory that is used."""
-
-_CROWD, _CONNECTS_PER_S = 20, 3000
-"""The connections per second that more than 20 parts open. Without a limit, the processes leave
-the coordinator no time on the cores, and it takes the parts for frozen."""
 
 _EACH_PER_S = 5000
 """Messages a second while each connection sends its first one."""
@@ -163,11 +166,9 @@ class _Scale:
             target=f"tcp:127.0.0.1:{self._port}",
             workload=Workload(size=64, rate=Stages((each,) if quiet else (each, later))),
             connections=connections,
-            patience=Patience(connect=_LIMIT_S, reply=_LIMIT_S),
-            opening=Opening(
-                rate=_CONNECTS_PER_S if self._plan.parts > _CROWD else None,
-                addresses=self._plan.addresses,
-            ),
+            # As in the server, no keepalive.
+            patience=Patience(connect=_LIMIT_S, reply=_LIMIT_S, keepAlive=0),
+            opening=Opening(addresses=self._plan.addresses),
             # The books of many parts take time.
             interval=0.25 if self._plan.parts < 10 else 1.0,
         )
@@ -176,7 +177,6 @@ class _Scale:
         def look(results: Results) -> None:
             if not quiet:
                 print(line(results, results.intervals[-1]), file=sys.stderr, flush=True)
-            # Once, because reading it takes seconds, in which no process can get memory.
             if self.held is None and results.open == connections <= results.verified:
                 client, server = (
                     sum(map(privateBytes, _descendants(pid)))
@@ -259,6 +259,10 @@ def main() -> None:
 
     reactor = cast(IReactorCore, chosen)
     outcome: list[Any] = []
+    # The lost parts, and why.
+    observer = FilteringLogObserver(
+        textFileLogObserver(sys.stderr), [LogLevelFilterPredicate(LogLevel.warn)]
+    )
     with serving(scaledServer(plan.workers), plan.workers) as server:
         scale = _Scale(reactor, plan, server.pid, server.port)
 
@@ -269,6 +273,7 @@ def main() -> None:
             outcome.append(result)
             reactor.stop()
 
+        globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
         goFirst(get_native_id())
         reactor.callWhenRunning(start)
         reactor.run()
