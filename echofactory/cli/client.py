@@ -37,7 +37,7 @@ from echofactory.client.search import Search
 from echofactory.client.target import Target
 from echofactory.net.descriptors import connectionsThatFit, raiseDescriptorLimit
 from echofactory.net.endpoints import EndpointError
-from echofactory.net.garbage import searchRarely
+from echofactory.net.garbage import Exemption, searchRarely
 from echofactory.net.monotonic import useMonotonicTime
 from echofactory.net.tracing import Trace, rejectedCertificateText
 from echofactory.report.layout import hasColour, widthOf
@@ -204,7 +204,12 @@ def _run(
         tracing = options.target is None or options.trace > Trace.NONE
         choice = "never" if tracing and sys.stderr.isatty() else options.progress
         view = progress(choice, sys.stderr, one.sender.remaining)
-        one.ticker.watchers += [*outputs.watchers, *([view] if view is not None else [])]
+        exemption = Exemption()
+        one.ticker.watchers += [
+            *outputs.watchers,
+            *([view] if view is not None else []),
+            lambda results: exemption.tell(results.open),
+        ]
     outcome: list[Results | Failure] = []
 
     def start() -> None:

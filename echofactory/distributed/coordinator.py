@@ -356,10 +356,7 @@ class DistributedRun:
         addWarnings(results)
 
     def interrupt(self) -> None:
-        """
-        Have each part cut what is open. One that does not answer in time is lost. If this is
-        called again, the parts have no more time.
-        """
+        """Have each part cut what is open, in L{_END_S}, or before a second call of this."""
         if self.results.interrupted and self.results.beganAt:
             self._giveUp("did not tell its results before the second interrupt")
         elif not self._over.called:

@@ -50,7 +50,7 @@ from echofactory.client.target import Target
 from echofactory.distributed.settings import PartSettings
 from echofactory.express.reactor import onExpress
 from echofactory.net.descriptors import raiseDescriptorLimit
-from echofactory.net.garbage import searchRarely
+from echofactory.net.garbage import Exemption, searchRarely
 from echofactory.net.monotonic import useMonotonicTime
 from echofactory.net.processes import dieWithParent
 from echofactory.net.signals import STOP_SIGNALS
@@ -114,6 +114,7 @@ class Part(LineReceiver):
         self._beating.clock = reactor
         self._beginSending: Any = None
         self._holds = Holds(reactor)
+        self._exemption = Exemption()
         run = settings.run
         self._factory = EchoClientFactory(
             reactor,
@@ -205,6 +206,7 @@ class Part(LineReceiver):
 
     def _intervalEnded(self, results: Results) -> None:
         self.send(account=self._accounts.interval())
+        self._exemption.tell(results.open)
 
     def _end(self) -> None:
         self._beating.stop()

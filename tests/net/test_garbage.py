@@ -7,6 +7,32 @@ import sys
 
 from programs import LIMIT, multiecho
 
+_EXEMPT = """
+import gc
+from echofactory.net.garbage import Exemption
+
+gc.collect()
+exemption = Exemption()
+for count in 1, 3, 2, 3, 4:
+    new = [[] for _ in range(1000)]
+    before = gc.get_freeze_count()
+    exemption.tell(count)
+    print(gc.get_freeze_count() - before >= 1000)
+"""
+
+
+def test_what_is_exempt() -> None:
+    """The objects that exist when more connections are open than ever before."""
+    done = subprocess.run(
+        [sys.executable, "-c", _EXEMPT],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=True,
+    )
+    assert done.stdout.split() == ["True", "True", "False", "False", "True"]
+
+
 _COUNTING = """
 import atexit, gc, runpy, sys
 
