@@ -41,7 +41,7 @@ class EchoClient(Connection, Protocol):
 
     @ivar progressAt: when the reply timeout began to run last, in nanoseconds of the run's
         clock: the connection was established, received bytes, sent a message while none was
-        outstanding, or was settled.
+        outstanding, or began to close.
     """
 
     transport: IEchoTransport
@@ -53,7 +53,7 @@ class EchoClient(Connection, Protocol):
         self._halfClose = factory.workload.halfClose
         # Of each message that is out: when it was sent, and when it was due.
         self._out: SmallQueue[tuple[int, int]] = SmallQueue()
-        self._paused = False
+        self._paused = self._closing = False
         # Whether each reply makes room for exactly one message, which is a block.
         self._alternating = (
             self._window == 1
@@ -282,9 +282,9 @@ class EchoClient(Connection, Protocol):
                 self._failToConnect()
             return True
         ending = self._halfClose and self._allOut
-        self._awaited = bool(self._out) or ending or self.settled
+        self._awaited = bool(self._out) or ending or self._closing
         if self._awaited and self.progressAt < replyBefore:
-            if self.settled:
+            if self._closing:
                 # Some peers do not close after TLS's closing alert.
                 self.transport.abortConnection()
             else:
@@ -320,7 +320,6 @@ class EchoClient(Connection, Protocol):
 
     def _settle(self) -> None:
         super()._settle()
-        self._await(self._clock())
         if self.transport is not None:
             self.transport.unregisterProducer()
 
@@ -328,6 +327,8 @@ class EchoClient(Connection, Protocol):
         return self.transport.getPeer() if self.transport is not None else None
 
     def _close(self) -> None:
+        self._closing = True
+        self._await(self._clock())
         self.transport.loseConnection()
 
     def _cut(self) -> None:

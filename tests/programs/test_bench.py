@@ -70,7 +70,7 @@ benches = pytest.mark.skipif(
 
 
 @benches
-@pytest.mark.seconds
+@pytest.mark.soak
 def test_a_quick_bench(tmp_path: Path) -> None:
     """Every peer is measured, its figures are written, and the page stays as it is."""
     done = bench(tmp_path)
