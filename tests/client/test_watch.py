@@ -2,10 +2,14 @@
 Timeouts: when they are over, on a busy reactor and after a standstill.
 """
 
+from typing import Any
+
 import pytest
+from peers import portOf, serving
+from pytest_twisted import ensureDeferred
 from twisted.internet.task import Clock
 
-from echofactory import Patience
+from echofactory import EchoClientFactory, Patience, Workload
 from echofactory.client.watch import Watch
 
 
@@ -67,3 +71,21 @@ def test_standstills_do_not_count() -> None:
             clock.advance(60.0)
     assert found.failedAt is not None
     assert 5.0 <= lived <= 5.5
+
+
+@ensureDeferred
+async def test_no_timeout_runs_while_a_connection_waits_for_its_close(reactor: Any) -> None:
+    """Otherwise each look would visit all connections of a run that ends."""
+    runs: list[bool] = []
+
+    class Looking(EchoClientFactory):
+        def closeConnection(self, close: Any) -> None:
+            runs.append(close.__self__.sweep(0, 0))
+            super().closeConnection(close)
+            runs.append(close.__self__.sweep(0, 0))
+
+    async with serving(reactor, "tcp:0:interface=127.0.0.1") as service:
+        target = f"tcp:127.0.0.1:{portOf(service.addresses[0])}"
+        results = await Looking(reactor, Workload(count=2), 3).run(target)
+    assert results.verdict == "ok"
+    assert runs == [False] * 6
