@@ -148,7 +148,8 @@ class _Scale:
     async def run(self) -> tuple[Memory, Memory, Results]:
         """Return the memory without and with connections, and the results."""
         try:
-            await self._run(self._plan.parts, 20, quiet=True)
+            # At the end of the first second, each connection has had a message.
+            await self._run(self._plan.parts, max(20, self._plan.parts), quiet=True)
             without = self.held
             self.held = None
             results = await self._run(self._plan.connections, _EACH_PER_S)

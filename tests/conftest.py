@@ -2,6 +2,7 @@
 What the tests share: the reactor, certificates, short paths, and refused command lines.
 """
 
+import gc
 import os
 import resource
 import signal
@@ -100,6 +101,7 @@ def refusal(
     its reference to the help.
     """
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    searches = gc.get_threshold()
 
     def refused(main: Callable[[], object], *words: str) -> str:
         monkeypatch.setattr("sys.argv", ["program", *words])
@@ -113,3 +115,5 @@ def refusal(
 
     yield refused
     resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    gc.set_threshold(*searches)
+    gc.unfreeze()

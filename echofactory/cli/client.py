@@ -25,7 +25,7 @@ from zope.interface import implementer
 
 from echofactory.cli.clientoptions import ClientOptions
 from echofactory.cli.clientstatus import ClientStatus
-from echofactory.cli.interrupts import Interrupts
+from echofactory.cli.interrupts import Interrupts, cancelLimit
 from echofactory.cli.naming import asStarted
 from echofactory.cli.outputs import writeOutput
 from echofactory.cli.runoutputs import RunOutputs
@@ -175,11 +175,11 @@ def _run(
     target: Target | None,
     outputs: RunOutputs,
     status: ClientStatus,
-) -> tuple[Results, Interrupts]:
+) -> tuple[Results, int | None]:
     """
     Run the reactor until the run ends or a signal stops it.
 
-    @return: the results so far, and the signals.
+    @return: the results so far, and the signal; C{None}: no signal stopped the run.
     """
     run: MeasuredRun | Search
     text, view = outputs.text, None
@@ -204,11 +204,10 @@ def _run(
         tracing = options.target is None or options.trace > Trace.NONE
         choice = "never" if tracing and sys.stderr.isatty() else options.progress
         view = progress(choice, sys.stderr, one.sender.remaining)
-        exemption = Exemption()
         one.ticker.watchers += [
             *outputs.watchers,
             *([view] if view is not None else []),
-            lambda results: exemption.tell(results.open),
+            *([Exemption().intervalEnded] if parts is None else []),
         ]
     outcome: list[Results | Failure] = []
 
@@ -245,7 +244,7 @@ def _run(
         result.raiseException()
     if result.search is not None and not options["quiet"]:
         printLine(searchText(result.search), text)
-    return result, interrupts
+    return result, interrupts.number
 
 
 def _reported(results: Results, percents: Sequence[float], text: IO[str]) -> str:
@@ -317,17 +316,30 @@ def main() -> NoReturn:
 
     if target is None:
         printLine(_INTRODUCTION, text)
-    results, interrupts = _run(reactor, options, target, outputs, serving)
+    try:
+        sys.exit(_runAndTell(reactor, options, target, outputs, serving))
+    finally:
+        cancelLimit()
+
+
+def _runAndTell(
+    reactor: IClientReactor,
+    options: ClientOptions,
+    target: Target | None,
+    outputs: RunOutputs,
+    serving: ClientStatus,
+) -> int:
+    """Run, write all outputs, and return the exit status."""
+    text = outputs.text
+    results, number = _run(reactor, options, target, outputs, serving)
     results.expectations = judge(results, options.expectations)
     status = _EXIT_STATUSES.get(results.verdict) or 0
-    if interrupts.number is not None and results.interrupted:
-        status = _SIGNAL_STATUS + interrupts.number
+    if number is not None and results.interrupted:
+        status = _SIGNAL_STATUS + number
     _printFailures(options, results, text)
     if not options["quiet"]:
         shown = _reported(results, options.percents or PERCENTS, text)
         status = writeOutput(options, "report", text, shown) or status
     started = asStarted(f"python -m {type(options).program}")
     command = printable(f"{started} {shlex.join(sys.argv[1:])}")
-    status = outputs.write(results, command) or status
-    interrupts.reportRead()
-    sys.exit(status)
+    return outputs.write(results, command) or status

@@ -16,7 +16,7 @@ from echofactory.distributed.cluster import Cluster
 from echofactory.distributed.coordinator import DistributedRun
 from echofactory.distributed.hosts import ClusterError, LocalCluster, RemoteCluster
 from echofactory.distributed.settings import ClientTLSSettings, RunSettings
-from echofactory.net.processes import goFirst
+from echofactory.net.processes import goAsOthers, goFirst
 from echofactory.net.tlscontext import readFile
 from echofactory.workload.settings import Workload
 
@@ -89,5 +89,6 @@ class DaskRuns:
             raise SystemExit(1)
 
     def close(self) -> "Deferred[None]":
-        """Leave the cluster."""
+        """Leave the cluster. What comes then, such as a picture, runs as usual."""
+        goAsOthers(get_native_id())
         return self._cluster.close()

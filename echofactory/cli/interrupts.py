@@ -17,14 +17,22 @@ from signal import (
 )
 
 _REPORT_LIMIT_S = 5
-"""Seconds from a second signal to the end of the process."""
+"""Seconds from a second signal until all is written. After that, the process ends."""
+
+
+def cancelLimit() -> None:
+    """
+    Give up the limit. Python removes its signal handlers before it ends, so that the alarm
+    would then decide the exit status.
+    """
+    alarm(0)
 
 
 class Interrupts:
     """
     The first SIGINT, SIGTERM or SIGHUP ends the run, and the report follows. A second one
     ends what the run still waits for. It gives the report L{_REPORT_LIMIT_S} seconds, because
-    its reader may have stopped to read.
+    its reader may have stopped reading.
     SIGUSR1 asks for a report, and the run goes on.
 
     @ivar number: the signal that ended the run; C{None}: no signal ended it.
@@ -50,10 +58,6 @@ class Interrupts:
     def runEnded(self) -> None:
         """Treat each signal from now on as a second one."""
         self._over = True
-
-    def reportRead(self) -> None:
-        """The limit has served: Python ends without this module's handlers."""
-        alarm(0)
 
     def _ended(self, number: int, _: object) -> None:
         if self._over or self.number is not None:

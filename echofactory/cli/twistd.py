@@ -110,7 +110,7 @@ def statusService(
 
 
 def prepare(options: CommandOptions, reactor: IReactorTime) -> None:
-    """Prepare the process: its clock, log, signals, descriptor limit and garbage."""
+    """Prepare the process: its clock, log, signals, descriptor limit and garbage collection."""
     useMonotonicTime(reactor)
     useNonBlockingLog(options)
     repeatSwallowedInterrupt()

@@ -41,7 +41,7 @@ class EchoClient(Connection, Protocol):
 
     @ivar progressAt: when the reply timeout began to run last, in nanoseconds of the run's
         clock: the connection was established, received bytes, sent a message while none was
-        outstanding, or began to close.
+        outstanding, or began to close or to half-close.
     """
 
     transport: IEchoTransport
@@ -53,7 +53,7 @@ class EchoClient(Connection, Protocol):
         self._halfClose = factory.workload.halfClose
         # Of each message that is out: when it was sent, and when it was due.
         self._out: SmallQueue[tuple[int, int]] = SmallQueue()
-        self._paused = self._closing = False
+        self._paused = self._closing = self._gone = False
         # Whether each reply makes room for exactly one message, which is a block.
         self._alternating = (
             self._window == 1
@@ -266,6 +266,7 @@ class EchoClient(Connection, Protocol):
         """The half-close is done. Reading goes on to the end of the stream."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
+        self._gone = True
         if not self.settled:
             kind, detail = classify(reason.value)
             if not self.established:
@@ -281,7 +282,7 @@ class EchoClient(Connection, Protocol):
             if self.askedAt < connectBefore:
                 self._failToConnect()
             return True
-        ending = self._halfClose and self._allOut
+        ending = self._halfClose and self._allOut and not self.settled
         self._awaited = bool(self._out) or ending or self._closing
         if self._awaited and self.progressAt < replyBefore:
             if self._closing:
@@ -327,6 +328,9 @@ class EchoClient(Connection, Protocol):
         return self.transport.getPeer() if self.transport is not None else None
 
     def _close(self) -> None:
+        if self._gone:
+            # It waited for its close meanwhile.
+            return
         self._closing = True
         self._await(self._clock())
         self.transport.loseConnection()

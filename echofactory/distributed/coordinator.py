@@ -356,7 +356,7 @@ class DistributedRun:
         addWarnings(results)
 
     def interrupt(self) -> None:
-        """Have each part cut what is open, in L{_END_S}, or before a second call of this."""
+        """Have each part cut what is open. A second call does not wait for their results."""
         if self.results.interrupted and self.results.beganAt:
             self._giveUp("did not tell its results before the second interrupt")
         elif not self._over.called:

@@ -206,7 +206,7 @@ class Part(LineReceiver):
 
     def _intervalEnded(self, results: Results) -> None:
         self.send(account=self._accounts.interval())
-        self._exemption.tell(results.open)
+        self._exemption.intervalEnded(results)
 
     def _end(self) -> None:
         self._beating.stop()

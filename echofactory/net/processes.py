@@ -22,16 +22,33 @@ def dieWithParent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
+if sys.platform == "linux":
+    _FIRST = os.SCHED_RR | os.SCHED_RESET_ON_FORK
+
+
 def goFirst(thread: int) -> None:
     """
     Have a thread of this process run as soon as it can, before all usual threads, if this user
-    may (Linux: root, or C{CAP_SYS_NICE}). A nice value does not do that: each time, the thread
-    waits until another one has used up its slice of some 3 ms. What the thread starts runs as
-    usual.
+    may (Linux: root, C{CAP_SYS_NICE} or C{RLIMIT_RTPRIO}). A nice value does not do that: each
+    time, the thread waits until another one has used up its slice of some 3 ms. What the
+    thread starts runs as usual.
+
+    If the user has chosen another policy or a nice value over 0, nothing changes.
 
     @param thread: its number, as the system has it.
     """
     if sys.platform == "linux":
-        with suppress(OSError):
-            policy = os.SCHED_RR | os.SCHED_RESET_ON_FORK
-            os.sched_setscheduler(thread, policy, os.sched_param(1))
+        usual = os.sched_getscheduler(thread) == os.SCHED_OTHER
+        if usual and os.getpriority(os.PRIO_PROCESS, thread) <= 0:
+            with suppress(OSError):
+                os.sched_setscheduler(thread, _FIRST, os.sched_param(1))
+
+
+def goAsOthers(thread: int) -> None:
+    """
+    Undo L{goFirst}.
+
+    @param thread: its number, as the system has it.
+    """
+    if sys.platform == "linux" and os.sched_getscheduler(thread) == _FIRST:
+        os.sched_setscheduler(thread, os.SCHED_OTHER, os.sched_param(0))

@@ -317,7 +317,7 @@ class EchoService(Service):
         if old and drain:
             _log.info(
                 "waiting up to {drain:g} s for {open}",
-                drain=round(drain, 1),
+                drain=max(0.1, round(drain, 1)) if proxied else drain,
                 open=counted(len(old), "open connection"),
             )
         self._waiting = self.factory.whenClosed(old)
@@ -328,7 +328,7 @@ class EchoService(Service):
             for echo in old:
                 echo.abort()
             _log.warn(
-                "aborted {cut} still open after {seconds:.2g} s",
+                "aborted {cut} still open after {seconds:.1f} s",
                 cut=counted(len(old), "connection"),
                 seconds=self._reactor.seconds() - began,
             )

@@ -343,15 +343,16 @@ def test_a_search_that_is_interrupted_in_its_second_step() -> None:
 @pytest.mark.seconds
 def test_the_lowest_step_is_broken() -> None:
     """It says so, and exits 1."""
-    late = [sys.executable, str(SUPPORT / "late_server.py"), "200"]
+    # On a busy machine, the client is late too, but not by half of the goal.
+    late = [sys.executable, str(SUPPORT / "late_server.py"), "2000"]
     with running(late) as server:
         port = server.waitFor(r"listening on (\d+)")[1]
-        load = ["50", "--size", "64", "--find-rate", "p50<10ms", "--rate", "1"]
+        load = ["50", "--size", "64", "--find-rate", "p50<1s", "--rate", "1"]
         results, told = found(port, *load, "--warm-up", "100ms", status=1)
     assert results["find_rate"]["ended_by"] == "lowest"
     assert results["workload"]["warm_up_s"] == 0.1
     assert results["verdict"] == "failed"
-    assert "the lowest rate tried, 1 message/s does not keep p50<10ms" in told
+    assert "the lowest rate tried, 1 message/s does not keep p50<1s" in told
 
 
 def test_a_search_that_is_interrupted_before_it_begins() -> None:

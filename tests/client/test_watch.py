@@ -5,7 +5,7 @@ Timeouts: when they are over, on a busy reactor and after a standstill.
 from typing import Any
 
 import pytest
-from peers import portOf, serving
+from peers import LOOPBACK, portOf, serving
 from pytest_twisted import ensureDeferred
 from twisted.internet.task import Clock
 
@@ -73,8 +73,11 @@ def test_standstills_do_not_count() -> None:
     assert 5.0 <= lived <= 5.5
 
 
+@pytest.mark.parametrize("halfClose", [False, True])
 @ensureDeferred
-async def test_no_timeout_runs_while_a_connection_waits_for_its_close(reactor: Any) -> None:
+async def test_no_timeout_runs_while_a_connection_waits_for_its_close(
+    reactor: Any, halfClose: bool
+) -> None:
     """Otherwise each look would visit all connections of a run that ends."""
     runs: list[bool] = []
 
@@ -84,8 +87,27 @@ async def test_no_timeout_runs_while_a_connection_waits_for_its_close(reactor: A
             super().closeConnection(close)
             runs.append(close.__self__.sweep(0, 0))
 
-    async with serving(reactor, "tcp:0:interface=127.0.0.1") as service:
+    async with serving(reactor, LOOPBACK) as service:
         target = f"tcp:127.0.0.1:{portOf(service.addresses[0])}"
-        results = await Looking(reactor, Workload(count=2), 3).run(target)
+        results = await Looking(reactor, Workload(count=2, halfClose=halfClose), 3).run(target)
     assert results.verdict == "ok"
     assert runs == [False] * 6
+
+
+@ensureDeferred
+async def test_a_connection_that_is_lost_while_it_waits_for_its_close(reactor: Any) -> None:
+    """It is not watched again."""
+    watched: list[Any] = []
+
+    class Losing(EchoClientFactory):
+        def closeConnection(self, close: Any) -> None:
+            client = close.__self__
+            client.transport.abortConnection()
+            self.watch.add = watched.append  # type: ignore[assignment,method-assign]
+            super().closeConnection(close)
+
+    async with serving(reactor, LOOPBACK) as service:
+        target = f"tcp:127.0.0.1:{portOf(service.addresses[0])}"
+        results = await Losing(reactor, Workload(count=2), 3).run(target)
+    assert results.completed == 3
+    assert watched == []

@@ -5,10 +5,12 @@ The search for garbage does not hold up a run.
 import subprocess
 import sys
 
+import pytest
 from programs import LIMIT, multiecho
 
 _EXEMPT = """
 import gc
+from types import SimpleNamespace
 from echofactory.net.garbage import Exemption
 
 gc.collect()
@@ -16,7 +18,7 @@ exemption = Exemption()
 for count in 1, 3, 2, 3, 4:
     new = [[] for _ in range(1000)]
     before = gc.get_freeze_count()
-    exemption.tell(count)
+    exemption.intervalEnded(SimpleNamespace(open=count))
     print(gc.get_freeze_count() - before >= 1000)
 """
 
@@ -37,20 +39,27 @@ _COUNTING = """
 import atexit, gc, runpy, sys
 
 whole = []
-gc.callbacks.append(
-    lambda phase, info: phase == "stop" and info["generation"] == 2 and whole.append(info)
-)
+
+def searched(phase, info):
+    # Not those of the imports.
+    if phase == "stop" and info["generation"] == 2 and gc.get_freeze_count():
+        whole.append(info)
+
+gc.callbacks.append(searched)
 # Before the last search, that of the end.
 atexit.register(lambda: print("whole searches:", len(whole)))
 runpy.run_module("echofactory.client", run_name="__main__", alter_sys=True)
 """
 
 
+@pytest.mark.skipif(
+    sys.version_info >= (3, 14), reason="its whole searches are done in small steps"
+)
 def test_no_whole_search_while_a_client_opens_connections() -> None:
     """With the settings of Python, there are whole searches during this run."""
     with multiecho("--trace", "none", "127.0.0.1", "0") as (_, port):
         command = [sys.executable, "-c", _COUNTING, "127.0.0.1", str(port), "8000",
-                   "--count", "1", "--bind", "127.0.0.2"]  # fmt: skip
+                   "--count", "1"]  # fmt: skip
         done = subprocess.run(
             command, capture_output=True, text=True, check=False, timeout=LIMIT
         )

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from peers import (
+    LOOPBACK,
     TRANSPORTS,
     Certificates,
     Connect,
@@ -21,7 +22,7 @@ from peers import (
 from programs import LIMIT
 from pytest_twisted import ensureDeferred
 
-from echofactory import EchoClientFactory, EchoFactory, Limits, Patience, Workload
+from echofactory import Echo, EchoClientFactory, EchoFactory, Limits, Patience, Workload
 from echofactory.cli.clientoptions import ClientOptions
 from echofactory.cli.monitor import MonitorOptions
 from echofactory.cli.server import ServerOptions
@@ -101,26 +102,37 @@ async def test_the_client_probes(
     assert len(looked) == 1
 
 
+@pytest.mark.parametrize("prefix", ["", "express:"])
 @ensureDeferred
-async def test_silent_connections_send_their_probes_one_after_the_other(reactor: Any) -> None:
-    """Five connections that are opened together have several times."""
+async def test_silent_connections_send_their_probes_one_after_the_other(
+    reactor: Any, prefix: str
+) -> None:
+    """Five connections that are opened together have several times, at both ends."""
     factory = EchoFactory(Limits(keepAlive=8.0))
     times: list[int] = []
+    theirs: list[int] = []
+
+    class Accepting(Echo):
+        def connectionMade(self) -> None:
+            super().connectionMade()
+            theirs.append(settings(self.transport)[1])
+
+    factory.protocol = Accepting
 
     class Looking(EchoClientFactory):
         def connectionUp(self, connection: Any, tookNs: int | None) -> None:
             times.append(settings(connection.transport)[1])
             super().connectionUp(connection, tookNs)
 
-    async with serving(
-        reactor, "express:tcp:0:interface=127.0.0.1", factory=factory
-    ) as service:
+    async with serving(reactor, f"{prefix}{LOOPBACK}", factory=factory) as service:
         target = f"tcp:127.0.0.1:{portOf(service.addresses[0])}"
         client = Looking(reactor, Workload(count=1), 5, Patience(keepAlive=8.0))
         await client.run(target)
-    assert set(times) <= {4, 5, 6, 7, 8}
-    # The ends in this process share the turns.
-    assert len(set(times)) >= 3
+    for each in times, theirs:
+        assert len(each) == 5
+        assert set(each) <= {4, 5, 6, 7, 8}
+        # The ends in this process share the turns.
+        assert len(set(each)) >= 3
 
 
 @ensureDeferred

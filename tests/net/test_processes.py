@@ -56,7 +56,35 @@ def test_a_thread_goes_first_and_what_it_starts_does_not() -> None:
 
 
 @linux
+def test_a_nice_value_stays() -> None:
+    """What the user has made less important stays so, and its children, too."""
+    nice = python(
+        "import os, threading, subprocess, sys\n"
+        f"from {goFirst.__module__} import goFirst\n"
+        "goFirst(threading.get_native_id())\n"
+        "print(os.sched_getscheduler(0), flush=True)\n"
+        "subprocess.run(['nice'], check=True)\n",
+        "nice", "-n", "5",
+    )  # fmt: skip
+    expected = int(subprocess.run(["nice"], capture_output=True, check=True).stdout) + 5
+    assert nice.stdout.split() == [str(os.SCHED_OTHER), str(min(expected, 19))]
+
+
+@linux
+def test_it_is_undone() -> None:
+    done = python(
+        "import os, threading\n"
+        f"from {goFirst.__module__} import goAsOthers, goFirst\n"
+        "goFirst(threading.get_native_id())\n"
+        "goAsOthers(threading.get_native_id())\n"
+        "print(os.sched_getscheduler(0))\n"
+    )
+    assert done.stdout.split() == [str(os.SCHED_OTHER)]
+
+
+@linux
 def test_a_user_who_may_not() -> None:
     """Then nothing is different, and nothing is said."""
-    without = ["setpriv", "--bounding-set=-sys_nice", "--inh-caps=-sys_nice"]
+    without = ["setpriv", "--bounding-set=-sys_nice", "--inh-caps=-sys_nice", "--"]
+    without += ["prlimit", "--rtprio=0"]
     assert policies(*(without if mayGoFirst() else [])) == [os.SCHED_OTHER] * 3

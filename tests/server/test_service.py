@@ -202,7 +202,7 @@ async def test_a_stop_says_how_many_it_cut(reactor: Any, connect: Connect) -> No
         with capturedLogs() as events:
             await service.stopService()
         assert re.fullmatch(
-            r"aborted 3 connections still open after [0-9.]+ s", formatEvent(events[-1])
+            r"aborted 3 connections still open after \d+\.\d s", formatEvent(events[-1])
         )
         assert events[-1]["log_level"].name == "warn"
         assert service.factory.counts().lost == {"aborted": 3}
