@@ -8,6 +8,7 @@ from twisted.python import usage
 
 from echofactory.cli.options import CommandOptions, Option
 from echofactory.cli.parsers import parseCount
+from echofactory.distributed.hosts import LocalCluster, RemoteCluster
 from echofactory.distributed.settings import refuseTooManyParts
 from echofactory.net.cores import usableCores
 from echofactory.net.tracing import Trace
@@ -59,18 +60,12 @@ class DaskChoice:
     """
     Where a run is made.
 
-    @ivar address: the address of a scheduler; C{None}: on this machine.
+    @ivar where: the cluster.
     @ivar parts: the number of parts; C{None}: one for each worker.
-    @ivar ca: see C{--dask-ca}; C{None}: without TLS.
-    @ivar cert: see C{--dask-cert}.
-    @ivar key: see C{--dask-key}.
     """
 
-    address: str | None
+    where: LocalCluster | RemoteCluster
     parts: int | None
-    ca: str | None = None
-    cert: str | None = None
-    key: str | None = None
 
 
 def readDask(
@@ -99,7 +94,7 @@ def readDask(
             raise usage.UsageError(f"--{others[0]}: --dask local needs none")
         parts = _partsOf(rest) if colon else min(connections, usableCores())
         _refuseTooMany(f"--dask: {where}", parts, connections)
-        return DaskChoice(address=None, parts=parts)
+        return DaskChoice(where=LocalCluster(), parts=parts)
     if "://" not in where and not rest.rpartition(":")[2].isdigit():
         raise usage.UsageError(
             f"--dask: {where!r}: give local, local:N or the address of a scheduler, such as"
@@ -108,7 +103,8 @@ def readDask(
     wanted = options.value("parts")
     if wanted is not None:
         _refuseTooMany("--parts", wanted, connections)
-    return DaskChoice(address=where, parts=wanted, **_files(options, where))
+    cluster = RemoteCluster(address=where, **_files(options, where))
+    return DaskChoice(where=cluster, parts=wanted)
 
 
 def _refuseTooMany(name: str, parts: int, connections: int) -> None:

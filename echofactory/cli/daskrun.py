@@ -14,7 +14,7 @@ from echofactory.cli.streams import printError
 from echofactory.cli.tlsoptions import clientTLSArguments
 from echofactory.distributed.cluster import Cluster
 from echofactory.distributed.coordinator import DistributedRun
-from echofactory.distributed.hosts import ClusterError, LocalCluster, RemoteCluster
+from echofactory.distributed.hosts import ClusterError, RemoteCluster
 from echofactory.distributed.settings import ClientTLSSettings, RunSettings
 from echofactory.net.processes import goAsOthers, goFirst
 from echofactory.net.tlscontext import readFile
@@ -32,14 +32,10 @@ class DaskRuns:
         assert options.dask is not None
         self._reactor = reactor
         self._options = options
-        choice = options.dask
-        for name in ("ca", "cert", "key"):
-            self._refuseUnreadable(name, getattr(choice, name))
-        where: LocalCluster | RemoteCluster = LocalCluster()
-        if choice.address is not None:
-            where = RemoteCluster(
-                address=choice.address, ca=choice.ca, cert=choice.cert, key=choice.key
-            )
+        where = options.dask.where
+        if isinstance(where, RemoteCluster):
+            for name in ("ca", "cert", "key"):
+                self._refuseUnreadable(name, getattr(where, name))
         try:
             self._cluster = Cluster(reactor, where)
         except ClusterError as error:

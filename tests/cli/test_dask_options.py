@@ -9,6 +9,7 @@ import pytest
 from echofactory.cli.clientoptions import ClientOptions
 from echofactory.cli.daskoptions import DaskChoice
 from echofactory.cli.daskrun import DaskRuns
+from echofactory.distributed.hosts import LocalCluster, RemoteCluster
 
 TARGET = ("127.0.0.1", "7")
 TLS = "tls://10.0.0.1:8786"
@@ -38,22 +39,28 @@ def test_one_process_by_default() -> None:
 def test_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """One part for each core, if there are connections for so many."""
     monkeypatch.setattr("echofactory.cli.daskoptions.usableCores", lambda: 4)
-    assert parsed(*TARGET, "10", "--dask", "local") == DaskChoice(address=None, parts=4)
-    assert parsed(*TARGET, "3", "--dask", "local") == DaskChoice(address=None, parts=3)
-    assert parsed(*TARGET, "10", "--dask", "local:10") == DaskChoice(address=None, parts=10)
+    assert parsed(*TARGET, "10", "--dask", "local") == DaskChoice(where=LocalCluster(), parts=4)
+    assert parsed(*TARGET, "3", "--dask", "local") == DaskChoice(where=LocalCluster(), parts=3)
+    assert parsed(*TARGET, "10", "--dask", "local:10") == DaskChoice(
+        where=LocalCluster(), parts=10
+    )
 
 
 @pytest.mark.parametrize("address", ["tcp://10.0.0.1:8786", "10.0.0.1:8786"])
 def test_a_cluster(address: str) -> None:
     chosen = parsed(*TARGET, "9", "--dask", address, "--parts", "8")
-    assert chosen == DaskChoice(address=address, parts=8)
-    assert parsed(*TARGET, "9", "--dask", address) == DaskChoice(address=address, parts=None)
+    assert chosen == DaskChoice(where=RemoteCluster(address=address), parts=8)
+    assert parsed(*TARGET, "9", "--dask", address) == DaskChoice(
+        where=RemoteCluster(address=address), parts=None
+    )
 
 
 def test_a_cluster_with_TLS(files: list[str]) -> None:
     ca, cert, key = files[1::2]
     chosen = parsed(*TARGET, "--dask", TLS, *files)
-    assert chosen == DaskChoice(address=TLS, parts=None, ca=ca, cert=cert, key=key)
+    assert chosen == DaskChoice(
+        where=RemoteCluster(address=TLS, ca=ca, cert=cert, key=key), parts=None
+    )
 
 
 @pytest.mark.parametrize(
