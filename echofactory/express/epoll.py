@@ -17,7 +17,11 @@ class ExpressEPollReactor(EPollReactor):
     nothing of the lane run on it unchanged.
 
     Timers, threads, processes, UDP and signals are those of L{EPollReactor}.
+
+    @cvar hasPorts: its ports are those of L{echofactory.express.ports}.
     """
+
+    hasPorts = True
 
     def __init__(self) -> None:
         super().__init__()

@@ -208,6 +208,9 @@ class PortsReactor(ReactorWrapper):
 def withPorts(reactor: Any) -> Any:
     """
     Return a reactor that listens with the ports of this module, if the reactor is one of
-    Twisted's. Other reactors, such as those for tests, are returned unchanged.
+    Twisted's. Other reactors, such as those for tests, are returned unchanged. So is a reactor
+    that has these ports already (C{hasPorts}).
     """
-    return PortsReactor(reactor) if isinstance(reactor, PosixReactorBase) else reactor
+    if not isinstance(reactor, PosixReactorBase) or getattr(reactor, "hasPorts", False):
+        return reactor
+    return PortsReactor(reactor)

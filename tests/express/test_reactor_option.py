@@ -137,6 +137,43 @@ reactor.run()
     assert done.stdout.split() == ["echofactory.express.transports"] * 2
 
 
+def test_where_the_connections_of_our_own_service_are() -> None:
+    """On the lane too, though its endpoint strings ask for no lane."""
+    code = """
+from echofactory.express import install
+install()
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred
+from echofactory import Echo, EchoFactory, EchoService, Workload, probe
+
+class Tells(Echo):
+    def connectionMade(self):
+        super().connectionMade()
+        print(type(self.transport).__module__, flush=True)
+
+async def run():
+    factory = EchoFactory()
+    factory.protocol = Tells
+    service = EchoService(reactor, ["tcp:0:interface=127.0.0.1"], factory)
+    service.startService()
+    results = await probe(
+        reactor, f"tcp:127.0.0.1:{service.addresses[0].port}", Workload(), connections=1
+    )
+    print(results.verdict, flush=True)
+    await service.stopService()
+
+reactor.callWhenRunning(
+    lambda: Deferred.fromCoroutine(run()).addBoth(lambda _: reactor.stop())
+)
+reactor.run()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=LIMIT, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["echofactory.express.transports", "ok"]
+
+
 def test_the_log_context() -> None:
     """The C{system} of what a protocol logs is that of the lane."""
     code = """
