@@ -33,8 +33,8 @@ def advice(results: Results) -> list[str]:
         )
     if _maySpeakTLS(results):
         sentences.append(
-            "no byte came back: look whether the server is an echo, and whether it expects TLS"
-            " (--tls)"
+            "no byte came back: look whether the server is an echo, whether it expects TLS"
+            " (--tls), and behind a proxy, whether a backend is up"
         )
     sent = results.kernel.retransmits
     if sent:
