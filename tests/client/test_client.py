@@ -189,6 +189,8 @@ async def test_a_peer_that_does_not_let_go(reactor: Any, certificates: Certifica
         target = f"tls:localhost:{port}:trustRoots={certificates.trust}"
         factory, running = fakeTimeRun(fake, target, Workload(), Patience(reply=0.5))
         await eventually(reactor, lambda: factory.results.completed == 2)
+        # They begin to close in the reactor's next turn.
+        await deferLater(reactor, 0)
         fake.advance(0.45)
         assert not running.called
         fake.advance(0.1)
