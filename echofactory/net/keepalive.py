@@ -64,8 +64,7 @@ def keepAlive(transport: IEchoTransport, seconds: float) -> None:
     # Over a UNIX socket, a proxy may name a TCP peer.
     if handle.family not in (socket.AF_INET, socket.AF_INET6):
         return
-    keepSocketAlive(handle, seconds)
-    spreadProbes(handle, seconds)
+    keepSocketAlive(handle, seconds, _ownIdle(seconds))
 
 
 def spreadProbes(handle: socket.socket, seconds: float) -> None:
@@ -81,26 +80,31 @@ def spreadProbes(handle: socket.socket, seconds: float) -> None:
     """
     if not seconds or _IDLE is None:
         return
-    longest = ceil(seconds)
     # The peer may have reset the connection.
     with suppress(OSError):
-        own = longest - next(_turns) % (longest // 2 + 1)
-        handle.setsockopt(socket.IPPROTO_TCP, _IDLE, own)
+        handle.setsockopt(socket.IPPROTO_TCP, _IDLE, _ownIdle(seconds))
 
 
-def keepSocketAlive(handle: socket.socket, seconds: float) -> None:
+def _ownIdle(seconds: float) -> int:
+    """Return the idle time before the first probe of the next connection, in seconds."""
+    longest = ceil(seconds)
+    return longest - next(_turns) % (longest // 2 + 1)
+
+
+def keepSocketAlive(handle: socket.socket, seconds: float, idle: int | None = None) -> None:
     """
     Set the options of a TCP socket. On Linux, connections inherit them from a listening socket.
 
+    @param seconds: as for L{keepAlive}.
+    @param idle: the idle time before the first probe, in seconds; C{None}: the longest.
     @raise OSError: if the kernel refuses an option.
     """
     if not seconds:
         return
-    idle = ceil(seconds)
     interval = ceil(seconds / PROBES)
     handle.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, value in (
-        (_IDLE, idle),
+        (_IDLE, idle or ceil(seconds)),
         (_INTERVAL, interval),
         (_COUNT, PROBES),
     ):

@@ -3,10 +3,8 @@ The signals that end a run, in a process of their own.
 """
 
 import signal
-import subprocess
-import sys
 
-from programs import LIMIT
+from programs import python
 
 _PROGRAM = """
 import os, signal
@@ -30,13 +28,8 @@ print(interrupts.number)
 
 def test_each_signal_ends_what_the_run_waits_for() -> None:
     """The second one sets the limit for the report, which is gone when all is written."""
-    done = subprocess.run(
-        [sys.executable, "-c", _PROGRAM],
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-        check=True,
-    )
+    done = python(_PROGRAM)
+    assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
         "end",
         "INT False",

@@ -95,7 +95,9 @@ async def test_no_timeout_runs_while_a_connection_waits_for_its_close(
 
 
 @ensureDeferred
-async def test_a_connection_that_is_lost_while_it_waits_for_its_close(reactor: Any) -> None:
+async def test_a_connection_that_is_lost_while_it_waits_for_its_close(
+    reactor: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It is not watched again."""
     watched: list[Any] = []
 
@@ -103,7 +105,7 @@ async def test_a_connection_that_is_lost_while_it_waits_for_its_close(reactor: A
         def closeConnection(self, close: Any) -> None:
             client = close.__self__
             client.transport.abortConnection()
-            self.watch.add = watched.append  # type: ignore[assignment,method-assign]
+            monkeypatch.setattr(self.watch, "add", watched.append)
             super().closeConnection(close)
 
     async with serving(reactor, LOOPBACK) as service:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from peers import Certificates
-from programs import LIMIT, SUPPORT, TWISTD, running, serves
+from programs import LIMIT, SUPPORT, TWISTD, python, running, serves
 from transports import Transports
 
 # Those that use the reactor of the process. Their number is that of Twisted 26.10, which is the
@@ -130,9 +130,7 @@ reactor.connectTCP("127.0.0.1", port.getHost().port, client)
 assert onExpress(reactor) is onExpress(onExpress(reactor))
 reactor.run()
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=LIMIT, check=False
-    )
+    done = python(code)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["echofactory.express.transports"] * 2
 
@@ -167,9 +165,7 @@ reactor.callWhenRunning(
 )
 reactor.run()
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=LIMIT, check=False
-    )
+    done = python(code)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["echofactory.express.transports", "ok"]
 
@@ -202,9 +198,7 @@ client.clientConnectionLost = lambda *_: reactor.stop()
 reactor.connectTCP("127.0.0.1", port.getHost().port, client)
 reactor.run()
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=LIMIT, check=False
-    )
+    done = python(code)
     assert done.returncode == 0, done.stderr
     assert set(done.stdout.split()) == {"express"}
 
@@ -212,9 +206,7 @@ reactor.run()
 def test_a_second_reactor() -> None:
     """It is refused in Twisted's words."""
     code = "from twisted.internet import reactor; import echofactory.express as e; e.install()"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=LIMIT, check=False
-    )
+    done = python(code)
     assert "ReactorAlreadyInstalledError" in done.stderr
 
 

@@ -2,11 +2,10 @@
 The search for garbage does not hold up a run.
 """
 
-import subprocess
 import sys
 
 import pytest
-from programs import LIMIT, multiecho
+from programs import multiecho, python
 
 _EXEMPT = """
 import gc
@@ -25,13 +24,8 @@ for count in 1, 3, 2, 3, 4:
 
 def test_what_is_exempt() -> None:
     """The objects that exist when more connections are open than ever before."""
-    done = subprocess.run(
-        [sys.executable, "-c", _EXEMPT],
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-        check=True,
-    )
+    done = python(_EXEMPT)
+    assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["True", "True", "False", "False", "True"]
 
 
@@ -58,10 +52,6 @@ runpy.run_module("echofactory.client", run_name="__main__", alter_sys=True)
 def test_no_whole_search_while_a_client_opens_connections() -> None:
     """With the settings of Python, there are whole searches during this run."""
     with multiecho("--trace", "none", "127.0.0.1", "0") as (_, port):
-        command = [sys.executable, "-c", _COUNTING, "127.0.0.1", str(port), "8000",
-                   "--count", "1"]  # fmt: skip
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=LIMIT
-        )
+        done = python(_COUNTING, "127.0.0.1", str(port), "8000", "--count", "1")
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1] == "whole searches: 0"

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from programs import python
 
 from echofactory.net.processes import goFirst
 
@@ -31,14 +32,9 @@ _MAY = "import os; os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))"
 linux = pytest.mark.skipif(sys.platform != "linux", reason="threads of Linux have policies")
 
 
-def python(code: str, *before: str) -> "subprocess.CompletedProcess[str]":
-    command = [*before, sys.executable, "-c", code]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
-
-
 def policies(*before: str) -> list[int]:
     """Return the policies of the thread, of what it starts, and of its process."""
-    done = python(_THREAD, *before)
+    done = python(_THREAD, before=before)
     assert done.stderr == ""
     return [int(line) & ~os.SCHED_RESET_ON_FORK for line in done.stdout.split()]
 
@@ -64,8 +60,8 @@ def test_a_nice_value_stays() -> None:
         "goFirst(threading.get_native_id())\n"
         "print(os.sched_getscheduler(0), flush=True)\n"
         "subprocess.run(['nice'], check=True)\n",
-        "nice", "-n", "5",
-    )  # fmt: skip
+        before=["nice", "-n", "5"],
+    )
     expected = int(subprocess.run(["nice"], capture_output=True, check=True).stdout) + 5
     assert nice.stdout.split() == [str(os.SCHED_OTHER), str(min(expected, 19))]
 

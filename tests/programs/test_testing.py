@@ -4,17 +4,15 @@ own, in a directory of its own.
 """
 
 import json
-import os
 import re
 import socket
-import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from peers import Certificates
-from programs import LIMIT, running
+from programs import LIMIT, python, running
 
 pytest_plugins = ["pytester"]
 
@@ -202,10 +200,7 @@ def test_without_pytest() -> None:
         "import echofactory, echofactory.cli.twistd\n"
         "import echofactory.testing\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True, text=True, timeout=LIMIT, check=False, env=dict(os.environ),
-    )  # fmt: skip
+    done = python(code)
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
     assert re.fullmatch(r"ImportError: install pytest to use echofactory\.testing", last)

@@ -181,6 +181,18 @@ def client(*arguments: str, **options: object) -> Program:
     return program
 
 
+def python(
+    code: str, *arguments: str, before: Sequence[str] = ()
+) -> "subprocess.CompletedProcess[str]":
+    """
+    Run code in an interpreter of its own, to its end.
+
+    @param before: a command that starts the interpreter, such as C{nice}.
+    """
+    command = [*before, sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, check=False)
+
+
 def connected(port: int, source: str = "127.0.0.1") -> socket.socket:
     """Return a connection to a server on the loopback interface."""
     return socket.create_connection(("127.0.0.1", port), LIMIT, (source, 0))
