@@ -14,6 +14,7 @@ from twisted.internet.protocol import DatagramProtocol
 from echofactory.client.connection import Connection, Fault, Run
 from echofactory.client.noting import noteConnection
 from echofactory.results.failures import FailureKind
+from echofactory.results.path import Datagrams
 from echofactory.values.quantities import counted
 from echofactory.workload.datagrams import DatagramVerifier, Reply, Sent, Verdict
 
@@ -35,9 +36,8 @@ class DatagramClient(Connection, DatagramProtocol):
 
     def __init__(self, factory: Run, number: int) -> None:
         super().__init__(factory, number)
+        self.numPorts = 0
         self._verifier = DatagramVerifier(self._script, factory.workload.numbered)
-        assert factory.results.datagrams is not None
-        self._datagrams = factory.results.datagrams
         self._address: IAddress | None = None
         self._closing = False
         self._retrying: IDelayedCall | None = None
@@ -48,6 +48,12 @@ class DatagramClient(Connection, DatagramProtocol):
         self._firstRepeated: int | None = None
         # The first fault of each kind.
         self._faults: dict[FailureKind, str] = {}
+
+    @property
+    def _datagrams(self) -> Datagrams:
+        counts = self._results.datagrams
+        assert counts is not None
+        return counts
 
     def opened(self, address: IAddress) -> None:
         """
@@ -102,7 +108,7 @@ class DatagramClient(Connection, DatagramProtocol):
         self._results.sent += 1
         self._results.lastSentAt = now
         self._results.bytesSent += len(block)
-        if self._tracing:
+        if self.factory.traceLog.data:
             self.factory.traceLog.sending(self.number, block)
 
     def _retry(self) -> None:
@@ -114,7 +120,7 @@ class DatagramClient(Connection, DatagramProtocol):
             return
         now = self._clock()
         self._results.bytesReceived += len(datagram)
-        if self._tracing:
+        if self.factory.traceLog.data:
             self.factory.traceLog.received(self.number, datagram)
         reply = self._verifier.feed(datagram)
         if reply.verdict is Verdict.ANSWER:

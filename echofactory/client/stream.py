@@ -48,22 +48,27 @@ class EchoClient(Connection, Protocol):
 
     def __init__(self, factory: Run, number: int) -> None:
         super().__init__(factory, number)
+        self.connected = 0
         self._verifier = StreamVerifier(self._script)
         self._allOut = False
-        self._halfClose = factory.workload.halfClose
         # Of each message that is out: when it was sent, and when it was due.
         self._out: SmallQueue[tuple[int, int]] = SmallQueue()
-        self._paused = self._closing = self._gone = False
+        self._paused = self._closing = False
         # Whether each reply makes room for exactly one message, which is a block.
         self._alternating = (
             self._window == 1
             and self._script.whole
             and not self._scheduled
-            and not self._tracing
+            and not self.factory.traceLog.data
         )
         self.progressAt = self.askedAt
         # Whether the run watches it.
         self._awaited = True
+
+    @property
+    def _halfClose(self) -> bool:
+        """Whether this end closes its side once all is sent."""
+        return self.factory.workload.halfClose
 
     def connectionMade(self) -> None:
         turnOffNagle(self.transport)
@@ -167,7 +172,7 @@ class EchoClient(Connection, Protocol):
         block = self._script.block(self._next)
         self._next += 1
         self._verifier.sent(block)
-        if self._tracing:
+        if self.factory.traceLog.data:
             self.factory.traceLog.sending(self.number, block)
         return block
 
@@ -220,7 +225,7 @@ class EchoClient(Connection, Protocol):
         """Check received data in all other cases, and send what it makes room for."""
         self.progressAt = now
         self._results.bytesReceived += len(data)
-        if self._tracing:
+        if self.factory.traceLog.data:
             self.factory.traceLog.received(self.number, data)
         try:
             completed = self._verifier.feed(data)
@@ -266,7 +271,7 @@ class EchoClient(Connection, Protocol):
         """The half-close is done. Reading goes on to the end of the stream."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        self._gone = True
+        self.connected = 0
         if not self.settled:
             kind, detail = classify(reason.value)
             if not self.established:
@@ -328,7 +333,7 @@ class EchoClient(Connection, Protocol):
         return self.transport.getPeer() if self.transport is not None else None
 
     def _close(self) -> None:
-        if self._gone:
+        if not self.connected:
             # It waited for its close meanwhile.
             return
         self._closing = True

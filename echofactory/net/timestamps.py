@@ -101,9 +101,12 @@ class StampedReads:
         if isinstance(getattr(descriptor.doRead, "__self__", None), StampedReads):
             # Somebody waits for this connection already.
             return
-        # What a session of TLS has set is set again afterwards.
-        self._set = descriptor.__dict__.get("doRead")
-        self._doRead: Callable[[], Any] = descriptor.doRead
+        usual: Callable[[], Any] = descriptor.doRead
+        # What a session of TLS has set is set again afterwards. A look into the __dict__ would
+        # make one, which stays.
+        own = getattr(usual, "__self__", None) is descriptor
+        self._set = None if own else usual
+        self._doRead = usual
         self._size = len(_unused) if descriptor is transport else _RECORD
         if isinstance(descriptor, ConnectedPort):
             # The timestamp is of the first datagram.
@@ -130,7 +133,7 @@ class StampedReads:
 
     def _stop(self) -> None:
         # If the connection was lost, its session of TLS has removed the method.
-        if self._descriptor.__dict__.get("doRead") != self._read:
+        if self._descriptor.doRead != self._read:
             return
         if self._set is not None:
             self._descriptor.doRead = self._set
