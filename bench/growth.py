@@ -196,7 +196,8 @@ def _lose(lines: Iterator[str], what: str, scheduler: int, worker: int) -> float
         if not at and re.search(r"\b10 open\b", line):
             pid, number = worker, signal.SIGKILL
             if what == "part":
-                (pid,) = children(worker)
+                (forks,) = children(worker)
+                (pid,) = children(forks)
             elif what == "scheduler":
                 pid = scheduler
             elif what == "frozen worker":

@@ -84,11 +84,24 @@ class Server:
 
 def privateBytes(pid: int) -> int:
     """
-    Return how much memory of its own a process has resident, in bytes: its anonymous memory.
-    The kernel counts it, so that reading it does not hold up the process.
+    Return how much anonymous memory a process has resident, in bytes. Of a forked process, it
+    includes what the process shares with others. The kernel counts it, so that reading it does
+    not hold up the process.
     """
-    status = Path(f"/proc/{pid}/status").read_text()
-    found = re.search(r"^RssAnon:\s+(\d+) kB$", status, re.MULTILINE)
+    return _memory(pid, "status", "RssAnon")
+
+
+def shareOfBytes(pid: int) -> int:
+    """
+    Return how much anonymous memory a process has resident, in bytes. Memory that several
+    processes share is divided between them. Reading it holds up a process that has much.
+    """
+    return _memory(pid, "smaps_rollup", "Pss_Anon")
+
+
+def _memory(pid: int, file: str, name: str) -> int:
+    text = Path(f"/proc/{pid}/{file}").read_text()
+    found = re.search(rf"^{name}:\s+(\d+) kB$", text, re.MULTILINE)
     assert found is not None
     return 1024 * int(found[1])
 

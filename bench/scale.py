@@ -30,7 +30,7 @@ from twisted.logger import (
 from twisted.python.failure import Failure
 
 from bench.commands import scaledServer
-from bench.processes import children, privateBytes, serving
+from bench.processes import children, privateBytes, serving, shareOfBytes
 from echofactory.client.settings import Opening, Patience
 from echofactory.distributed.cluster import Cluster
 from echofactory.distributed.coordinator import DistributedRun
@@ -55,8 +55,9 @@ _PER_ADDRESS = 10_000
 _CONNECTION = 16 * 1024
 """Bytes: the expected memory of a connection, with both of its ends."""
 
-_PROCESS = 45 << 20
-"""Bytes: the expected memory of a process without connections."""
+_PROCESS = 24 << 20
+"""Bytes: the expected memory of a process without connections. What all of them share, and the
+processes of Dask, are divided between them."""
 
 _SHARE = 0.9
 """The share of the available memory that is used."""
@@ -123,12 +124,18 @@ def _descendants(pid: int) -> Iterator[int]:
 
 @dataclass(frozen=True)
 class Memory:
-    """Memory while connections are held, in bytes: of the client, of the server, and of the
-    kernel's objects (C{Slab})."""
+    """
+    Memory while connections are held, in bytes: of the client, of the server, and of the
+    kernel's objects (C{Slab}).
+
+    @ivar shares: of the processes, with what they share divided between them; 0: there are too
+        many connections to find out.
+    """
 
     client: int
     server: int
     kernel: int
+    shares: int
 
 
 class _Scale:
@@ -179,11 +186,10 @@ class _Scale:
             if not quiet:
                 print(line(results, results.intervals[-1]), file=sys.stderr, flush=True)
             if self.held is None and results.open == connections <= results.verified:
-                client, server = (
-                    sum(map(privateBytes, _descendants(pid)))
-                    for pid in (os.getpid(), self._server)
-                )
-                self.held = Memory(client, server, _meminfo("Slab"))
+                ours, its = list(_descendants(os.getpid())), list(_descendants(self._server))
+                client, server = (sum(map(privateBytes, each)) for each in (ours, its))
+                shares = sum(map(shareOfBytes, ours + its)) if quiet else 0
+                self.held = Memory(client, server, _meminfo("Slab"), shares)
 
         run.ticker.watchers.append(look)
         return await run.run()
@@ -209,8 +215,7 @@ def _figures(plan: Plan, without: Memory, held: Memory, results: Results) -> dic
             name: round(size / count / 1024, 2)
             for name, size in (("kernel", kernel), ("client", client), ("server", server))
         },
-        "mib_per_process": round((without.client + without.server) / (1 << 20))
-        // (plan.parts + plan.workers),
+        "mib_per_process": round(without.shares / (1 << 20) / (plan.parts + plan.workers)),
         "response_ns": {"p50": p50, "p99": p99, "max": highest},
         "longest_hold_ns": results.parts.longestHoldNs,
         "elapsed_s": round(results.elapsedNs / 1e9, 1),

@@ -2,26 +2,25 @@
 The agent of one part: an I{Actor} in a worker of a Dask cluster. It owns the process of the
 part (L{echofactory.distributed.part}), writes to its standard input, and forwards what it says.
 
-The agent imports nothing of this package, and its methods return at once: they run in the
-worker, one after the other.
+The agents of a worker share a fork server (L{echofactory.net.forkserver}), which has imported
+what a part needs. The worker has not: the agent imports no more than the fork server's module.
+Its methods return at once: they run in the worker, one after the other.
 
 If the coordinator or the scheduler is gone, the worker drops the agent, and C{__del__} ends the
-process. If the worker dies, the process finds the end of its standard input.
+process. If the worker dies, the fork server does, and its processes with it.
 """
 
-import signal
+import os
 import sys
 import threading
 from contextlib import suppress
 from queue import SimpleQueue
-from subprocess import PIPE, Popen
 from typing import Any
 from uuid import uuid4
 
-MODULE = "echofactory.distributed.part"
+from echofactory.net.forkserver import ForkedProcess, ForkServer
 
-_BLOCKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Signals that only the coordinator handles."""
+FUNCTION = "echofactory.distributed.part:main"
 
 
 class Agent:
@@ -42,16 +41,12 @@ class Agent:
         from distributed import get_worker
 
         self.name = uuid4().hex
-        started: SimpleQueue[Popen[bytes] | OSError] = SimpleQueue()
-        # A process can ask the kernel to be killed when the thread ends that started it. So
-        # this thread ends with the process. It must not know the agent, because __del__ waits
-        # for the last one who does.
-        arguments = get_worker(), topic, number, started
+        self._process: ForkedProcess | None = None
+        self._input, output, process = _forks.fork()
+        self._process = process
+        # The thread must not know the agent, because __del__ waits for the last one who does.
+        arguments = get_worker(), topic, number, process, output
         threading.Thread(target=_forward, args=arguments, daemon=True).start()
-        process = started.get()
-        if isinstance(process, OSError):
-            raise process
-        self._process: Popen[bytes] | None = process
 
     def begin(self) -> tuple[str, int]:
         """Return the name of this agent, and the number of its process."""
@@ -65,12 +60,11 @@ class Agent:
         @param name: of the agent that is meant.
         @return: whether the process could still take it.
         """
-        process = self._process
-        if name != self.name or process is None or process.stdin is None:
+        if name != self.name or self._process is None:
             return False
         try:
-            process.stdin.write(line)
-        except (OSError, ValueError):
+            os.write(self._input, line)
+        except OSError:
             return False
         return True
 
@@ -80,42 +74,92 @@ class Agent:
         if process is None:
             return
         process.kill()
-        with suppress(OSError):
-            if process.stdin is not None:
-                process.stdin.close()
+        os.close(self._input)
 
     def __del__(self) -> None:
-        # Not os: at the end of the interpreter, the modules can be gone.
+        # At the end of the interpreter, the modules can be gone.
         with suppress(Exception):
             self.kill()
 
 
-def _forward(
-    worker: Any, topic: str, number: int, started: "SimpleQueue[Popen[bytes] | OSError]"
-) -> None:
-    """Start the process, and tell what it says, line by line, and its end."""
+class _Forks:
+    """The fork server of this process. It runs while one of its processes does."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._server: ForkServer | None = None
+        self._running = 0
+
+    def fork(self) -> tuple[int, int, ForkedProcess]:
+        """
+        Start a process. L{ended} has to be called after its end.
+
+        @return: its standard input and output, and the process.
+        """
+        with self._lock:
+            if self._server is None or not self._server.lives:
+                self._server = _started()
+            self._running += 1
+            server = self._server
+        itsInput, input_ = os.pipe()
+        output, itsOutput = os.pipe()
+        try:
+            return input_, output, ForkedProcess(server.begin({0: itsInput, 1: itsOutput}))
+        except OSError:
+            os.close(input_)
+            os.close(output)
+            self.ended()
+            raise
+        finally:
+            os.close(itsInput)
+            os.close(itsOutput)
+
+    def ended(self) -> None:
+        """A process has ended."""
+        with self._lock:
+            self._running -= 1
+            if not self._running and self._server is not None:
+                self._server.close()
+                self._server = None
+
+
+_forks = _Forks()
+
+
+def _started() -> ForkServer:
+    """Start a fork server. It ends with the thread that starts it, so that one waits for it."""
+    started: SimpleQueue[ForkServer | OSError] = SimpleQueue()
+
+    def keep() -> None:
+        try:
+            server = ForkServer(FUNCTION)
+        except OSError as error:
+            started.put(error)
+            return
+        started.put(server)
+        server.process.wait()
+
+    threading.Thread(target=keep, daemon=True).start()
+    server = started.get()
+    if isinstance(server, OSError):
+        raise server
+    return server
+
+
+def _forward(worker: Any, topic: str, number: int, process: ForkedProcess, output: int) -> None:
+    """Tell what the process says, line by line, and its end."""
 
     def tell(line: str) -> None:
         # The worker can be closing.
         with suppress(Exception):
             worker.log_event(topic, [number, line])
 
-    # A terminal can send a signal to all processes, before the new one ignores it. A process
-    # begins with the mask of the thread that starts it.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
-    try:
-        process = Popen(
-            [sys.executable, "-P", "-m", MODULE], stdin=PIPE, stdout=PIPE, bufsize=0
-        )
-    except OSError as error:
-        started.put(error)
-        return
-    assert process.stdout is not None
-    started.put(process)
-    with process.stdout, open(process.stdout.fileno(), "rb", closefd=False) as lines:
+    with open(output, "rb") as lines:
         for line in lines:
             tell(line.decode(errors="replace"))
     tell(f'{{"ended": {process.wait()}}}')
+    process.close()
+    _forks.ended()
 
 
 def facts() -> tuple[str, str, int]:

@@ -1,6 +1,7 @@
 """
-C{python -m echofactory.distributed.part}: the process of one part of a run. An
-L{agent<echofactory.distributed.agent>} starts it.
+The process of one part of a run. An L{agent<echofactory.distributed.agent>} has it forked
+(L{echofactory.net.forkserver}). It ignores the signals of a terminal: the coordinator handles
+them.
 
 Its standard input and output carry JSON, one object per line. To the part:
 
@@ -28,7 +29,6 @@ import base64
 import json
 import os
 import pickle
-import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -53,7 +53,6 @@ from echofactory.net.descriptors import raiseDescriptorLimit
 from echofactory.net.garbage import Exemption, searchRarely
 from echofactory.net.monotonic import useMonotonicTime
 from echofactory.net.processes import dieWithParent
-from echofactory.net.signals import STOP_SIGNALS
 from echofactory.net.timerfd import timer
 from echofactory.net.tracing import rejectedCertificateText
 from echofactory.results.account import Accounts
@@ -256,9 +255,6 @@ def _start() -> PartSettings:
 def main() -> None:
     """Run the part, and end."""
     dieWithParent()
-    # A terminal can send a signal to all processes. The coordinator handles it.
-    for number in STOP_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
     settings = _start()
     from twisted.internet import reactor as chosen
 
@@ -272,7 +268,3 @@ def main() -> None:
     searchRarely()
     # The reactor's signal handlers would replace ours.
     reactor.run(installSignalHandlers=False)
-
-
-if __name__ == "__main__":
-    main()

@@ -8,6 +8,9 @@ import signal
 import sys
 from contextlib import suppress
 
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""The signals of a terminal, of a service manager, and of a terminal that was closed."""
+
 _PR_SET_PDEATHSIG = 1
 """See prctl(2) of Linux."""
 

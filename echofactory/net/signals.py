@@ -16,9 +16,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from signal import (
     SIG_IGN,
-    SIGHUP,
     SIGINT,
-    SIGTERM,
     Signals,
     getsignal,
     raise_signal,
@@ -30,10 +28,9 @@ from typing import Any, cast
 from twisted.internet.error import ReactorNotRunning
 from twisted.logger import ILogObserver, LogEvent, Logger, globalLogPublisher
 
-_log = Logger()
+from echofactory.net.processes import STOP_SIGNALS
 
-STOP_SIGNALS = (SIGINT, SIGTERM, SIGHUP)
-"""The signals of a terminal, of a service manager, and of a terminal that was closed."""
+_log = Logger()
 
 
 def handleStopSignals(handler: Callable[[int, FrameType | None], Any]) -> None:

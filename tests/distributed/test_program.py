@@ -12,8 +12,18 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
-from daskcluster import childrenOf, gone, partsOf, withoutPackage
-from programs import CLIENT, LIMIT, Program, client, environment, multiecho, running, until
+from daskcluster import gone, partsOf, withoutPackage
+from programs import (
+    CLIENT,
+    LIMIT,
+    Program,
+    childrenOf,
+    client,
+    environment,
+    multiecho,
+    running,
+    until,
+)
 from schema import validate
 
 pytestmark = pytest.mark.seconds

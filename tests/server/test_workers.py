@@ -23,6 +23,7 @@ from programs import (
     TWISTD,
     accepted,
     children,
+    childrenOf,
     client,
     connected,
     echoes,
@@ -36,11 +37,9 @@ from programs import (
 )
 from statuses import get
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ProcessDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactor, StringTransport
 from twisted.logger import capturedLogs
-from twisted.python.failure import Failure
 
 from echofactory import Counts
 from echofactory.net.endpoints import ListenError
@@ -50,9 +49,10 @@ from echofactory.server.faults.settings import Faults, Stall
 from echofactory.server.settings import Limits, ServerSettings
 from echofactory.server.workers.channel import TABLE, Lines
 from echofactory.server.workers.child import Channel
+from echofactory.server.workers.process import WorkerProcess
 from echofactory.server.workers.room import FULL, HAS_ROOM, NOT_YET
 from echofactory.server.workers.supervisor import Workers
-from echofactory.server.workers.worker import IWorkersReactor
+from echofactory.server.workers.worker import IWorkersReactor, Worker
 
 
 def gone(pid: int) -> bool:
@@ -121,6 +121,21 @@ def test_one_that_dies() -> None:
         os.kill(new, signal.SIGKILL)
         until(lambda: sum("worker 1: listening on" in line for line in list(server.out)) == 3)
         assert serves(port, 16)
+        assert server.end() == -signal.SIGTERM
+
+
+def test_a_fork_server_that_is_killed() -> None:
+    """Its workers end with it; all are started again, and serve."""
+    with workers("--trace", "none") as (server, port), accepted(port) as held:
+        before = children(server)
+        (forks,) = childrenOf(server.process.pid)
+        os.kill(forks, signal.SIGKILL)
+        for number in (1, 2):
+            server.waitFor(rf"worker {number}: process \d+ ended by signal 9; .* restart in")
+        until(lambda: sum("listening on" in line for line in list(server.out)) >= 5)
+        assert not echoes(held)
+        assert serves(port, 16)
+        assert len(set(children(server)) - set(before)) == 2
         assert server.end() == -signal.SIGTERM
 
 
@@ -377,27 +392,32 @@ class _Processes(MemoryReactor, Clock):
 
     full = False
 
-    def signalProcess(self, name: str) -> None:
-        self.signals.append(name)
-
-    def spawnProcess(self, protocol: Any, *_: object, **__: object) -> "_Processes":
-        if self.full:
-            raise BlockingIOError(11, "Resource temporarily unavailable")
-        self.started.append(protocol)
-        return self
+    def kill(self) -> None:
+        self.signals.append("KILL")
 
     pid = 5
     written = b""
 
-    def writeToChild(self, descriptor: int, data: bytes) -> None:
+    def write(self, data: bytes) -> None:
         self.written += data
+
+
+class _Workers(Workers):
+    """Has no fork server."""
+
+    def fork(self, worker: Worker) -> WorkerProcess:
+        processes = cast(_Processes, self.reactor)
+        if processes.full:
+            raise BlockingIOError(11, "Resource temporarily unavailable")
+        processes.started.append(worker)
+        return cast(WorkerProcess, processes)
 
 
 def looking(reactor: _Processes, count: int, drain: float) -> Workers:
     """Return what looks after so many processes."""
     endpoints = ["tcp:0:interface=127.0.0.1"]
     settings = ServerSettings(drain=drain)
-    return Workers(cast(IWorkersReactor, reactor), endpoints, settings, count)
+    return _Workers(cast(IWorkersReactor, reactor), endpoints, settings, count)
 
 
 @pytest.mark.parametrize(
@@ -435,11 +455,11 @@ def test_counts_do_not_run_backwards() -> None:
     one, other = reactor.started
     told = {"accepted": 7, "open": 3, "lost": {"done": 4}, "refused": {"host": 1},
             "chunks": 90, "bytesIn": 1000, "bytesOut": 900}  # fmt: skip
-    one.childDataReceived(3, b'{"counts": ' + json.dumps(told).encode() + b"}\n")
-    other.childDataReceived(3, b'{"counts": {"accepted": 1, "open": 1}}\n')
+    one.dataReceived(b'{"counts": ' + json.dumps(told).encode() + b"}\n")
+    other.dataReceived(b'{"counts": {"accepted": 1, "open": 1}}\n')
     assert service.counts().accepted == 8
     assert service.counts().open == 4
-    one.processEnded(Failure(ProcessDone(0)))
+    one.processEnded("ended")
     after = service.counts()
     assert after == Counts(
         accepted=8, open=1, lost={"done": 4, "worker": 3}, refused={"host": 1},
@@ -449,11 +469,11 @@ def test_counts_do_not_run_backwards() -> None:
     reactor.advance(1.0)
     assert len(reactor.started) == 3
     assert service.workers()[0].restarts == 1
-    one.childDataReceived(3, b'{"counts": {"accepted": 2, "open": 2}}\n')
+    one.dataReceived(b'{"counts": {"accepted": 2, "open": 2}}\n')
     assert service.counts() == after + Counts(accepted=2, open=2)
     stopped = service.stopService()
     for each in (one, other):
-        each.processEnded(Failure(ProcessDone(0)))
+        each.processEnded("ended")
     assert stopped.called
     assert reactor.getDelayedCalls() == []
 
@@ -467,19 +487,19 @@ def test_the_room_of_a_worker_that_has_ended() -> None:
     with mmap.mmap(service.inherited()[TABLE], 2) as table:
         assert table[:] == bytes([NOT_YET, NOT_YET])
         table[0] = HAS_ROOM
-        one.processEnded(Failure(ProcessDone(0)))
-        other.processEnded(Failure(ProcessDone(0)))
+        one.processEnded("ended")
+        other.processEnded("ended")
         # The sockets of the other have never listened.
         assert table[:] == bytes([FULL, NOT_YET])
     reactor.advance(0.0)
     assert b'{"look": true}' not in reactor.written
     reactor.advance(0.2)
-    reactor.started[-1].childDataReceived(3, b'{"look": true}\n')
+    reactor.started[-1].dataReceived(b'{"look": true}\n')
     reactor.advance(0.01)
     assert reactor.written.count(b'{"look": true}') == 2
     service.stopService()
     for each in (one, other):
-        each.processEnded(Failure(ProcessDone(0)))
+        each.processEnded("ended")
     assert reactor.getDelayedCalls() == []
 
 
@@ -493,7 +513,7 @@ def test_a_service_that_is_started_again() -> None:
         stopped = service.stopService()
         assert not stopped.called
         assert b'{"stop": true}' in reactor.written
-        reactor.started[-1].processEnded(Failure(ProcessDone(0)))
+        reactor.started[-1].processEnded("ended")
         assert stopped.called
     assert reactor.getDelayedCalls() == []
     reactor.full = True
@@ -504,7 +524,7 @@ def test_a_service_that_is_started_again() -> None:
     reactor.advance(1.0)
     assert len(reactor.started) == 3
     # While it waits to be started again, there is nobody to wait for.
-    reactor.started[-1].processEnded(Failure(ProcessDone(0)))
+    reactor.started[-1].processEnded("ended")
     assert service.stopService().called
     assert reactor.getDelayedCalls() == []
 
@@ -524,7 +544,7 @@ def test_a_worker_that_does_not_end() -> None:
     reactor.advance(0.2)
     assert reactor.signals == ["KILL", "KILL"]
     for each in reactor.started:
-        each.processEnded(Failure(ProcessDone(0)))
+        each.processEnded("ended")
     assert reactor.getDelayedCalls() == []
 
 
@@ -535,20 +555,20 @@ def test_one_that_hangs() -> None:
     service.startService()
     one, other = reactor.started
     for _ in range(29):
-        one.childDataReceived(3, b'{"counts": {}}\n')
+        one.dataReceived(b'{"counts": {}}\n')
         reactor.advance(1.0)
     assert reactor.signals == []
     # A machine that was suspended: the other could not tell anything.
     reactor.advance(0.5)
-    one.childDataReceived(3, b'{"counts": {}}\n')
+    one.dataReceived(b'{"counts": {}}\n')
     reactor.advance(0.5)
     assert reactor.signals == ["KILL"]
-    other.processEnded(Failure(ProcessDone(0)))
+    other.processEnded("ended")
     reactor.advance(1.0)
     assert reactor.started[2:] == [other]
     service.stopService()
     for each in (one, other):
-        each.processEnded(Failure(ProcessDone(0)))
+        each.processEnded("ended")
     assert reactor.getDelayedCalls() == []
 
 
@@ -559,7 +579,7 @@ def test_later_and_later() -> None:
     service.startService()
     with capturedLogs() as events:
         for number in range(1, 11):
-            reactor.started[-1].processEnded(Failure(ProcessDone(0)))
+            reactor.started[-1].processEnded("ended")
             reactor.advance(30.0)
             assert len(reactor.started) == number + 1
             # One that lasts begins anew.
@@ -568,7 +588,7 @@ def test_later_and_later() -> None:
     delays = [event["delay"] for event in events if "delay" in event]
     assert delays == pytest.approx([0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 30.0, 0.2])
     service.stopService()
-    reactor.started[-1].processEnded(Failure(ProcessDone(0)))
+    reactor.started[-1].processEnded("ended")
     assert reactor.getDelayedCalls() == []
 
 
@@ -579,11 +599,11 @@ def test_what_a_worker_says_amiss() -> None:
     service.startService()
     (worker,) = reactor.started
     for amiss in (b"what?", b'{"counts": {"new": 1}}', b"[]", b"x" * 200_000):
-        worker.childDataReceived(3, amiss + b"\n")
-    worker.childDataReceived(3, b'{"counts": {"accepted": 3}}\n')
+        worker.dataReceived(amiss + b"\n")
+    worker.dataReceived(b'{"counts": {"accepted": 3}}\n')
     assert service.counts().accepted == 3
     service.stopService()
-    worker.processEnded(Failure(ProcessDone(0)))
+    worker.processEnded("ended")
 
 
 @pytest.mark.parametrize(
@@ -604,15 +624,15 @@ def test_an_answer_that_is_lost(answer: bytes) -> None:
     Deferred.fromCoroutine(service.peers(2)).addCallback(found.append)
     # As it comes: a pipe holds 64 KiB.
     for begin in range(0, len(answer), 1 << 16):
-        worker.childDataReceived(3, answer[begin : begin + (1 << 16)])
-    worker.childDataReceived(3, b"\n")
+        worker.dataReceived(answer[begin : begin + (1 << 16)])
+    worker.dataReceived(b"\n")
     reactor.advance(1.0)
     Deferred.fromCoroutine(service.peers(2)).addCallback(found.append)
-    worker.childDataReceived(3, b'{"peers": [["a", 1, 10]]}\n')
+    worker.dataReceived(b'{"peers": [["a", 1, 10]]}\n')
     assert found == [[], [PeerCounts("a", 1, 10)]]
     assert reactor.written.count(b"peers") == 2
     service.stopService()
-    worker.processEnded(Failure(ProcessDone(0)))
+    worker.processEnded("ended")
 
 
 def test_a_line_that_is_too_long_is_told_once() -> None:
@@ -623,10 +643,10 @@ def test_a_line_that_is_too_long_is_told_once() -> None:
     (worker,) = reactor.started
     with capturedLogs() as events:
         for _ in range(3):
-            worker.childDataReceived(3, b"x" * (1 << 17) + b"\n")
+            worker.dataReceived(b"x" * (1 << 17) + b"\n")
     assert [event["longest"] for event in events] == [1 << 16]
     service.stopService()
-    worker.processEnded(Failure(ProcessDone(0)))
+    worker.processEnded("ended")
 
 
 def test_no_line_of_the_log_is_too_long_for_the_parent() -> None:
@@ -651,13 +671,13 @@ def test_a_worker_is_up_once_it_says_so() -> None:
     service.startService()
     assert listening() == [False, False]
     one, other = reactor.started
-    one.childDataReceived(3, b'{"listening": true}\n')
-    other.childDataReceived(3, b'{"listening": true}\n')
+    one.dataReceived(b'{"listening": true}\n')
+    other.dataReceived(b'{"listening": true}\n')
     assert listening() == [True, True]
-    one.processEnded(Failure(ProcessDone(0)))
+    one.processEnded("ended")
     assert listening() == [False, True]
     service.stopService()
-    other.processEnded(Failure(ProcessDone(0)))
+    other.processEnded("ended")
     assert listening() == [False, False]
 
 
@@ -669,8 +689,8 @@ def test_the_busiest_peers_of_all() -> None:
     found: list[Any] = []
     Deferred.fromCoroutine(service.peers(2)).addCallback(found.append)
     one, other, _ = reactor.started
-    one.childDataReceived(3, b'{"peers": [["a", 1, 10], ["b", 1, 9]]}\n')
-    other.childDataReceived(3, b'{"peers": [["b", 2, 5], ["c", 1, 1]]}\n')
+    one.dataReceived(b'{"peers": [["a", 1, 10], ["b", 1, 9]]}\n')
+    other.dataReceived(b'{"peers": [["b", 2, 5], ["c", 1, 1]]}\n')
     assert found == []
     reactor.advance(1.0)
     assert found == [[PeerCounts("b", 3, 14), PeerCounts("a", 1, 10)]]
@@ -683,5 +703,5 @@ def test_the_busiest_peers_of_all() -> None:
     assert found == found[:1] * 101
     service.stopService()
     for each in reactor.started:
-        each.processEnded(Failure(ProcessDone(0)))
+        each.processEnded("ended")
     assert reactor.getDelayedCalls() == []

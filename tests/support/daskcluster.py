@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from programs import Program, environment, running, until
+from programs import Program, childrenOf, environment, running, until
 
 PYTHON = (sys.executable,)
 
@@ -79,19 +79,6 @@ def quiet(**changes: str) -> dict[str, str]:
     return kept | changes
 
 
-def childrenOf(pid: int) -> list[int]:
-    """Return the processes that a process has started and that live."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*"):
-        try:
-            state, parent = (path / "stat").read_text().rpartition(")")[2].split()[:2]
-        except OSError:
-            continue
-        if int(parent) == pid and state != "Z":
-            found.append(int(path.name))
-    return sorted(found)
-
-
 def gone(pid: int) -> bool:
     """Tell whether a process is over. One that nobody has waited for is over, too."""
     try:
@@ -101,8 +88,9 @@ def gone(pid: int) -> bool:
 
 
 def partsOf(pid: int) -> list[int]:
-    """Return the parts that a process has started."""
-    return [each for each in childrenOf(pid) if b"distributed.part" in _commandOf(each)]
+    """Return the parts that a process has had forked."""
+    servers = [each for each in childrenOf(pid) if b"net.forkserver" in _commandOf(each)]
+    return [part for server in servers for part in childrenOf(server)]
 
 
 def _commandOf(pid: int) -> bytes:

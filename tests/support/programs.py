@@ -141,9 +141,21 @@ def workers(
 
 
 def children(server: Program) -> list[int]:
-    """Return the workers' process ids."""
-    pid = server.process.pid
-    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    """Return the workers' process ids. The server's only child is the fork server."""
+    return [worker for each in childrenOf(server.process.pid) for worker in childrenOf(each)]
+
+
+def childrenOf(pid: int) -> list[int]:
+    """Return the processes that a process has started and that live."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            state, parent = (path / "stat").read_text().rpartition(")")[2].split()[:2]
+        except OSError:
+            continue
+        if int(parent) == pid and state != "Z":
+            found.append(int(path.name))
+    return sorted(found)
 
 
 def multiechoMain() -> None:

@@ -26,6 +26,10 @@ import json
 MAX_LINE_SIZE = 1 << 16
 """Maximum length of a line in bytes, without the line end."""
 
+OUT = 3
+"""The file descriptor of the pipe to the supervisor. That from the supervisor is the standard
+input."""
+
 TABLE = 4
 """The file descriptor of the table of rooms."""
 

@@ -1,13 +1,15 @@
 """
-C{python -m echofactory.server.workers.child}: a worker process. The
-L{supervisor<echofactory.server.workers.supervisor>} starts it, and sends commands to its
-standard input (L{echofactory.server.workers.channel}).
+A worker process. The L{supervisor<echofactory.server.workers.supervisor>} has it forked
+(L{echofactory.net.forkserver}), and sends commands to its standard input
+(L{echofactory.server.workers.channel}).
+
+A terminal or a service manager can send a signal to all processes. The supervisor handles it;
+workers are forked with these signals ignored.
 """
 
 import json
 import mmap
 import os
-import signal
 import socket
 import sys
 from contextlib import suppress
@@ -33,10 +35,9 @@ from echofactory.net.garbage import searchRarely
 from echofactory.net.monotonic import useMonotonicTime
 from echofactory.net.processes import dieWithParent
 from echofactory.net.reuseport import ReusePortReactor
-from echofactory.net.signals import STOP_SIGNALS
 from echofactory.server.service import EchoService, echoFactory
 from echofactory.server.settings import ServerSettings
-from echofactory.server.workers.channel import SOCKETS, TABLE, asLine
+from echofactory.server.workers.channel import OUT, SOCKETS, TABLE, asLine
 from echofactory.server.workers.room import Room
 from echofactory.values.quantities import counted
 
@@ -44,9 +45,6 @@ _MAX_LOG_TEXT = 5000
 """Maximum characters of a log line that are sent. A character is at most 12 bytes of JSON, so
 that the message is shorter than
 L{MAX_LINE_SIZE<echofactory.server.workers.channel.MAX_LINE_SIZE>}."""
-
-_OUT = 3
-"""The file descriptor of the pipe to the supervisor."""
 
 
 class Channel(LineReceiver):
@@ -172,10 +170,6 @@ def _inherited(endpoints: int, of: int, own: int, room: Room) -> list[SharedPort
 def main() -> None:
     """Serve until the supervisor says to stop, or ends."""
     dieWithParent()
-    # A terminal or a service manager can send a signal to all processes. The supervisor
-    # handles it, and sends commands.
-    for number in STOP_SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
     start = _start()
     with suppress(ImportError, AttributeError):
         import_module(start["reactor"]).install()
@@ -203,7 +197,7 @@ def main() -> None:
     service = EchoService(reactor, endpoints, factory, settings.drain)
     channel = Channel(reactor, service, room)
     # mypy takes the class of another platform.
-    cast(Any, StandardIO)(channel, stdin=0, stdout=_OUT, reactor=reactor)
+    cast(Any, StandardIO)(channel, stdin=0, stdout=OUT, reactor=reactor)
     globalLogBeginner.beginLoggingTo([_LogForwarder(channel)], redirectStandardIO=False)
     sending = LoopingCall(channel.sendCounts)
     sending.clock = reactor
@@ -223,7 +217,3 @@ def main() -> None:
     searchRarely()
     # The reactor's signal handlers would replace ours.
     reactor.run(installSignalHandlers=False)
-
-
-if __name__ == "__main__":
-    main()

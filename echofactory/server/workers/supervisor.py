@@ -2,7 +2,8 @@
 The supervisor of several worker processes that serve the same ports.
 
 Each worker (L{echofactory.server.workers.child}) has a pipe in each direction
-(L{echofactory.server.workers.channel}). If this process ends, its workers end.
+(L{echofactory.server.workers.channel}). A fork server starts them
+(L{echofactory.net.forkserver}). If this process ends, the fork server and its workers end.
 
 Twisted's C{ProcessMonitor} also restarts processes. But its stop cannot be waited for, its
 children survive if it is killed, and they cannot report counts.
@@ -32,11 +33,13 @@ from echofactory.net.endpoints import (
     startListening,
     unwrapped,
 )
+from echofactory.net.forkserver import ForkServer
 from echofactory.net.reuseport import ReservedPort, ReservingReactor
 from echofactory.net.tlscontext import PEM_KIND
 from echofactory.server.counts import Counts, PeerCounts, WorkerState, busiestPeers
 from echofactory.server.settings import ServerSettings
 from echofactory.server.workers.channel import SOCKETS, TABLE
+from echofactory.server.workers.process import WorkerProcess
 from echofactory.server.workers.room import FULL, NOT_YET, Looks, newTable
 from echofactory.server.workers.worker import IWorkersReactor, Worker
 
@@ -44,6 +47,9 @@ _log = Logger()
 
 _GRACE = 5.0
 """Seconds that a stop waits for workers after the drain, before it kills them."""
+
+FUNCTION = "echofactory.server.workers.child:main"
+"""What the process of a worker calls."""
 
 _KINDS = ("tcp", "tcp6", "ssl", "tls", PEM_KIND)
 
@@ -74,7 +80,7 @@ class Workers(Service):
     It is a L{CountsSource<echofactory.server.counts.CountsSource>}: its counts are the sums
     over the workers, at most a second old. A restart does not decrease them.
 
-    @ivar reactor: starts the processes, and is their clock.
+    @ivar reactor: talks to the processes, and is their clock.
     @ivar draining: see L{CountsSource<echofactory.server.counts.CountsSource>}.
     @ivar limits: see L{CountsSource<echofactory.server.counts.CountsSource>}.
     """
@@ -87,7 +93,7 @@ class Workers(Service):
         count: int,
     ) -> None:
         """
-        @param reactor: starts the processes, and is their clock.
+        @param reactor: talks to the processes, and is their clock.
         @param endpoints: server endpoint strings.
         @param settings: the settings that all workers share.
         @param count: number of workers.
@@ -113,6 +119,7 @@ class Workers(Service):
         self._killing: IDelayedCall | None = None
         self._table: mmap.mmap | None = None
         self._tableDescriptor = -1
+        self._forks: ForkServer | None = None
         self._looks = Looks(reactor, self._look)
         self._checks = LoopingCall(self._check)
         self._checks.clock = reactor
@@ -147,6 +154,16 @@ class Workers(Service):
             "of": len(self._workers),
             "reactor": type(self.reactor).__module__,
         }
+
+    def fork(self, worker: Worker) -> WorkerProcess:
+        """
+        Start a process of a worker.
+
+        @raise OSError: if none can be started.
+        """
+        if self._forks is None or not self._forks.lives:
+            self._forks = ForkServer(FUNCTION)
+        return WorkerProcess(self.reactor, self._forks, self.inherited(), worker)
 
     def inherited(self) -> dict[int, int]:
         """Return the descriptors that a worker inherits, by their numbers in the worker."""
@@ -255,5 +272,8 @@ class Workers(Service):
         if self._killing is not None and self._killing.active():
             self._killing.cancel()
         self._killing = None
+        if self._forks is not None:
+            self._forks.close()
+            self._forks = None
         self._closePorts()
         self.draining = False

@@ -3,22 +3,19 @@ One worker, as its supervisor sees it: the process, its messages, its restarts.
 """
 
 import json
-import sys
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 from typing import Protocol as Structure
 
 from twisted.application.internet import backoffPolicy
 from twisted.internet.defer import Deferred, TimeoutError
-from twisted.internet.error import ProcessExitedAlready
-from twisted.internet.interfaces import IDelayedCall, IReactorProcess, IReactorTime
-from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.interfaces import IDelayedCall, IReactorSocket, IReactorTime
 from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 
 from echofactory.server.counts import Counts, PeerCounts, WorkerState
 from echofactory.server.workers.channel import MAX_LINE_SIZE, Lines, asLine
+from echofactory.server.workers.process import WorkerProcess
 from echofactory.values.quantities import counted
 
 _log = Logger()
@@ -38,7 +35,7 @@ much slower server as gone."""
 _backoff = backoffPolicy(initialDelay=0.2, maxDelay=30.0, factor=2.0, jitter=lambda: 0.0)
 
 
-class IWorkersReactor(IReactorProcess, IReactorTime):
+class IWorkersReactor(IReactorSocket, IReactorTime):
     """What L{Workers} needs of a reactor."""
 
 
@@ -51,8 +48,12 @@ class WorkerOwner(Structure):
     def startMessage(self, number: int) -> dict[str, object]:
         """Return the C{start} message of a worker."""
 
-    def inherited(self) -> dict[int, int]:
-        """Return the descriptors that a worker inherits, by their numbers in the worker."""
+    def fork(self, worker: "Worker") -> WorkerProcess:
+        """
+        Start a process of a worker.
+
+        @raise OSError: if none can be started.
+        """
 
     def workerListens(self) -> None:
         """Called when a worker listens."""
@@ -64,7 +65,7 @@ class WorkerOwner(Structure):
         """Called when a worker's process has ended."""
 
 
-class Worker(ProcessProtocol):
+class Worker:
     """
     One worker: its current process, and the counts of its earlier processes.
 
@@ -96,7 +97,7 @@ class Worker(ProcessProtocol):
         self._failures = 0
         self._before = Counts()
         self._now = Counts()
-        self._process: Any = None
+        self._process: WorkerProcess | None = None
         self._startedAt = 0.0
         self._silentChecks = 0
         self._restart: IDelayedCall | None = None
@@ -115,7 +116,7 @@ class Worker(ProcessProtocol):
     @property
     def state(self) -> WorkerState:
         """The worker's state."""
-        pid = self._pid if self._process is not None else None
+        pid = self._process.pid if self._process is not None else None
         listening = self.listening and pid is not None
         return WorkerState(self.number, pid, self.restarts, self._now.open, listening)
 
@@ -132,30 +133,20 @@ class Worker(ProcessProtocol):
         self._startedAt = owner.reactor.seconds()
         self._lines = Lines()
         try:
-            self._process = owner.reactor.spawnProcess(
-                self,
-                sys.executable,
-                # -P: as with twistd, files in the working directory are not modules.
-                [sys.executable, "-P", "-m", "echofactory.server.workers.child"],
-                env=None,
-                childFDs={0: "w", 1: 1, 2: 2, 3: "r", **owner.inherited()},
-            )
+            self._process = owner.fork(self)
         except OSError as error:
             # There can be too little memory, or too many processes, for now.
             self._restartLater(f"cannot start a process: {error.strerror}", 0)
             return
-        # Twisted clears C{pid} when the process ends.
-        self._pid: int = self._process.pid
         self.send(start=owner.startMessage(self.number))
 
     def send(self, **message: object) -> None:
         """Send a message to the process, if there is one."""
         if self._process is not None:
-            # If the process is about to end, its pipe can be closed.
-            with suppress(KeyError):
-                self._process.writeToChild(0, asLine(**message))
+            self._process.write(asLine(**message))
 
-    def childDataReceived(self, childFD: int, data: bytes) -> None:
+    def dataReceived(self, data: bytes) -> None:
+        """See L{ProcessOwner<echofactory.server.workers.process.ProcessOwner>}."""
         before = self._lines.skipped
         for line in self._lines.feed(data):
             try:
@@ -227,7 +218,8 @@ class Worker(ProcessProtocol):
         for each in asking:
             each.callback(peers)
 
-    def processEnded(self, reason: Failure) -> None:
+    def processEnded(self, how: str) -> None:
+        """See L{ProcessOwner<echofactory.server.workers.process.ProcessOwner>}."""
         self._process = None
         self._answered([])
         # Its open connections are lost with it.
@@ -239,11 +231,7 @@ class Worker(ProcessProtocol):
         if self._owner.draining:
             self._fireEnded()
             return
-        ended: Any = reason.value
-        how = f"with exit status {ended.exitCode}"
-        if ended.signal is not None:
-            how = f"by signal {ended.signal}"
-        self._restartLater(f"process {self._pid} ended {how}", sum(cut.values()))
+        self._restartLater(how, sum(cut.values()))
 
     def _restartLater(self, how: str, open_: int) -> None:
         """
@@ -293,7 +281,4 @@ class Worker(ProcessProtocol):
     def kill(self) -> None:
         """Kill the process with SIGKILL."""
         if self._process is not None:
-            try:
-                self._process.signalProcess("KILL")
-            except ProcessExitedAlready:
-                return
+            self._process.kill()
