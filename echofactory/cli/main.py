@@ -8,6 +8,7 @@ C{--version} and C{--help} answer before the reactor, OpenSSL or a program is im
 import difflib
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from signal import SIG_DFL, SIGINT, default_int_handler, getsignal, signal
 from typing import NamedTuple, NoReturn
 
@@ -91,18 +92,59 @@ def helpText() -> str:
     return "\n".join(lines)
 
 
-def _refused(words: Sequence[str]) -> str:
+_OTHER_WORDS = {
+    "compare": "report",
+    "help": "--help",
+    "listen": "serve",
+    "measure": "client",
+    "merge": "report --merge",
+    "probe": "monitor",
+    "run": "client",
+    "show": "report",
+    "version": "--version",
+    "watch": "monitor",
+}
+"""What other programs call a command, and what it is called here."""
+
+
+def _meant(word: str) -> str:
+    """Return the command that a word probably stands for; empty: there is none."""
+    word = word.lower()
+    if word in _OTHER_WORDS:
+        return _OTHER_WORDS[word]
+    close = difflib.get_close_matches(word, [each.name for each in SUBCOMMANDS], n=1)
+    return close[0] if close else ""
+
+
+def _canBeHost(words: Sequence[str]) -> bool:
+    """Tell whether the first word can be HOST: every argument after it is a number."""
+    if len(words) > 1 and words[1].isdecimal():
+        return True
+    # A word after an option can be the value of that option.
+    arguments = [
+        word
+        for before, word in pairwise(words)
+        if not word.startswith("-") and (not before.startswith("-") or "=" in before)
+    ]
+    return any(word.isdecimal() for word in words[1:]) and all(map(str.isdecimal, arguments))
+
+
+def refusal(words: Sequence[str]) -> str:
     """Return why the first word is neither a command nor HOST; empty: it can be."""
-    if not words or words[0].startswith("-") or any(word.isdecimal() for word in words[1:]):
+    if not words or words[0].startswith("-"):
         return ""
-    names = [each.name for each in SUBCOMMANDS]
-    if words[0] in names:
+    first, names = words[0], [each.name for each in SUBCOMMANDS]
+    if first in names:
         return ""
-    if close := difflib.get_close_matches(words[0], names, n=1):
-        return f"{words[0]!r} is not a command; did you mean {close[0]}?"
-    if len(words) > 1:
+    meant = _meant(first)
+    if meant and not _canBeHost(words):
+        return f"{first!r} is not a command; did you mean echofactory {meant}?"
+    # The client explains HOST:PORT.
+    if len(words) > 1 or ":" in first:
         return ""
-    return f"{words[0]!r}: give HOST and PORT, or a command: {', '.join(names)}"
+    if first.endswith((".json", ".jsonl")):
+        return f"{first!r} is not a command; did you mean echofactory report {first}?"
+    return f"{first!r}: give HOST and PORT, or a command: {', '.join(names)}"
 
 
 def _twistd(command: str, words: Sequence[str]) -> NoReturn:
@@ -135,7 +177,7 @@ def main() -> NoReturn:
 
         print(versionText())
         sys.exit(0)
-    if reason := _refused(words):
+    if reason := refusal(words):
         printError(f"echofactory: {printable(reason)} (see --help)")
         sys.exit(2)
     chosen = next((each for each in SUBCOMMANDS if each.name == first), None)

@@ -12,7 +12,7 @@ from programs import LIMIT, untraced
 from shell_programs import SHELL_PROGRAMS, ShellProgram
 
 from echofactory._version import __version__
-from echofactory.cli.main import EXAMPLES, helpText, main
+from echofactory.cli.main import EXAMPLES, helpText, main, refusal
 from echofactory.cli.naming import consoleProgram, consoleText
 
 COMMAND = [sys.executable, "-m", "echofactory"]
@@ -91,7 +91,7 @@ class TestHelp:
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["servr", "--trace", "none"], "'servr' is not a command; did you mean serve?"),
+        (["server", "127.0.0.1", "7"], "'server' is not a command; did you mean echofactory s"),
         (
             ["127.0.0.1"],
             "'127.0.0.1': give HOST and PORT, or a command: client, serve, report, monitor",
@@ -108,6 +108,48 @@ def test_mistakes(words: list[str], line: str) -> None:
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"echofactory: {line}")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        ("server", "serve"),
+        ("SERVE", "serve"),
+        ("servr --trace none", "serve"),
+        ("server 127.0.0.1 7007", "serve"),
+        ("server --trace none 127.0.0.1 7007", "serve"),
+        ("server --workers=2 127.0.0.1 7007", "serve"),
+        ("reports a.json", "report"),
+        ("compare a.json b.json", "report"),
+        ("merge a.json b.json", "report --merge"),
+        ("help", "--help"),
+        ("a.json", "report a.json"),
+    ],
+)
+def test_a_word_that_resembles_a_command(words: str, meant: str) -> None:
+    """The line has the command that was probably meant."""
+    first = words.partition(" ")[0]
+    said = f"{first!r} is not a command; did you mean echofactory {meant}?"
+    assert refusal(words.split()) == said
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "server 7007",
+        "server 7007 100",
+        "server 7007 --message hello",
+        "server --trace none 7007",
+        "server --bind 127.0.0.1 7007 100",
+        "compare --size=5 7007",
+        "127.0.0.1:7",
+        "--size 5 server 7007",
+        "serve",
+    ],
+)
+def test_a_host_or_a_command(words: str) -> None:
+    """A host can have a name that resembles a command, if a port follows it."""
+    assert refusal(words.split()) == ""
 
 
 @pytest.mark.parametrize(
