@@ -2,7 +2,6 @@
 Options as declarations, and the base class of the command lines.
 """
 
-import difflib
 import getopt
 import shutil
 import sys
@@ -13,6 +12,7 @@ from typing import Any, ClassVar, NoReturn, TypeVar
 
 from twisted.python import usage
 
+from echofactory.cli.mistakes import explained
 from echofactory.cli.naming import asStarted, programAsStarted
 from echofactory.cli.streams import printError
 from echofactory.cli.versions import versionText
@@ -168,21 +168,13 @@ class CommandOptions(usage.Options):
             try:
                 found, arguments = getopt.gnu_getopt(words, self.shortOpt, self.longOpt)
             except getopt.GetoptError as error:
-                raise usage.UsageError(error.msg + self._resembling(error.opt)) from None
+                hasPort = "HOST PORT" in self.synopsis
+                raise usage.UsageError(explained(error, self.listed(), hasPort)) from None
             self._refuseTwice([option for option, _ in found])
             ordered = [word for pair in found for word in self._words(*pair)]
             super().parseOptions([*ordered, "--", *arguments])
         except usage.UsageError as error:
             self._exit(f"{error} (see --help)")
-
-    def _resembling(self, name: str) -> str:
-        """Return a question about the option that was probably meant."""
-        names = [option.name for option in self.listed()]
-        begun = [f"--{each}" for each in names if each.startswith(name)]
-        if begun and name not in names:
-            return f": {', '.join(begun)}"
-        close = difflib.get_close_matches(name, names, n=1)
-        return f"; did you mean --{close[0]}?" if close and close[0] != name else ""
 
     def _refuseTwice(self, given: list[str]) -> None:
         """

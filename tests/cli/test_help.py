@@ -51,6 +51,49 @@ def test_a_mistyped_option(
     assert line == f"echofactory.client: option {word} not recognized{question} (see --help)"
 
 
+@pytest.mark.parametrize(
+    ("options", "word", "said"),
+    [
+        (ClientOptions, "-v", "option -v not recognized; did you mean --version?"),
+        (ServerOptions, "-V", "option -V not recognized; did you mean --version?"),
+        (ReportOptions, "-?", "option -? not recognized; did you mean --help?"),
+        (ClientOptions, "-c", "option -c not recognized; did you mean --connections?"),
+        (ReportOptions, "-c", "option -c not recognized; did you mean --csv?"),
+        (ClientOptions, "-q", "option -q not recognized; did you mean --quiet?"),
+        (MonitorOptions, "-s", "option -s not recognized; did you mean --size?"),
+        (
+            ReportOptions,
+            "-p",
+            "option -p not recognized; did you mean --percentiles or --plot?",
+        ),
+        (ServerOptions, "--verbose", "option --verbose not recognized; did you mean --trace?"),
+        (
+            ServerOptions,
+            "--port",
+            "option --port not recognized: give HOST and PORT as arguments, such as 127.0.0.1"
+            " 7007",
+        ),
+        (ClientOptions, "-n", "--connections: give its value, N, such as --connections 500"),
+        (
+            ServerOptions,
+            "--idle",
+            "--idle-timeout: give its value, DURATION, such as --idle-timeout 10m",
+        ),
+        (ClientOptions, "--churn=1", "--churn: this option has no value"),
+        (ReportOptions, "--p=1", "option --p can be --percentiles or --plot"),
+        (ClientOptions, "--=5", "option -- not recognized"),
+    ],
+)
+def test_what_is_wrong_with_an_option(
+    capsys: pytest.CaptureFixture[str], options: type[CommandOptions], word: str, said: str
+) -> None:
+    """The line names the option that was meant, or what is missing."""
+    with pytest.raises(SystemExit) as caught:
+        options().parseOptions([word])
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == f"{options.program}: {said} (see --help)\n"
+
+
 def test_the_short_help(capsys: pytest.CaptureFixture[str]) -> None:
     """-h prints it."""
     with pytest.raises(SystemExit) as caught:

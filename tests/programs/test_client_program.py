@@ -186,8 +186,8 @@ def test_tls(certificates: Certificates) -> None:
         ("7 --trace all", "--trace: 'all' is not one of none, connections"),
         ("7 --json /none/x", "--json: '/none/x': No such file or directory"),
         ("7 --nonsense", "option --nonsense not recognized"),
-        ("7 --size", "option --size requires argument"),
-        ("7 --quiet=yes", "option --quiet must not have an argument"),
+        ("7 --size", "--size: give its value, SIZE, such as --size 64k"),
+        ("7 --quiet=yes", "--quiet: this option has no value"),
     ],
 )
 def test_bad_usage(refusal: Callable[..., str], arguments: str, line: str) -> None:
