@@ -178,11 +178,15 @@ def _parsed(text: str) -> dict[str, Any]:
         found = _bound(Fraction(sign + number), unit, units, bool(sign))
     if bounded is None or found is None:
         examples = [f"{quantity}{comparison}{_EXAMPLES[unit]}" for unit in units]
+        said = " or ".join(examples)
+        if bounded is not None and (sign or unit == "%"):
+            sign = sign or ("+" if "<" in comparison else "-")
+            fits = unit == "%" and (sign == "+" or float(number) <= 100)
+            percent = f"{sign}{number if fits else 10}%"
+            said += f"; to compare with an earlier run, {quantity}{comparison}{percent}"
         if units == (Unit.NS,):
-            examples[-1] += f". The units are {', '.join(DURATION_UNITS_NS)}"
-        raise ValueError(
-            f"an expectation with a wrong bound: give one such as {' or '.join(examples)}"
-        )
+            said += f". The units are {', '.join(DURATION_UNITS_NS)}"
+        raise ValueError(f"an expectation with a wrong bound: give one such as {said}")
     bound, kind = found
     if comparison == "<" and bound <= (-100 if sign else 0):
         raise ValueError("never met: no figure is less than 0")

@@ -141,6 +141,27 @@ def test_what_is_none(text: str, said: str) -> None:
     assert "\n" not in message
 
 
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("p50<20%", "p50<+20%"),
+        ("service:p99>=5.5 %", "service:p99>=-5.5%"),
+        ("retransmits<5%", "retransmits<+5%"),
+        ("p99<+5ms", "p99<+10%"),
+        ("max<250%", "max<+250%"),
+        ("max>250%", "max>-10%"),
+        ("rate>+5", "rate>+10%"),
+    ],
+)
+def test_a_bound_that_was_meant_to_be_relative(text: str, meant: str) -> None:
+    """The message has the form of a comparison, and the form is accepted."""
+    with pytest.raises(ValueError, match="give one such as") as refused:
+        Expectation(text)
+    said = str(refused.value).partition("; to compare with an earlier run, ")[2]
+    assert said.startswith(meant)
+    assert Expectation(meant).relative
+
+
 def test_a_long_text_is_cut() -> None:
     """The message stays a line that one can read."""
     with pytest.raises(ValueError, match=r"^text: 'x{60}\.\.\.' is not an exp") as refused:
