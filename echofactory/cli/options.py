@@ -3,6 +3,7 @@ Options as declarations, and the base class of the command lines.
 """
 
 import getopt
+import re
 import shutil
 import sys
 import textwrap
@@ -304,6 +305,9 @@ class CommandOptions(usage.Options):
             shown = repr(fields.get(field))
             if text.startswith(shown):
                 text = repr(self[options[field]]) + text.removeprefix(shown)
+            # It writes another field as in a call: count=.
+            for other, name in options.items():
+                text = re.sub(rf"(?<!\S){other}=(?!\w)", f"--{name}", text)
             raise usage.UsageError(f"--{options[field]}: {text}") from None
 
     def opt_version(self) -> NoReturn:

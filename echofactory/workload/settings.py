@@ -43,7 +43,7 @@ class Workload:
 
     @raise TypeError: from the constructor, if a field has another type.
     @raise ValueError: from the constructor, if a field is out of range or contradicts another.
-        The message names the field and the value.
+        The message names the field and the value. It has C{=} after the name of another field.
     """
 
     messages: tuple[bytes, ...] = DEFAULT_MESSAGES
@@ -117,27 +117,29 @@ class Workload:
         if isinstance(self.rate, Stages):
             for name in ("count", "duration"):
                 if getattr(self, name) is not None:
-                    raise ValueError(f"{name}: the stages of the rate have their own durations")
+                    raise ValueError(f"{name}: the stages of rate= have their own durations")
         elif self.rate is not None and self.count is None and self.duration is None:
-            raise ValueError("rate: a schedule needs a duration or a count")
+            raise ValueError("rate: give duration= or count= too")
         if self.arrivals is not None and self.rate is None:
-            raise ValueError("arrivals: only a rate has arrivals")
+            raise ValueError("arrivals: give rate= too")
         if self.warmUp and self.seconds is None:
-            raise ValueError("warmUp: a warm-up needs a duration")
+            raise ValueError("warmUp: give duration= too, or stages in rate=")
         if self.count is not None and self.duration is not None:
-            raise ValueError("duration: give a duration or a count, not both")
+            raise ValueError("duration: give duration= or count=, not both")
         if self.hold and self.halfClose:
-            raise ValueError("hold: a half-closed connection cannot be kept open")
+            raise ValueError(
+                "hold: not with halfClose=: a half-closed connection cannot be kept open"
+            )
         if self.reconnect and self.seconds is None and self.rate is None:
             raise ValueError(
-                "reconnect: it needs a duration or a rate, which say when the sending ends"
+                "reconnect: give duration= or rate= too, which say when the sending ends"
             )
         if self.reconnect and self.churn:
             raise ValueError(
-                "reconnect: not with churn, which opens a new connection for each message"
+                "reconnect: not with churn=, which opens a new connection for each message"
             )
         if self.churn and self.window is not None:
-            raise ValueError("window: with churn, a connection has one message")
+            raise ValueError("window: not with churn=: a connection has one message")
         if (self.bytesPerConnection or 0) > MAX_WHOLE:
             raise ValueError(
                 f"count: the messages of a connection have more than {MAX_WHOLE:.0e} bytes"

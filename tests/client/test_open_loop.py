@@ -137,9 +137,9 @@ def test_a_rate_without_an_end_is_refused(capsys: pytest.CaptureFixture[str]) ->
         ClientOptions().parseOptions(["127.0.0.1", "7", "--rate", "500"])
     assert refused.value.code == 2
     assert capsys.readouterr().err == (
-        "echofactory.client: --rate: a schedule needs a duration or a count (see --help)\n"
+        "echofactory.client: --rate: give --duration or --count too (see --help)\n"
     )
-    with pytest.raises(ValueError, match="rate: a schedule needs a duration or"):
+    with pytest.raises(ValueError, match="rate: give duration= or count= too"):
         Workload(size=64, rate=Rate(500, 500))
 
 

@@ -108,9 +108,9 @@ def test_nobody_listens() -> None:
 @pytest.mark.parametrize(
     ("other", "said"),
     [
-        ([], "--reconnect: it needs a duration or a rate"),
-        (["--count", "5"], "--reconnect: it needs a duration or a rate"),
-        (["--churn", "--duration", "1s"], "--reconnect: not with churn, which opens a new"),
+        ([], "--reconnect: give --duration or --rate too"),
+        (["--count", "5"], "--reconnect: give --duration or --rate too"),
+        (["--churn", "--duration", "1s"], "--reconnect: not with --churn, which opens a new"),
     ],
 )
 def test_what_makes_no_sense_with_it(

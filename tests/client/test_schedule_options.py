@@ -116,8 +116,8 @@ def test_stages_that_are_none(refusal: Callable[..., str], text: str) -> None:
 @pytest.mark.parametrize(
     ("other", "said"),
     [
-        (["--duration", "5s"], "--duration: the stages of the rate have their own durations"),
-        (["--count", "5"], "--count: the stages of the rate have their own durations"),
+        (["--duration", "5s"], "--duration: the stages of --rate have their own durations"),
+        (["--count", "5"], "--count: the stages of --rate have their own durations"),
         (["--arrivals", "poison"], "--arrivals: 'poison' is not one of even, poisson, "),
         (["--arrivals", "poisson:x"], "--arrivals: 'poisson:x' is not one of even, poisson, "),
     ],
@@ -131,7 +131,7 @@ def test_what_makes_no_sense(refusal: Callable[..., str], other: list[str], said
 def test_arrivals_need_a_rate(refusal: Callable[..., str]) -> None:
     """Without one, replies decide."""
     line = refusal(main, "127.0.0.1", "7", "--duration", "1s", "--arrivals", "poisson")
-    assert line.startswith("echofactory.client: --arrivals: only a rate has arrivals")
+    assert line.startswith("echofactory.client: --arrivals: give --rate too")
 
 
 def test_arrivals_are_read() -> None:

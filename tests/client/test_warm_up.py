@@ -103,7 +103,9 @@ def test_a_mismatch_in_the_warm_up() -> None:
 def test_it_needs_a_duration(refusal: Callable[..., str]) -> None:
     """A count has no time."""
     line = refusal(main, "127.0.0.1", "7", "--size", "1", "--count", "5", "--warm-up", "1s")
-    assert line.startswith("echofactory.client: --warm-up: a warm-up needs a duration")
+    assert line.startswith(
+        "echofactory.client: --warm-up: give --duration too, or stages in --rate"
+    )
 
 
 def begun(workload: Workload, now: Callable[[], int]) -> EchoClientFactory:

@@ -140,9 +140,9 @@ class TestWorkload:
             ({"window": 0}, "window: 0"),
             ({"duration": 0.0}, "duration: 0.0 is not more than 0 s"),
             ({"hold": -1.0}, "hold: -1.0"),
-            ({"count": 1, "duration": 1.0}, "duration: give a duration or a count"),
-            ({"churn": True, "window": 2}, "window: with churn"),
-            ({"hold": 1.0, "halfClose": True}, "hold: a half-closed"),
+            ({"count": 1, "duration": 1.0}, "duration: give duration= or count="),
+            ({"churn": True, "window": 2}, "window: not with churn="),
+            ({"hold": 1.0, "halfClose": True}, "hold: not with halfClose="),
         ],
     )
     def test_refuses_nonsense(self, settings: dict[str, Any], text: str) -> None:
