@@ -20,6 +20,14 @@ def _maySpeakTLS(results: Results) -> bool:
     )
 
 
+def _ofALateClient(results: Results) -> str:
+    lower = "use --spin, a longer run or a lower --rate"
+    if results.parts is None:
+        return f"the client itself was late: {lower}, or merge the results of two clients"
+    more = "more parts, on idle cores or on another machine"
+    return f"the parts of the client were late: {lower}, or {more}"
+
+
 def advice(results: Results) -> list[str]:
     """
     Return sentences for the person who reads the report. They say what the figures suggest,
@@ -27,10 +35,7 @@ def advice(results: Results) -> list[str]:
     """
     sentences = []
     if results.keptNoSchedule or lagShare(results.response, results.sendLag) > BOTTLENECK:
-        sentences.append(
-            "the client itself was late: use --spin, a longer run or a lower --rate, or merge"
-            " the results of two clients"
-        )
+        sentences.append(_ofALateClient(results))
     if _maySpeakTLS(results):
         sentences.append(
             "no byte came back: look whether the server is an echo, whether it expects TLS"

@@ -7,6 +7,7 @@ import pytest
 from echofactory.report.advice import advice
 from echofactory.results.books import Results
 from echofactory.results.failures import ConnectionFailure, FailureKind
+from echofactory.results.partfacts import PartsFacts
 from echofactory.results.warnings import addWarnings
 from echofactory.workload.schedule import Rate
 from echofactory.workload.settings import Workload
@@ -38,6 +39,32 @@ def test_replies_that_are_late() -> None:
     for _ in range(11):
         results.sendLag.record(150_000_000)
     assert "the client itself was late" in advice(results)[0]
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        (
+            None,
+            "the client itself was late: use --spin, a longer run or a lower --rate, or merge",
+        ),
+        (
+            PartsFacts(parts=2, hosts=("a",)),
+            "or more parts, on idle cores or on another machine",
+        ),
+    ],
+)
+def test_a_late_client(parts: PartsFacts | None, said: str) -> None:
+    """A run over parts is already a merge: more of them help."""
+    results = aRun(size=64, duration=1.0, rate=Rate(200, 200))
+    results.rateAsked, results.due, results.sent = 200.0, 200, 200
+    for _ in range(20):
+        results.response.record(200_000_000)
+        results.sendLag.record(199_000_000)
+    results.parts = parts
+    (sentence,) = advice(results)
+    assert said in sentence
+    assert ("two clients" in sentence) is (parts is None)
 
 
 def fruitless(target: str, kind: FailureKind) -> Results:
