@@ -254,11 +254,18 @@ def parseDatagramRate(text: str) -> float:
 def parseHost(text: str) -> str:
     """Read a host's name or address; an IPv6 address can have brackets."""
     host = text[1:-1] if text.startswith("[") and text.endswith("]") else text
-    if not host:
+    if _URL.match(host):
+        raise ValueError("a URL: give two words, such as echo.example 7007")
+    try:
+        known = host.encode("idna")
+    except UnicodeError:
+        known = b""
+    if not known or re.search(rb"[\s/]", known):
         raise ValueError("not a host's name or address")
     return host
 
 
+_URL = re.compile(r"[a-z]+://", re.ASCII | re.IGNORECASE)
 _WITH_PORT = re.compile(r"([^:\s]+|\[[^]]*\]):(\d{1,5})", re.ASCII)
 
 

@@ -218,7 +218,7 @@ twistd -n multiecho --trace data 127.0.0.1 65432
             return
         interface = readValue("HOST", arguments[0], parseHostAlone)
         if len(arguments) != 2:
-            raise usage.UsageError("give HOST and PORT, or neither")
+            raise usage.UsageError("give HOST and PORT, such as 127.0.0.1 7007, or neither")
         number = readValue("PORT", arguments[1], parseListeningPort)
         self._place = number, interface
         self.address = f"tcp:{number}:interface={quoteStringArgument(interface)}"
@@ -240,7 +240,11 @@ twistd -n multiecho --trace data 127.0.0.1 65432
         if not self.endpoints:
             self.endpoints.append(_DEFAULT_ENDPOINT)
         self.datagrams: list[tuple[str, int]] = list(self.value("udp"))
-        self._refuseForUNIX()
+        kinds = {unwrapped(text)[1].partition(":")[0].lower() for text in self.endpoints}
+        if "udp" in kinds:
+            raise usage.UsageError("--listen: for UDP, give --udp HOST:PORT")
+        if kinds == {"unix"} and not self.datagrams:
+            self._refuseForUNIX()
         self.workers: int | None = self.value("workers")
         self.settings = self._readSettings()
         places = self.settings.limits.connections
@@ -262,11 +266,9 @@ twistd -n multiecho --trace data 127.0.0.1 65432
 
     def _refuseForUNIX(self) -> None:
         """Refuse options that none of the sockets could have."""
-        kinds = {unwrapped(text)[1].partition(":")[0].lower() for text in self.endpoints}
-        if kinds == {"unix"} and not self.datagrams:
-            for name in ("dscp", "congestion"):
-                if self[name] is not None:
-                    raise usage.UsageError(f"--{name}: a UNIX socket has none")
+        for name in ("dscp", "congestion"):
+            if self[name] is not None:
+                raise usage.UsageError(f"--{name}: a UNIX socket has none")
 
     def _readSettings(self) -> ServerSettings:
         limits = self.built(
@@ -289,14 +291,21 @@ twistd -n multiecho --trace data 127.0.0.1 65432
 
     def _readFaults(self) -> Faults | None:
         found: dict[str, Any] = {}
+        written: dict[str, str] = {}
         for text in (fault for faults in self.value("fault") for fault in faults.split(",")):
             name, value = readValue("--fault", text, parseFault)
             if name in found:
                 raise usage.UsageError(f"--fault: {text!r} is a second {name}: give it once")
-            found[name] = value
+            found[name], written[name] = value, text
         try:
             return Faults(**found) if found else None
         except ValueError as error:
+            # The settings begin with the field, and usually the value.
+            name, _, why = str(error).partition(": ")
+            shown = f"{found[name]!r} is "
+            if why.startswith(shown):
+                why = f"{written[name]!r} is {why.removeprefix(shown)}"
+                raise usage.UsageError(f"--fault: {why}") from None
             raise usage.UsageError(f"--fault: {error}") from None
 
 

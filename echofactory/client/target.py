@@ -372,7 +372,7 @@ async def lookUp(
         # The resolver of Twisted 26.10 never ends if the name cannot be encoded.
         host.encode("idna")
     except UnicodeError as reason:
-        raise DNSLookupError(f"{host!r} is not a host's name: {reason}") from reason
+        raise DNSLookupError(f"{host!r} is not a host's name") from reason
     receiver = _Receiver()
     # Every reactor of Twisted has a resolver; its published type does not say so.
     resolving = cast(IReactorPluggableNameResolver, reactor)

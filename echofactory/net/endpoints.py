@@ -47,6 +47,7 @@ to a busy server at the same time, 30 of them wait a second for their next attem
 # The position of the backlog among the positional arguments of an endpoint type.
 _BACKLOG_POSITIONS = {"tcp": 3, "tcp6": 2, "unix": 3, "ssl": 6, "tls": 3, "reuseport": 3}
 _WRAPPERS = ("express", "haproxy")
+_PORT_KINDS = ("tcp", "tcp6", "ssl", "tls", "reuseport")
 
 SEPARATOR = re.compile(r"(?<!\\):")
 """Separates the parts of an endpoint string."""
@@ -74,8 +75,8 @@ def unbracketed(description: str) -> str:
 
 _NO_TYPE = " is not an endpoint type, such as 'tcp'"
 
-_HOST_PORT = re.compile(r"([\w.-]*|\[[0-9a-fA-F:]+\]):(\d{1,5})", re.ASCII)
-"""C{HOST:PORT}, which many other programs accept."""
+_HOST_PORT = re.compile(r"(?:([\w.-]*|\[[0-9a-fA-F:]+\]):)?(\d{1,5})", re.ASCII)
+"""C{HOST:PORT} or C{PORT}, which many other programs accept."""
 
 _OF_ITS_STRING = (
     (r".* missing 1 required positional argument: (.*)", r"\1 is missing"),
@@ -117,7 +118,7 @@ class EndpointError(ValueError):
             text += (
                 f". To listen, write tcp:{port}:interface={host}; to connect, tcp:{host}:{port}"
             )
-        super().__init__(printable(f"{description}: {text}"))
+        super().__init__(printable(f"{description or repr(description)}: {text}"))
         self.description = description
 
 
@@ -257,6 +258,9 @@ def _endpoint(reactor: Any, description: str) -> IStreamServerEndpoint:
         if isAbstract(path):
             named.pop("address", None)
             return abstractEndpoint(reactor, path, BACKLOG, *positional[1:], **named)
+    port = positional[0] if positional else named.get("port", "")
+    if kind.lower() in _PORT_KINDS and port.isdecimal() and int(port) > 65535:
+        raise ValueError(f"port {port} is not from 0 to 65535")
     description = withBacklog(description)
     if kind.lower() == "tls":
         (_, *positional), named = argumentsOf(description)

@@ -70,7 +70,8 @@ def reasonText(reason: BaseException | None) -> str:
         case Exception(args=([(_, _, str()), *_] as queue,)):
             # OpenSSL's queue of errors: library, function, reason. Some entries have no reason.
             return "; ".join(entry[-1] or "unknown error" for entry in queue)
-    if isinstance(reason, OSError) and reason.filename2 is not None:
-        # Both file names are internal to Twisted: the lock of a UNIX socket.
-        return f"[Errno {reason.errno}] {reason.strerror}"
+    if isinstance(reason, OSError) and reason.strerror:
+        # Two file names are internal to Twisted: the lock of a UNIX socket.
+        path = reason.filename if reason.filename2 is None else None
+        return f"{path!r}: {reason.strerror}" if isinstance(path, str) else reason.strerror
     return " ".join(str(reason).split()) or type(reason).__name__

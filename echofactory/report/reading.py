@@ -95,8 +95,14 @@ def _decoded(content: bytes) -> Any:
             parse_float=_number,
             parse_constant=_number,
         )
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"not JSON: {error}") from error
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno:,}, column {error.colno:,}"
+        said = (
+            f"not JSON, from {place}" if content.strip() else "empty: no results were written"
+        )
+        raise ValueError(said) from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not JSON: byte {error.start + 1:,} is not UTF-8") from error
 
 
 def _integer(text: str) -> int:

@@ -131,8 +131,13 @@ def checkRate(field: str, value: object, least: float = MIN_RATE) -> None:
         field,
         value,
         lambda rate: least <= rate <= MAX_RATE,
-        f"{least:g} or more and at most {MAX_RATE:,.0f} a second",
+        f"{_plain(least)} or more and at most {MAX_RATE:,.0f} a second",
     )
+
+
+def _plain(number: float) -> str:
+    """Write a number without an exponent: C{0.000001}."""
+    return f"{number:.9f}".rstrip("0").rstrip(".")
 
 
 def checkChance(field: str, value: object) -> None:

@@ -65,7 +65,7 @@ def test_a_report_that_cannot_be_written(port: int) -> None:
 def test_a_target_that_has_no_letters(host: bytes, encoding: str, shown: bytes) -> None:
     """The report has an escape in their place."""
     done = subprocess.run(
-        [*map(os.fsencode, CLIENT), host, b"7", b"1"],
+        [*map(os.fsencode, CLIENT), b"--connect", b"tcp:" + host + b":7"],
         capture_output=True, timeout=60, check=False,
         env=os.environ | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "1"},
     )  # fmt: skip

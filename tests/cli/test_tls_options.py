@@ -466,7 +466,7 @@ def refused(make: Any, words: list[str], capsys: pytest.CaptureFixture[str]) -> 
         (["--tls", "--sni", "a..b", "h", "7"], "--sni: 'a..b' is not the name of a host"),
         (["--tls", "--sni", "", "h", "7"], "--sni: '' is not the name of a host"),
         (["--tls", "--insecure", "--sni", "a..b", "h", "7"], "--sni: 'a..b' is not the name"),
-        (["--tls", "a..b", "7"], "HOST: 'a..b' is not the name of a host"),
+        (["--tls", "a..b", "7"], "HOST: 'a..b' is not a host's name or address"),
         (["--tls", "--ca", "/nonesuch", "h", "7"], "--ca: '/nonesuch': No such file"),
         (["--tls", "--half-close", "--no-express", "h", "7"], "--half-close: over TLS, it"),
         (["-4", "-6", "h", "7"], "-4 and -6: give one of them"),

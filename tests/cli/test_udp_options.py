@@ -51,8 +51,7 @@ def test_a_taken_port() -> None:
         done = failing("127.0.0.1", str(tcp), "--udp", f"127.0.0.1:{port}")
     assert done.process.returncode == 1
     assert done.err == [
-        f"multiecho: --udp: cannot listen on udp 127.0.0.1:{port}:"
-        " [Errno 98] Address already in use"
+        f"multiecho: --udp: cannot listen on udp 127.0.0.1:{port}: Address already in use"
     ]
     socket.create_server(("127.0.0.1", tcp)).close()
 

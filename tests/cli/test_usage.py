@@ -94,6 +94,7 @@ def test_endpoints_in_plain_words(reactor: Any, endpoint: str, said: str) -> Non
             "localhost:80",
             ". To listen, write tcp:80:interface=localhost; to connect, tcp:localh",
         ),
+        ("80", ". To listen, write tcp:80:interface=127.0.0.1; to connect, tcp:127.0.0.1:80"),
         (":80", ". To listen, write tcp:80:interface=127.0.0.1; to connect, tcp:127.0.0.1:80"),
         ("[::1]:80", ". To listen, write tcp:80:interface=[::1]; to connect, tcp:[::1]:80"),
     ],

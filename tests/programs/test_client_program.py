@@ -185,6 +185,7 @@ def test_tls(certificates: Certificates) -> None:
         ("7 --reply-timeout soon", "--reply-timeout: 'soon' is not a duration"),
         ("7 --trace all", "--trace: 'all' is not one of none, connections"),
         ("7 --json /none/x", "--json: '/none/x': No such file or directory"),
+        ("7 --connect-rate 0", "--connect-rate: '0' is not 0.000001 or more and at most"),
         ("7 --nonsense", "option --nonsense not recognized"),
         ("7 --size", "--size: give its value, SIZE, such as --size 64k"),
         ("7 --quiet=yes", "--quiet: this option has no value"),
@@ -199,6 +200,10 @@ def test_bad_usage(refusal: Callable[..., str], arguments: str, line: str) -> No
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
+        ("a/b 7", "HOST: 'a/b' is not a host's name or address"),
+        ("a..b 7", "HOST: 'a..b' is not a host's name or address"),
+        ("http://a:7 8", "HOST: 'http://a:7' is a URL: give two words, such as echo.example"),
+        ("--connect= --size 5", "--connect: '': '' is not an endpoint type, such as 'tcp'"),
         ("[] 7", "HOST: '[]' is not a host's name or address"),
         ("--connect nonsense:7", "--connect: nonsense:7: "),
         ("--connect tcp:127.0.0.1:99999", "--connect: tcp:127.0.0.1:99999: port 99999"),

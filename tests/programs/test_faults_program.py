@@ -287,7 +287,7 @@ def test_over_a_unix_socket(folder: Path) -> None:
         (["--fault", "dribble=0"], "--fault: 'dribble=0' is a fault without effect"),
         (["--fault", "truncate=-1"], "--fault: 'truncate=-1' is not a size"),
         (["--fault", "corrupt=0"], "--fault: 'corrupt=0' is a fault without effect"),
-        (["--fault", "drop=2"], "--fault: drop: 2.0 is not "),
+        (["--fault", "drop=2"], "--fault: 'drop=2' is not a probability from 0 to 1"),
         (["--fault", "repeat=nan"], "--fault: 'repeat=nan' is not a probability"),
         (["--fault", "reset=1e-999"], "--fault: 'reset=1e-999' is a fault without effect"),
         (["--fault", "refuse=often"], "--fault: 'refuse=often' is not a probability"),

@@ -207,7 +207,9 @@ STEP = SEARCH["steps"][0]
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (b"\xff", "not JSON: 'utf-8' codec can't decode byte 0xff"),
+        (b"\xff", "not JSON: byte 1 is not UTF-8"),
+        (b"{,", "not JSON, from line 1, column 2"),
+        (b" \n", "empty: no results were written"),
         ('{"a": 1e999}', "1e999 is not a finite number"),
         ('{"a": -Infinity}', "-Infinity is not a finite number"),
         ('{"a": NaN}', "NaN is not a finite number"),

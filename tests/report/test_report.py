@@ -422,7 +422,7 @@ def test_the_page_of_a_search() -> None:
     [
         ([], "give the JSON file of one run or more"),
         (["/nowhere.json"], "'/nowhere.json': No such file or directory"),
-        (["{empty}"], "'{empty}': not JSON: Expecting value: line 1 column 1"),
+        (["{empty}"], "'{empty}': empty: no results were written"),
         (["{other}"], "'{other}': not the results of a run (echofactory.results/3)"),
         (["{lacking}"], "'{lacking}': not the results of a run: $: 'version' is a required"),
         (["{nan}"], "'{nan}': NaN is not a finite number"),

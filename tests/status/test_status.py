@@ -730,7 +730,7 @@ def test_a_taken_port() -> None:
             assert done.process.returncode == 1
             assert done.err == [
                 f"multiecho: --status: cannot listen on tcp:{port}:interface=127.0.0.1:"
-                " [Errno 98] Address already in use"
+                " Address already in use"
             ]
             assert not any("Traceback" in line for line in done.out)
 
