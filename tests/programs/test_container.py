@@ -129,6 +129,14 @@ def test_the_health_check_ends_in_time() -> None:
     assert words[words.index("--count") + 1] == "1"
 
 
+def test_the_container_has_limits() -> None:
+    """Strangers can reach it, and nobody looks at it."""
+    options = ServerOptions()
+    options.parseOptions(the("CMD").exec()[1:])
+    limits = options.settings.limits
+    assert (limits.connections, limits.perHost, limits.idle) == (10_000, None, 600)
+
+
 def test_the_container_serves(tmp_path: Path) -> None:
     """It echoes on every interface, is healthy until it stops, and leaves no file."""
     words = check()[1]

@@ -18,6 +18,7 @@ from pathlib import Path
 from pwd import getpwnam
 from select import select
 from string import Template
+from urllib.request import urlopen
 
 import pytest
 from peers import Certificates
@@ -30,6 +31,7 @@ ROOT = Path(__file__).parents[2]
 SOCKET = ROOT / "deploy" / "echofactory.socket"
 SERVICE = ROOT / "deploy" / "echofactory.service"
 TLS = ROOT / "deploy" / "echofactory.service.d" / "tls.conf"
+STATUS = ROOT / "deploy" / "echofactory.service.d" / "status.conf"
 MONITOR = ROOT / "deploy" / "echofactory-monitor.service"
 
 CI = "CI" in os.environ
@@ -48,7 +50,7 @@ os.execv(sys.argv[3], sys.argv[3:])
 
 def unit(path: Path) -> RawConfigParser:
     """Read a unit, whose settings keep their names."""
-    parser = RawConfigParser(delimiters=["="], interpolation=None)
+    parser = RawConfigParser(delimiters=["="], interpolation=None, strict=False)
     parser.optionxform = str  # type: ignore[assignment,method-assign]
     parser.read_string(path.read_text())
     return parser
@@ -62,25 +64,31 @@ def commandLine(command: str) -> list[str]:
     return [str(SCRIPTS / "twistd"), *words]
 
 
-def execStart() -> list[str]:
-    """Return the service's command line."""
-    return commandLine(unit(SERVICE)["Service"]["ExecStart"])
+def execStart(*dropIns: Path) -> list[str]:
+    """Return the command line of the service. C{$LIMITS} becomes the words of its value."""
+    values = dict[str, str]()
+    for path in (SERVICE, *dropIns):
+        for line in re.findall(r"^Environment=(.*)$", path.read_text(), re.MULTILINE):
+            values |= dict(each.split("=", 1) for each in shlex.split(line))
+    words = commandLine(unit(SERVICE)["Service"]["ExecStart"])
+    split = [values[word[1:]].split() if word.startswith("$") else [word] for word in words]
+    return [word for each in split for word in each]
 
 
-def overridden(path: Path) -> str:
-    """Return the command line of a drop-in. It empties the unit's first."""
-    empty, command = re.findall(r"^ExecStart=(.*)$", path.read_text(), re.MULTILINE)
-    assert empty == ""
-    return str(command)
+def serverOptions(command: list[str]) -> ServerOptions:
+    """Return the options of the server in a command line."""
+    options = ServerOptions()
+    options.parseOptions(command[command.index("multiecho") + 1 :])
+    return options
 
 
-def installed(folder: Path, *, tls: bool) -> list[Path]:
+def installed(folder: Path, *dropIns: Path) -> list[Path]:
     """Copy the units into a folder, with a C{twistd} that exists. Return the units."""
     units = [folder / path.name for path in (SOCKET, SERVICE, MONITOR)]
     copies = dict(zip((SOCKET, SERVICE, MONITOR), units, strict=True))
-    if tls:
-        copies[TLS] = folder / f"{SERVICE.name}.d" / TLS.name
-        copies[TLS].parent.mkdir()
+    for path in dropIns:
+        copies[path] = folder / f"{SERVICE.name}.d" / path.name
+        copies[path].parent.mkdir(exist_ok=True)
     for path, copy in copies.items():
         # systemd-analyze insists that what is started exists.
         text = path.read_text().replace("/opt/echofactory/bin/twistd", str(SCRIPTS / "twistd"))
@@ -100,23 +108,23 @@ def analyzed(*words: str) -> str:
 
 
 @needsAnalyze
-@pytest.mark.parametrize("tls", [False, True])
-def test_the_units_are_in_order(tls: bool, tmp_path: Path) -> None:
-    """systemd-analyze has nothing to say about them, with and without the drop-in."""
-    units = installed(tmp_path, tls=tls)
+@pytest.mark.parametrize("dropIns", [[], [TLS], [STATUS], [TLS, STATUS]])
+def test_the_units_are_in_order(dropIns: list[Path], tmp_path: Path) -> None:
+    """systemd-analyze has nothing to say about them, with and without the drop-ins."""
+    units = installed(tmp_path, *dropIns)
     # Some mistakes it only tells, and ends with 0.
     assert analyzed("verify", "--man=no", *map(str, units)) == ""
 
 
 @needsAnalyze
 @pytest.mark.parametrize(
-    ("path", "tls"),
-    [(SERVICE, False), (SERVICE, True), (MONITOR, False)],
-    ids=["server", "server with TLS", "monitor"],
+    ("path", "dropIns"),
+    [(SERVICE, []), (SERVICE, [TLS, STATUS]), (MONITOR, [])],
+    ids=["server", "server with drop-ins", "monitor"],
 )
-def test_the_services_are_confined(path: Path, tls: bool, tmp_path: Path) -> None:
+def test_the_services_are_confined(path: Path, dropIns: list[Path], tmp_path: Path) -> None:
     """Their exposure is at most 2 of 10, and without its last lines, a unit is above that."""
-    installed(tmp_path, tls=tls)
+    installed(tmp_path, *dropIns)
     copy = tmp_path / path.name
     security = ("security", "--offline=true", "--threshold=20", str(copy))
     analyzed(*security)
@@ -126,11 +134,12 @@ def test_the_services_are_confined(path: Path, tls: bool, tmp_path: Path) -> Non
 
 
 @needsAnalyze
-def test_the_drop_in_starts_with_the_machine(tmp_path: Path) -> None:
-    """systemd does not bind the port of TLS, so no connection to it starts the service."""
+@pytest.mark.parametrize("dropIn", [TLS, STATUS], ids=["TLS", "status"])
+def test_a_drop_in_starts_with_the_machine(dropIn: Path, tmp_path: Path) -> None:
+    """systemd does not bind its port, so no connection to it starts the service."""
     folder = tmp_path / "etc" / "systemd" / "system"
     folder.mkdir(parents=True)
-    installed(folder, tls=True)
+    installed(folder, dropIn)
     subprocess.run(
         ["systemctl", f"--root={tmp_path}", "enable", SERVICE.name, MONITOR.name],
         capture_output=True, timeout=LIMIT, check=True,
@@ -163,11 +172,38 @@ def test_the_units_serve(tmp_path: Path) -> None:
 
 def test_the_service_is_given_time_to_drain() -> None:
     """systemd waits longer than the server does."""
-    _, found, arguments = " ".join(execStart()).partition(" multiecho ")
-    assert found
-    options = ServerOptions()
-    options.parseOptions(shlex.split(arguments))
-    assert options.settings.drain < parseDuration(unit(SERVICE)["Service"]["TimeoutStopSec"])
+    drain = serverOptions(execStart()).settings.drain
+    assert drain < parseDuration(unit(SERVICE)["Service"]["TimeoutStopSec"])
+
+
+def test_the_service_has_limits() -> None:
+    """Strangers can reach it, and nobody looks at it."""
+    limits = serverOptions(execStart()).settings.limits
+    assert (limits.connections, limits.perHost, limits.idle) == (10_000, 1_000, 600)
+
+
+def test_the_drop_ins_add_up() -> None:
+    """Each adds its own options, and the service keeps its limits."""
+    options = serverOptions(execStart(STATUS))
+    assert options.status == "tcp:9465:interface=127.0.0.1"
+    assert options.settings == serverOptions(execStart()).settings
+    both = execStart(TLS, STATUS)
+    assert {*execStart(TLS), *execStart(STATUS)} == {*both}
+
+
+def test_the_drop_in_serves_a_status(tmp_path: Path) -> None:
+    """The metrics are there, on the loopback interface."""
+    command = execStart(STATUS)
+    command = ["0" if word == "9465" else word for word in command]
+    given = unit(SOCKET)["Socket"]["FileDescriptorName"]
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as listening:
+        descriptor = listening.fileno()
+        activate = [sys.executable, "-c", ACTIVATE, str(descriptor), given]
+        with running([*activate, *command], pass_fds=[descriptor], cwd=tmp_path) as program:
+            port = program.waitFor(r"status page on 127\.0\.0\.1:(\d+)")[1]
+            with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=LIMIT) as answer:
+                assert b"echofactory_connections_limit 10000" in answer.read()
+            assert program.end() == -signal.SIGTERM
 
 
 def test_the_drop_in_serves_tls(tmp_path: Path, certificates: Certificates) -> None:
@@ -177,7 +213,7 @@ def test_the_drop_in_serves_tls(tmp_path: Path, certificates: Certificates) -> N
     name = re.findall(r"^LoadCredential=([^:]+):/", text, re.MULTILINE)
     assert name == ["server.pem"]
     shutil.copy(certificates.pem, tmp_path / "server.pem")
-    command = commandLine(overridden(TLS).replace("%d", str(tmp_path)))
+    command = [word.replace("%d", str(tmp_path)) for word in execStart(TLS)]
     assert command[-2:] == ["::", "7008"]
     command[-1] = "0"
     with socket.create_server(("::1", 0), family=socket.AF_INET6) as listening:
