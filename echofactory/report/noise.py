@@ -25,6 +25,7 @@ from statistics import quantiles
 from echofactory.results.books import Results
 from echofactory.results.expectations import Judgement
 from echofactory.results.intervals import WHOLE, usualLengthNs
+from echofactory.results.judging import LATENCY_FIELDS
 from echofactory.results.latency import Latency
 
 MIN_PIECES = 4
@@ -100,15 +101,6 @@ def overlap(first: Range | None, other: Range | None) -> bool:
     return first[0] <= other[1] and other[0] <= first[1]
 
 
-_NAMES = {
-    "response": "response",
-    "service": "serviceTime",
-    "connect": "connect",
-    "lag": "sendLag",
-}
-"""The attribute of L{Results} for each latency of an expectation."""
-
-
 def _ranges(judgement: Judgement, runs: Sequence[Results]) -> list[Range | None]:
     """Return the range of the figure of an expectation in each run."""
     expectation = judgement.expectation
@@ -119,7 +111,8 @@ def _ranges(judgement: Judgement, runs: Sequence[Results]) -> list[Range | None]
     percent = expectation.percent
     if expectation.latency is None or percent is None or not 0 < percent < 100:
         return [None for _ in runs]
-    return [latencyRange(run, _NAMES[expectation.latency], percent) for run in runs]
+    field = LATENCY_FIELDS[expectation.latency]
+    return [latencyRange(run, field, percent) for run in runs]
 
 
 def withoutNoise(

@@ -12,6 +12,17 @@ from echofactory.results.books import Results
 from echofactory.results.expectations import Expectation, Judgement, Unit
 from echofactory.results.latency import Latency
 
+LATENCY_FIELDS = {
+    "response": "response",
+    "service": "serviceTime",
+    "connect": "connect",
+    "lag": "sendLag",
+}
+"""The attribute of L{Results} for each latency of an expectation."""
+
+_OF_A_RATE = ("service", "lag")
+"""The latencies that only a run with a rate has."""
+
 _NO_RATE = "the run has no rate"
 
 
@@ -21,13 +32,10 @@ def _rounded(figure: float) -> float:
 
 def _latencyOf(results: Results, name: str) -> Latency | None:
     """Return the latency that a prefix names; C{None}: it is not measured in such a run."""
-    if name == "connect":
-        return results.connect
-    if name == "response":
-        return results.response
-    if results.rateAsked is None:
+    if name in _OF_A_RATE and results.rateAsked is None:
         return None
-    return results.serviceTime if name == "service" else results.sendLag
+    latency: Latency = getattr(results, LATENCY_FIELDS[name])
+    return latency
 
 
 def _statistic(latency: Latency, expectation: Expectation) -> float | None:
@@ -77,7 +85,7 @@ def _missing(results: Results, expectation: Expectation) -> str:
     if kind == "connect":
         overUDP = results.datagrams is not None
         return "UDP has no connect time" if overUDP else "no connection was established"
-    if kind in ("service", "lag", "rate", "unsent") and results.rateAsked is None:
+    if kind in (*_OF_A_RATE, "rate", "unsent") and results.rateAsked is None:
         return _NO_RATE
     if kind in ("lost", "reordered"):
         return "the run is not over UDP" if results.datagrams is None else "nothing was sent"
