@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from echofactory.results.books import Results
 from echofactory.results.expectations import Expectation
 from echofactory.results.judging import judge
-from echofactory.results.latency import PERCENTILES
+from echofactory.results.latency import PERCENTILES, statisticName
 from echofactory.results.search import KEPT_UP, Ending, SearchOutcome, SearchStep
 
-NAMES = {field.replace("_", "."): field for field in (*PERCENTILES, "max")}
-"""The percentiles that a goal can be about, and their fields in the JSON: C{p99.9} is
-C{p99_9}."""
+NAMES = {statisticName(field): field for field in (*PERCENTILES, "max")}
+"""The percentiles that a goal can be about, and their fields in the JSON."""
 
 PRECISION = 1.05
 """The ratio of the lowest rate that broke a goal and the highest rate that kept all of them, at

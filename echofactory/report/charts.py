@@ -25,6 +25,7 @@ from echofactory.report.course import (
 )
 from echofactory.report.palette import COLOURS, FAILURE
 from echofactory.results.books import Results
+from echofactory.results.latency import statisticName
 
 Line = dict[str, Any]
 Chart = dict[str, Any]
@@ -237,7 +238,7 @@ def _steps(searches: Sequence[Run]) -> Chart:
         for place, field in enumerate(fields):
             readings = [step.response[field] for step in steps]
             dash = 0 if len(searches) == 1 else min(place, 2)
-            name = field.replace("_", ".")
+            name = statisticName(field)
             lines.add(number, name, (rates, readings), place, dash, dots=True)
         broken = [
             None if step.kept or step.interrupted else step.response[marked] for step in steps

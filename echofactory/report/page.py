@@ -29,6 +29,7 @@ from echofactory.report.palette import (
 )
 from echofactory.report.text import brokenText, ladder, latencyText, summary
 from echofactory.results.books import Results
+from echofactory.results.latency import statisticName
 from echofactory.results.search import SearchOutcome
 from echofactory.values.quantities import numberText
 
@@ -127,7 +128,7 @@ def _comparison(runs: Sequence[Run]) -> str:
 def _steps(results: Results, search: SearchOutcome) -> str:
     """Return the table of the rates that a search tried."""
     fields, _ = stepFields([results])
-    names = [field.replace("_", ".") for field in fields]
+    names = [statisticName(field) for field in fields]
     rows = [["messages/s", "achieved", *names, "goals"]]
     for step in search.steps:
         kept = "kept" if step.kept else f"broken: {brokenText(step)}"

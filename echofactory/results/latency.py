@@ -41,6 +41,11 @@ _FINE_BITS = _STEP_BITS + _DOUBLING_BITS + 1
 _FINE_NS = 1 << _FINE_BITS
 
 
+def statisticName(field: str) -> str:
+    """Return what a person calls a field of the JSON: C{p99.9} is C{p99_9}."""
+    return field.replace("_", ".")
+
+
 def _stepOf(ns: int) -> int:
     """Return the number of the step of a reading."""
     if ns < _FINE_NS:

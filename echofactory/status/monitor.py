@@ -21,7 +21,7 @@ from echofactory._version import __version__
 from echofactory.client.monitor import ProbeService
 from echofactory.results.books import measured
 from echofactory.results.failures import FailureKind
-from echofactory.results.latency import PERCENTILES, Latency
+from echofactory.results.latency import PERCENTILES, Latency, statisticName
 from echofactory.status.history import History, LastMinute
 from echofactory.status.metrics import byLabel, programMetrics, withAll
 from echofactory.status.usage import UsageMeter, percent, usageTiles
@@ -247,7 +247,7 @@ class ProbeStatus:
             "since": since,
             "columns": columns(("percentile", ""), ("response time", "ms")),
             "rows": [
-                (field.replace("_", "."), _ms(response[field]))
+                (statisticName(field), _ms(response[field]))
                 for field in ("min", *PERCENTILES, "max")
             ],
             "empty": "",
