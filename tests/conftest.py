@@ -15,6 +15,7 @@ import pytest
 import trustme
 from hypothesis import HealthCheck, settings
 from peers import Certificates, Connect
+from programs import multiecho
 from pytest_twisted import async_yield_fixture
 from reactors import installReactor
 
@@ -52,6 +53,13 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
     trust.mkdir()
     authority.cert_pem.write_to_path(str(trust / "authority.pem"))
     return Certificates(pem, trust)
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[str]:
+    """The port of an echo server, which the tests of a module share."""
+    with multiecho("--trace", "none", "127.0.0.1", "0") as (_, number):
+        yield str(number)
 
 
 @pytest.fixture

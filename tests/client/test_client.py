@@ -39,6 +39,7 @@ from peers import (
 )
 from programs import LIMIT
 from pytest_twisted import ensureDeferred
+from runs import balanced
 from schema import FACTS
 from service_identity import VerificationError
 from twisted.internet.defer import CancelledError, Deferred
@@ -87,14 +88,6 @@ def fakeTimeRun(
     """Begin a run of two connections whose time is that of the fake clock."""
     factory = EchoClientFactory(fake, workload, 2, patience, clock=fake.ns)
     return factory, Deferred.fromCoroutine(factory.run(endpoint))
-
-
-def balanced(results: Results) -> bool:
-    return (
-        results.sent == results.verified + results.mismatched + results.unanswered
-        and results.requested == results.completed + results.failed + results.unfinished
-        and results.open == 0
-    )
 
 
 EARLY = "the peer closed before every byte was back"

@@ -10,11 +10,12 @@ from functools import partial
 from typing import Any
 
 import pytest
-from datagrams import answering, balanced, begun, measured
+from datagrams import answering, begun, measured
 from faulty_datagrams import ALTER, FLIPPED, HOLD, LOSE, REPEAT, fate
 from peers import FakeTimeReactor, eventually, readFakeClock
 from programs import SUPPORT, running
 from pytest_twisted import ensureDeferred
+from runs import balanced
 from twisted.internet.defer import ensureDeferred as ensure
 from twisted.logger import capturedLogs, formatEvent
 

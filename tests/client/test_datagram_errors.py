@@ -9,9 +9,10 @@ import struct
 from typing import Any
 
 import pytest
-from datagrams import balanced, begun, datagramSocket, forRoot, measured
+from datagrams import begun, datagramSocket, forRoot, measured
 from peers import FakeTimeReactor, eventually, noDescriptorLeft, portOf
 from pytest_twisted import ensureDeferred
+from runs import balanced
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone, MessageLengthError

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from datagrams import answering, balanced, begun, serving
+from datagrams import answering, begun, serving
 from peers import FakeTimeReactor, eventually, portOf
 from programs import CLIENT, running
 from pytest_twisted import ensureDeferred
+from runs import balanced
 from schema import FACTS, validate
 from twisted.logger import capturedLogs, formatEvent
 

@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +34,6 @@ from echofactory.cli.clientoptions import ClientOptions
 def written(program: Program) -> Any:
     """Return the JSON that the program wrote to stdout, which follows the schema."""
     return validate(json.loads("\n".join(program.out)))
-
-
-@pytest.fixture(scope="module")
-def port() -> Iterator[str]:
-    """The port of an echo server."""
-    with multiecho("--trace", "none", "127.0.0.1", "0") as (_, number):
-        yield str(number)
 
 
 def test_no_arguments() -> None:

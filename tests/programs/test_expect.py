@@ -4,7 +4,7 @@ status.
 """
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,13 +24,6 @@ from echofactory.results.latency import Latency
 MS = 1_000_000
 MET = "p0>=0s,p50<1h,p99.9<1h,min<=1h,mean<1h,max<=60m,connect:p99<1h,failed<=0,rate>0.001"
 """What every run without a failure meets, on the slowest machine too."""
-
-
-@pytest.fixture(scope="module")
-def port() -> Iterator[str]:
-    """The port of an echo server."""
-    with multiecho("--trace", "none", "127.0.0.1", "0") as (_, number):
-        yield str(number)
 
 
 def met(done: Program) -> dict[str, bool]:

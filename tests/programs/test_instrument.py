@@ -330,13 +330,6 @@ def test_progress_that_nobody_reads(port: str) -> None:
     assert validate(json.loads(done.stdout))["messages"]["verified"] > 0
 
 
-@pytest.fixture(scope="module")
-def port() -> Iterator[str]:
-    """The port of an echo server."""
-    with multiecho("--trace", "none", "127.0.0.1", "0") as (_, number):
-        yield str(number)
-
-
 def test_duration(port: str) -> None:
     """It sends for so long, and what is out then still comes back."""
     results = measured(port, "3", "--size", "64", "--duration", "400ms", "--interval", "100ms")

@@ -8,12 +8,12 @@ import os
 import select
 import subprocess
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from programs import CLIENT, LIMIT, client, multiecho, running
+from programs import CLIENT, LIMIT, client, running
 from schema import validate
 from statuses import get, metrics
 
@@ -26,13 +26,6 @@ ENDLESS = ("--size", "64", "--rate", "100", "--duration", "1h", "--interval", "5
 NAMED = ("--title", "after\x1b", "--label", "host=a", "--label", "build=7")
 SHOWN = {"title": "after\\x1b", "labels": {"host": "a", "build": "7"}}
 """What C{NAMED} is in the JSON."""
-
-
-@pytest.fixture(scope="module")
-def port() -> Iterator[str]:
-    """The port of an echo server."""
-    with multiecho("--trace", "none", "127.0.0.1", "0") as (_, number):
-        yield str(number)
 
 
 def withoutType(line: str) -> Any:

@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -280,13 +280,6 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         for each in running_:
             assert each.finish() == 0, each.err
     return paths
-
-
-@pytest.fixture(scope="module")
-def port() -> Iterator[str]:
-    """The port of an echo server."""
-    with multiecho("--trace", "none", "127.0.0.1", "0") as (_, number):
-        yield str(number)
 
 
 def test_one_run_is_reported_as_the_client_did(port: str, tmp_path: Path) -> None:

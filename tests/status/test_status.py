@@ -25,6 +25,7 @@ from programs import (
     TWISTD,
     Program,
     client,
+    echoes,
     multiecho,
     multiechoMain,
     residentBytes,
@@ -533,15 +534,6 @@ def answers(port: int) -> bool:
     try:
         return get(port, "/healthz").status == 200
     except OSError:
-        return False
-
-
-def echoes(connection: socket.socket) -> bool:
-    """Tell whether a byte comes back."""
-    try:
-        connection.sendall(b"x")
-        return connection.recv(1) == b"x"
-    except ConnectionError:
         return False
 
 

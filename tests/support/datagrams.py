@@ -80,14 +80,6 @@ def measured(*arguments: str) -> tuple[Program, Any]:
     return done, validate(json.loads("\n".join(done.out)))
 
 
-def balanced(results: Results) -> bool:
-    return (
-        results.sent == results.verified + results.mismatched + results.unanswered
-        and results.requested == results.completed + results.failed + results.unfinished
-        and results.open == 0
-    )
-
-
 @contextmanager
 def answering(*answers: Sequence[int]) -> Iterator[tuple[str, list[bytes]]]:
     """

@@ -1,5 +1,5 @@
 """
-Results of runs for tests of reports, made without a run.
+Results of runs for tests of reports, made without a run; and what holds for every run.
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,15 @@ from echofactory.results.search import Ending, SearchOutcome, SearchStep
 
 S = 1_000_000_000
 MS = 1_000_000
+
+
+def balanced(results: Results) -> bool:
+    """Tell whether the books of a run that has ended balance (L{Results})."""
+    return (
+        results.sent == results.verified + results.mismatched + results.unanswered
+        and results.requested == results.completed + results.failed + results.unfinished
+        and results.open == 0
+    )
 
 
 def drawnRun(
