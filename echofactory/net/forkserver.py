@@ -120,7 +120,8 @@ class ForkedProcess:
         @raise OSError: if the process could not begin.
         """
         self._channel = channel
-        self._lines = channel.makefile("rb")
+        # Without a buffer, the channel is readable exactly if the process has ended.
+        self._lines = channel.makefile("rb", buffering=0)
         self._status: int | None = None
         message = self._message()
         if "pid" not in message:

@@ -61,8 +61,12 @@ def untilItWaits(pid: int) -> None:
     Wait until a process sleeps. Then it has read everything that has arrived. If it stopped in
     the middle of a read, that read would get the reply with the timestamp of what came first.
     """
-    state = Path(f"/proc/{pid}/stat")
-    until(lambda: state.read_text().rpartition(")")[2].split()[0] == "S")
+    until(lambda: stateOf(pid) == "S")
+
+
+def stateOf(pid: int) -> str:
+    """Return the state of a process: C{S}: it sleeps; C{T}: it is stopped."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 @contextmanager
@@ -71,7 +75,7 @@ def stopped(program: Program) -> Iterator[None]:
     pid = program.process.pid
     untilItWaits(pid)
     os.kill(pid, signal.SIGSTOP)
-    os.waitid(os.P_PID, pid, os.WSTOPPED)
+    until(lambda: stateOf(pid) == "T")
     yield
     time.sleep(HELD_S)
     os.kill(pid, signal.SIGCONT)

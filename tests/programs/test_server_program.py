@@ -28,6 +28,7 @@ from programs import (
     residentBytes,
     running,
     serves,
+    until,
 )
 
 from echofactory import __version__
@@ -141,7 +142,8 @@ def test_a_taken_port_as_a_daemon(tmp_path: Path) -> None:
     # twistd's parent reads but 100 bytes of it.
     assert f"cannot listen on tcp:{port}" in program.err[0]
     assert "Address already in use" in (tmp_path / "log").read_text()
-    assert not (tmp_path / "twistd.pid").exists()
+    # The daemon removes it after the parent has ended.
+    until(lambda: not (tmp_path / "twistd.pid").exists())
 
 
 def test_twist_runs_it_too() -> None:

@@ -157,7 +157,9 @@ def normal(line: str) -> str:
     line = re.sub(r"[\d,]+ due, [\d,]+ unsent, ", "", line)
     line = re.sub(r": (kept|broken)$", ": kept or broken", line)
     line = re.sub(r"\bexpected b.*", "expected", line)
-    return " ".join(_FIGURE.sub("#", line).split())
+    line = " ".join(_FIGURE.sub("#", line).split())
+    # One sample, or two samples.
+    return re.sub(r"(# [a-z]+?)s?\b", r"\1", line)
 
 
 def isGap(line: str) -> bool:

@@ -16,6 +16,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from forkedprograms import ForkedPopen
+
 from echofactory.cli.server import ServerOptions, makeService
 
 SUPPORT = Path(__file__).parent
@@ -35,6 +37,11 @@ LISTENING = r"listening on (?:/|(?!udp ).*(?:', |:)(\d+)\)?(?:,|$))"
 C{('127.0.0.1', 7)}. A path has no port."""
 
 
+def _mayBeForked(command: Sequence[str]) -> bool:
+    traced = any(name.startswith("COVERAGE") for name in os.environ)
+    return not traced and tuple(command[:3]) in (CLIENT, TWISTD)
+
+
 class Program:
     """
     A process, and the lines that it has printed so far.
@@ -44,14 +51,18 @@ class Program:
     """
 
     def __init__(self, command: Sequence[str], **options: Any) -> None:
-        self.process: subprocess.Popen[str] = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            **{"env": environment(), **options},
-        )
+        self.process: subprocess.Popen[str] | ForkedPopen
+        if not options and _mayBeForked(command):
+            self.process = ForkedPopen(command, environment())
+        else:
+            self.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                **{"env": environment(), **options},
+            )
         self.out: list[str] = []
         self.err: list[str] = []
         self._printed = threading.Condition()
