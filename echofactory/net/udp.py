@@ -19,7 +19,12 @@ from typing import Any, NamedTuple, Protocol
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred, execute
-from twisted.internet.error import CannotListenError, ConnectionDone, getConnectError
+from twisted.internet.error import (
+    CannotListenError,
+    ConnectionDone,
+    MessageLengthError,
+    getConnectError,
+)
 from twisted.internet.interfaces import (
     IAddress,
     IProtocol,
@@ -234,6 +239,9 @@ class ConnectedPort(Port):
     A socket that is connected to one address. It reports ICMP errors to its protocol, and
     stays open after them. Unlike Twisted's port it does not log, because a run may open one
     port for each message.
+
+    Whatever takes a pending error from the socket has the reactor watch the socket again:
+    libuv, which is below uvloop, stops watching a descriptor on which an error waits.
     """
 
     def __init__(
@@ -273,12 +281,35 @@ class ConnectedPort(Port):
                 return
             self.protocol.datagramReceived(datagram, self._connectedAddr)
 
+    def write(self, datagram: bytes, addr: tuple[str, int] | None = None) -> None:
+        """
+        Send a datagram to the address to which the socket is connected.
+
+        @raise MessageLengthError: if this datagram is too long, or if an ICMP error says so of
+            an earlier one.
+        @raise OSError: if the system does not take the datagram.
+        """
+        try:
+            self.socket.send(datagram)
+        except OSError as error:
+            self._watchAgain()
+            if error.errno == errno.EMSGSIZE:
+                raise MessageLengthError("message too long") from error
+            if error.errno != errno.ECONNREFUSED:
+                raise
+            self.protocol.connectionRefused()
+
     def hear(self, error: OSError) -> None:
         """Report a pending error of the socket."""
+        self._watchAgain()
         if error.errno == errno.ECONNREFUSED:
             self.protocol.connectionRefused()
         elif error.errno != errno.EMSGSIZE:
             self.protocol.unreachable(error)
+
+    def _watchAgain(self) -> None:
+        self.stopReading()
+        self.startReading()
 
     def connectionLost(self, reason: Failure | None = None) -> None:
         """

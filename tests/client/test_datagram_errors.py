@@ -211,6 +211,60 @@ async def test_the_errors_of_icmp(
     assert port not in reactor.getReaders()
 
 
+class Told(Hearing):
+    """Keeps the datagrams, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.received: list[bytes] = []
+
+    def datagramReceived(self, datagram: bytes, addr: tuple[str, int]) -> None:
+        self.received.append(datagram)
+
+
+@pytest.mark.parametrize("first", ["read", "write"])
+@ensureDeferred
+async def test_a_port_goes_on_after_an_error(reactor: Any, first: str) -> None:
+    """
+    An error is reported once: by a read, or by a write that another descriptor causes in the
+    same pass of the reactor. The port still reads what arrives later.
+    """
+    with datagramSocket() as handle, datagramSocket() as closed:
+        handle.setblocking(False)
+        address = closed.getsockname()
+        handle.connect(address)
+        told: Any = Told()
+        port: Any = ConnectedPort(reactor, handle, address, told)
+        port.startListening()
+        before, other = socket.socketpair()
+
+        class Writer(FileDescriptor):
+            fileno = before.fileno
+
+            def doRead(self) -> None:
+                before.recv(1)
+                port.write(b"second")
+
+        writer: Any = Writer(reactor)
+        writer.startReading()
+        # The reactor waits for both descriptors when the error arrives.
+        await deferLater(reactor, 0.001)
+        closed.close()
+        if first == "write":
+            other.send(b"x")
+        handle.send(b"first")
+        await eventually(reactor, lambda: told.heard)
+        writer.stopReading()
+        with datagramSocket(address) as opened:
+            opened.sendto(b"later", handle.getsockname())
+            await eventually(reactor, lambda: told.received)
+        await port.stopListening()
+        before.close()
+        other.close()
+    assert told.received == [b"later"]
+    assert set(told.heard) == {errno.ECONNREFUSED}
+
+
 class Narrow:
     """A transport that so many writes are too long for."""
 
