@@ -5,6 +5,7 @@ the echo works on it is in test_echo_contract.py.
 
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -12,6 +13,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from contextlib import ExitStack
+from fcntl import F_DUPFD_CLOEXEC, fcntl
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,6 +22,7 @@ import pytest
 from peers import Connect, Peer, eventually, portOf
 from programs import LIMIT, SUPPORT, TWISTD, client, multiecho, running
 from pytest_twisted import ensureDeferred
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.endpoints import clientFromString, serverFromString
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
@@ -90,23 +93,26 @@ async def test_timers_keep_their_turn(reactor: Any) -> None:
     served: Counter[int] = Counter()
 
     class Ready:
-        """Always has something to read, as it never reads it."""
+        """
+        Always has something to read, as it never reads it. It takes one descriptor: many
+        systems allow a process 1,024.
+        """
 
         def __init__(self) -> None:
-            self.ours, self._theirs = socket.socketpair()
-            self._theirs.send(b"x")
-            self.fileno = self.ours.fileno
+            self._number = os.eventfd(1)
+
+        def fileno(self) -> int:
+            return self._number
 
         def doRead(self) -> None:
-            served[self.fileno()] += 1
+            served[self._number] += 1
 
         def logPrefix(self) -> str:
             return "ready"
 
         def close(self) -> None:
             lane.removeReader(self)
-            self.ours.close()
-            self._theirs.close()
+            os.close(self._number)
 
     ready = [Ready() for _ in range(count)]
     for each in ready:
@@ -119,6 +125,43 @@ async def test_timers_keep_their_turn(reactor: Any) -> None:
     await eventually(reactor, lambda: len(served) == count)
     for each in ready:
         each.close()
+
+
+@ensureDeferred
+async def test_a_descriptor_that_select_cannot_watch(reactor: Any) -> None:
+    """
+    The lane serves a descriptor of any number over every reactor. Only the lane's own one has
+    to suit the reactor: select watches those below 1,024.
+    """
+    lane = ExpressReactor(reactor)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    low, other = socket.socketpair()
+    high = socket.socket(fileno=fcntl(other, F_DUPFD_CLOEXEC, 1024))
+    received: list[bytes] = []
+
+    class Reader(FileDescriptor):
+        def __init__(self, own: socket.socket) -> None:
+            super().__init__(lane)
+            self._own = own
+
+        def fileno(self) -> int:
+            return self._own.fileno()
+
+        def doRead(self) -> None:
+            received.append(self._own.recv(10))
+
+    readers: list[Any] = [Reader(low), Reader(high)]
+    for reader in readers:
+        reader.startReading()
+    low.send(b"hello")
+    await eventually(reactor, lambda: received)
+    for reader in readers:
+        reader.stopReading()
+    for each in (low, other, high):
+        each.close()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert received == [b"hello"]
 
 
 def test_without_the_lane() -> None:
