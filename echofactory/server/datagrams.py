@@ -14,8 +14,8 @@ from twisted.logger import Logger
 
 from echofactory.express.addresstext import hostPortText
 from echofactory.express.summarylog import SummaryLog
+from echofactory.net.packetinfo import NO_PACKET_INFO, PacketInfo
 from echofactory.net.tracing import Trace, dataText
-from echofactory.net.udp import NO_PACKET_INFO, PacketInfo
 from echofactory.server.guard import UNANSWERED, DatagramGuard, DatagramRefusal
 from echofactory.values.quantities import counted
 

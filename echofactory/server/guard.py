@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Mapping
 from enum import StrEnum
 
-from echofactory.net.udp import (
+from echofactory.net.packetinfo import (
     FAR_HOP_LIMIT,
     MAPPED_PREFIX,
     NEAR_HOP_LIMIT,

@@ -29,14 +29,14 @@ from echofactory import (
     Workload,
 )
 from echofactory.client.datagram import DatagramClient
-from echofactory.net.udp import (
-    DATAGRAMS_PER_PASS,
+from echofactory.net.packetinfo import (
     FAR_HOP_LIMIT,
     NEAR_HOP_LIMIT,
     NO_PACKET_INFO,
     PacketInfo,
     packetInfo,
 )
+from echofactory.net.udp import DATAGRAMS_PER_PASS
 from echofactory.server.datagrams import DatagramCounts, EchoDatagrams
 from echofactory.server.guard import (
     ANSWERS,
