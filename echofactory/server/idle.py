@@ -25,14 +25,20 @@ def unsent(echo: Echo) -> tuple[int, int]:
     peer (C{TIOCOUTQ}, see tcp(7)). If nothing is sent, the sum only shrinks, and only if
     the peer reads.
     """
-    transport = lowestTransport(echo.transport)
-    queued = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
-    if isinstance(echo.transport, LaneTLS):
-        queued += echo.transport.queuedBytes
     unread = 0
     with suppress(OSError, ValueError):
-        (unread,) = _INT.unpack(ioctl(transport.fileno(), TIOCOUTQ, bytes(_INT.size)))
-    return queued, unread
+        descriptor = lowestTransport(echo.transport).fileno()
+        (unread,) = _INT.unpack(ioctl(descriptor, TIOCOUTQ, bytes(_INT.size)))
+    return queuedBytes(echo), unread
+
+
+def queuedBytes(echo: Echo) -> int:
+    """Return how many bytes wait in the transport."""
+    transport = lowestTransport(echo.transport)
+    queued: int = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
+    if isinstance(echo.transport, LaneTLS):
+        queued += echo.transport.queuedBytes
+    return queued
 
 
 def _traffic(echo: Echo) -> tuple[int, ...]:

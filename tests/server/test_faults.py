@@ -3,6 +3,7 @@ Misbehaving on purpose: what becomes of the bytes and when they go, pure; and th
 faulty echo over real sockets.
 """
 
+import errno
 from functools import partial
 from itertools import pairwise
 from os import urandom
@@ -433,14 +434,18 @@ class Sending:
     A transport's socket, and what the kernel is given at a time.
 
     @ivar sizes: bytes.
+    @ivar full: whether the kernel takes nothing.
     """
 
     def __init__(self, transport: Any) -> None:
         self._socket = transport.socket
         self.sizes: list[int] = []
+        self.full = False
         transport.socket = self
 
     def send(self, data: bytes) -> int:
+        if self.full:
+            raise BlockingIOError(errno.EAGAIN, "full")
         sent: int = self._socket.send(data)
         self.sizes.append(sent)
         return sent
@@ -469,6 +474,28 @@ async def test_dribble(reactor: Any, connect: Connect, lane: str) -> None:
         await peer.untilReceived(reactor, 600)
         assert sum(sending.sizes) == 600
         assert max(sending.sizes) == 3
+
+
+@pytest.mark.parametrize("lane", ["", "express:"], ids=["plain", "express"])
+@ensureDeferred
+async def test_dribble_to_a_peer_that_is_slow(
+    reactor: Any, connect: Connect, lane: str
+) -> None:
+    """While the kernel takes nothing, no more than one piece waits for it."""
+    factory = FaultyEchoFactory(reactor, Faults(dribble=3))
+    async with serving(reactor, f"{lane}tcp:0:interface=127.0.0.1", factory=factory) as service:
+        peer = await connect(targetOf(service))
+        await eventually(reactor, lambda: factory.connections)
+        (echo,) = factory.connections
+        sending = Sending(echo.transport)
+        sending.full = True
+        peer.transport.write(bytes(30))
+        await eventually(reactor, lambda: echo.bytesOut)
+        await turns(reactor, 20)
+        assert echo.bytesOut == 3
+        sending.full = False
+        await peer.untilReceived(reactor, 30)
+        assert sending.sizes == [3] * 10
 
 
 @pytest.mark.parametrize("lane", ["", "express:"], ids=["plain", "express"])

@@ -14,7 +14,7 @@ from echofactory.net.transport import lowestTransport, releaseClosing
 from echofactory.server.echo import Echo
 from echofactory.server.factory import EchoFactory, traceEchoing
 from echofactory.server.faults.settings import MAX_QUEUED, ConnectionFaults, Faults
-from echofactory.server.idle import unsent
+from echofactory.server.idle import queuedBytes, unsent
 from echofactory.server.settings import Limits
 from echofactory.values.checks import checkType, checkWhole
 
@@ -24,6 +24,9 @@ LINGER_TIMEOUT = 5.0
 """Seconds. After a connection is truncated, a peer that neither reads nor closes for this
 long is disconnected."""
 
+_FULL_S = 0.01
+"""Seconds from one look to the next, while the kernel does not take a piece."""
+
 
 class FaultyEcho(Echo):
     """
@@ -32,7 +35,8 @@ class FaultyEcho(Echo):
     The states of a connection, and the attributes that make them up:
 
      - waiting (C{_call} is set): bytes are in the queue, and a timer runs until the next
-       piece may go. The timer leads to sending.
+       piece may go. The timer leads to sending; with C{dribble}, it stays waiting while the
+       transport has not sent the last piece.
      - sending (C{_flow} runs): an empty queue leads to idle, or to closing if the stream is
        at its end. A full transport leads to paused. Any other rest leads to waiting.
      - idle (no C{_call}, empty queue): bytes from the peer lead to sending, its end to
@@ -89,6 +93,11 @@ class FaultyEcho(Echo):
 
     def _flow(self) -> None:
         """Send what may go now, and start a timer for the rest."""
+        if self._faults.dribbles and self._queue.size and queuedBytes(self):
+            # Two pieces in the transport would be one write. A reactor on uvloop can also call
+            # this twice before it sends.
+            self._call = self.factory.reactor.callLater(_FULL_S, self._flow)
+            return
         self._call = None
         while not self._paused and (piece := self._queue.take(self.factory.elapsed())):
             self.send(piece)
