@@ -166,8 +166,12 @@ class _Connection(tcp.Connection):
     def loseConnection(self) -> None:
         """
         See L{ITransport<twisted.internet.interfaces.ITransport>}. If the queue is empty,
-        Twisted still waits until the socket is writable. The lane does not wait.
+        Twisted still waits until the socket is writable. The lane does not wait. Below TLS,
+        the session closes as if it had been told.
         """
+        if self.session is not None:
+            self.session.loseConnection()
+            return
         direct = self._direct or self._mayBeDirect()
         self._direct = False
         if direct and self.producer is None and self.reactor.lane.closeAfterwards(self):

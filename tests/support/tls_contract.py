@@ -1,6 +1,7 @@
 """
 What a transport over TLS does with bytes and producers, whether it is Twisted's own or the
-lane's: one set of tests, which each implementation inherits. The peer is always Twisted's own.
+lane's: one set of tests, which each implementation inherits.
+The peer is Twisted's own, except on the express reactor.
 """
 
 from os import urandom

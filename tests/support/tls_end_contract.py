@@ -1,8 +1,10 @@
 """
 How a connection over TLS ends, and what its transport tells, whether it is Twisted's own or the
-lane's: one set of tests, which each implementation inherits. The peer is always Twisted's own.
+lane's: one set of tests, which each implementation inherits.
+The peer is Twisted's own, except on the express reactor.
 """
 
+import socket
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -118,11 +120,25 @@ class EndContract(OverTLS):
         ):
             peer.transport.write(b"data")
             await subject.untilReceived(reactor, 4)
-            peer.transport.transport.loseConnection()
+            peer.transport.transport.socket.shutdown(socket.SHUT_WR)
             await subject.untilLost(reactor)
         assert subject.received == b"data"
         assert subject.lost.check(ConnectionLost)
         assert not subject.lost.check(SSL.Error)
+
+    @sides
+    @ensureDeferred
+    async def test_closing_the_transport_below(
+        self, reactor: Any, certificates: Certificates, isServer: bool
+    ) -> None:
+        """It ends the connection too, after what was written before."""
+        async with self.opened(reactor, Options(certificates), isServer) as (subject, peer):
+            subject.transport.write(b"data")
+            await peer.untilReceived(reactor, 4)
+            subject.transport.transport.loseConnection()
+            await peer.untilLost(reactor)
+            await subject.untilLost(reactor)
+        assert peer.received == b"data"
 
     @sides
     @ensureDeferred
