@@ -180,8 +180,12 @@ def test_it_shows_a_load(page: Page) -> None:
             ((host, open_, received),) = page.table("Peers by bytes received")
             assert (host, open_) == ("127.0.0.1", "25")
             assert re.fullmatch(r"[\d.,]+.[KMG]iB", received)
-            drawn = page.script("return document.querySelector('.line').getAttribute('d')")
-            assert "NaN" not in drawn
+            # A line needs two readings.
+            strokes = (
+                "return [...document.querySelectorAll('.line')].map(l => l.getAttribute('d'))"
+            )
+            page.lookUntil(lambda: page.script(strokes))
+            assert "NaN" not in "".join(page.script(strokes))
         page.lookUntil(lambda: page.table("Connections closed")[0][2] != "0")
         assert page.complaints() == []
 
