@@ -31,11 +31,12 @@ class Agent:
         the scheduler makes another agent there. It has another name, so it is told nothing.
     """
 
-    def __init__(self, topic: str, number: int) -> None:
+    def __init__(self, topic: str, run: str, number: int) -> None:
         """
         Start the process.
 
         @param topic: the topic of the scheduler under which the part's lines are told.
+        @param run: the name of the run, which stands before each line.
         @param number: the number of the part, from 0.
         """
         from distributed import get_worker
@@ -45,7 +46,7 @@ class Agent:
         self._input, output, process = _forks.fork()
         self._process = process
         # The thread must not know the agent, because __del__ waits for the last one who does.
-        arguments = get_worker(), topic, number, process, output
+        arguments = get_worker(), topic, (run, number), process, output
         threading.Thread(target=_forward, args=arguments, daemon=True).start()
 
     def begin(self) -> tuple[str, int]:
@@ -146,13 +147,15 @@ def _started() -> ForkServer:
     return server
 
 
-def _forward(worker: Any, topic: str, number: int, process: ForkedProcess, output: int) -> None:
+def _forward(
+    worker: Any, topic: str, place: tuple[str, int], process: ForkedProcess, output: int
+) -> None:
     """Tell what the process says, line by line, and its end."""
 
     def tell(line: str) -> None:
         # The worker can be closing.
         with suppress(Exception):
-            worker.log_event(topic, [number, line])
+            worker.log_event(topic, [*place, line])
 
     with open(output, "rb") as lines:
         for line in lines:

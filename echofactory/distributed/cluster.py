@@ -109,6 +109,10 @@ class Cluster:
         self._local: Any = None
         self._client: Any = None
         self._topics: set[str] = set()
+        # By the name of a run: what hears its parts, and what hears of workers that are gone.
+        self._runs: dict[
+            str, tuple[Callable[[int, dict[str, Any]], None], Callable[[Host], None]]
+        ] = {}
         self._loop = asyncio.new_event_loop()
         # What Dask's own tasks raise is not for the user.
         self._loop.set_exception_handler(lambda *_: None)
@@ -234,28 +238,35 @@ class Cluster:
 
         @param heard: called with the number of a part and its message.
         @param gone: called when the scheduler has removed a worker.
-        @return: the topic of the run.
+        @return: the name of the run.
         """
-        topic = f"echofactory-{uuid4().hex}"
-
-        def hear(event: tuple[float, Any]) -> None:
-            number, line = event[1]
-            self._fromThread(heard, number, json.loads(line))
-
-        def hearOf(host: Host, event: tuple[float, Any]) -> None:
-            if event[1].get("action") == "remove-worker":
-                self._fromThread(gone, host)
+        run = f"echofactory-{uuid4().hex}"
+        self._runs[run] = heard, gone
 
         def subscribe() -> None:
-            handlers = {topic: hear} | {
-                host.address: partial(hearOf, host) for host in self.hosts
+            # The scheduler keeps the last 1,000 events of a topic. It forgets those of a client
+            # that has left.
+            handlers = {self._client.id: self._hear} | {
+                host.address: partial(self._hearOf, host) for host in self.hosts
             }
             for each, handler in handlers.items():
                 self._topics.add(each)
                 self._client.subscribe_topic(each, handler)
 
         self._loop.call_soon_threadsafe(subscribe)
-        return topic
+        return run
+
+    def _hear(self, event: tuple[float, Any]) -> None:
+        # The scheduler tells of this client under the same topic.
+        match event[1]:
+            case [str(run), int(number), str(line)]:
+                heard, _ = self._runs[run]
+                self._fromThread(heard, number, json.loads(line))
+
+    def _hearOf(self, host: Host, event: tuple[float, Any]) -> None:
+        if event[1].get("action") == "remove-worker":
+            for _, gone in list(self._runs.values()):
+                self._fromThread(gone, host)
 
     def _fromThread(self, call: Callable[..., None], *arguments: object) -> None:
         # The reactor can have stopped.
@@ -263,17 +274,18 @@ class Cluster:
             self._reactor.callFromThread(call, *arguments)
 
     def start(
-        self, host: Host, number: int, topic: str, settings: PartSettings
+        self, host: Host, number: int, run: str, settings: PartSettings
     ) -> "Deferred[Handle]":
         """
         Start a part. The result fails with L{ClusterError} if it cannot be started.
 
+        @param run: what L{listen} has returned.
         @param number: of the part, from 0.
         """
-        return self._asked(self._started(host, number, topic, settings))
+        return self._asked(self._started(host, number, run, settings))
 
     async def _started(
-        self, host: Host, number: int, topic: str, settings: PartSettings
+        self, host: Host, number: int, run: str, settings: PartSettings
     ) -> Handle:
         pickled = base64.b64encode(pickle.dumps(settings)).decode()
         try:
@@ -281,9 +293,10 @@ class Cluster:
             # one.
             future = self._client.submit(
                 Agent,
-                topic,
+                self._client.id,
+                run,
                 number,
-                key=f"{topic}-{number}",
+                key=f"{run}-{number}",
                 actor=True,
                 workers=[host.address],
                 allow_other_workers=False,

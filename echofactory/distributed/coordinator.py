@@ -197,21 +197,21 @@ class DistributedRun:
 
     def _prepared(self) -> "Deferred[Any]":
         """Start the parts. The result fires when all are ready."""
-        topic = self._cluster.listen(self._heard, self._gone)
+        name = self._cluster.listen(self._heard, self._gone)
         turns = DeferredSemaphore(_STARTING)
 
         def start(part: PartState) -> "Deferred[None]":
-            return Deferred.fromCoroutine(self._start(part, topic))
+            return Deferred.fromCoroutine(self._start(part, name))
 
         starting = [turns.run(start, part) for part in self._parts]
         return gatherResults(starting, consumeErrors=True).addErrback(_unwrapped)
 
-    async def _start(self, part: PartState, topic: str) -> None:
+    async def _start(self, part: PartState, name: str) -> None:
         if self._ending:
             return
         settings = self._settings.partOf(part.share)
         try:
-            part.handle = await self._cluster.start(part.host, part.number, topic, settings)
+            part.handle = await self._cluster.start(part.host, part.number, name, settings)
         except ClusterError:
             # The next one must not be started before the run hears of it.
             self._ending = True

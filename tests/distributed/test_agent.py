@@ -34,38 +34,38 @@ def worker(monkeypatch: pytest.MonkeyPatch) -> Worker:
 
 def test_the_process_ends_with_its_agent(worker: Worker) -> None:
     """Whoever drops the agent ends the process: the coordinator may be gone."""
-    agent = Agent("a topic", 3)
+    agent = Agent("a topic", "a run", 3)
     _, pid = agent.begin()
     assert not gone(pid)
     del agent
     gc.collect()
-    assert worker.told.get(timeout=LIMIT) == ("a topic", [3, '{"ended": -9}'])
+    assert worker.told.get(timeout=LIMIT) == ("a topic", ["a run", 3, '{"ended": -9}'])
     assert gone(pid)
 
 
 def test_a_kill_ends_the_process(worker: Worker) -> None:
-    agent = Agent("a topic", 0)
+    agent = Agent("a topic", "a run", 0)
     name, pid = agent.begin()
     os.kill(pid, signal.SIGSTOP)
     agent.kill()
-    assert worker.told.get(timeout=LIMIT) == ("a topic", [0, '{"ended": -9}'])
+    assert worker.told.get(timeout=LIMIT) == ("a topic", ["a run", 0, '{"ended": -9}'])
     assert not agent.write(name, b"{}\n")
 
 
 def test_a_signal_of_a_terminal_is_not_for_the_process(worker: Worker) -> None:
     """Not even while its interpreter starts."""
-    agent = Agent("a topic", 0)
+    agent = Agent("a topic", "a run", 0)
     name, pid = agent.begin()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         os.kill(pid, number)
     # It reads its settings, and these are none.
     assert agent.write(name, b'{"start": ""}\n')
-    assert worker.told.get(timeout=LIMIT) == ("a topic", [0, '{"ended": 1}'])
+    assert worker.told.get(timeout=LIMIT) == ("a topic", ["a run", 0, '{"ended": 1}'])
 
 
 def test_another_agent_is_told_nothing(worker: Worker) -> None:
     """A worker that was started again can have another agent of the same part."""
-    agent = Agent("a topic", 0)
+    agent = Agent("a topic", "a run", 0)
     _, pid = agent.begin()
     assert not agent.write("of another one", b'{"start": ""}\n')
     agent.kill()

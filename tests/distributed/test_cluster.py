@@ -78,6 +78,29 @@ def test_a_run(shared: tuple[str, list[Program]], served: str, tmp_path: Path) -
     until(lambda: allParts(workers) == [])
 
 
+def test_the_scheduler_forgets_a_run(
+    served: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It keeps the last 1,000 events of a topic: of each run, if a run has its own topic."""
+    from distributed import Client
+
+    # Instead of an hour.
+    monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__EVENTS_CLEANUP_DELAY", "1ms")
+
+    def accounts() -> list[object]:
+        events: dict[str, Any] = looking.get_events()
+        return [each for topic in events.values() for each in topic if "account" in str(each)]
+
+    with cluster(tmp_path, 1) as (address, _), Client(address, set_as_default=False) as looking:
+        load = ["127.0.0.1", served, *LOAD, "--duration", "1h", "--progress", "always"]
+        command = [*CLIENT, *load, "--dask", address, "--parts", "1"]
+        with running(command) as program:
+            program.waitFor(SOME, program.err)
+            assert accounts()
+            assert program.end(signal.SIGINT) == 130
+        until(lambda: not accounts())
+
+
 def test_the_coordinator_is_killed(shared: tuple[str, list[Program]], served: str) -> None:
     """The workers drop its parts."""
     address, workers = shared

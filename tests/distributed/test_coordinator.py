@@ -51,10 +51,10 @@ class SimulatedCluster:
         self, heard: Callable[[int, dict[str, Any]], None], gone: Callable[[Host], None]
     ) -> str:
         self.heard, self.gone = heard, gone
-        return "a topic"
+        return "a run"
 
     def start(
-        self, host: Host, number: int, topic: str, settings: PartSettings
+        self, host: Host, number: int, run: str, settings: PartSettings
     ) -> Deferred[SimulatedHandle]:
         self.starting.append(Deferred())
         self.told.append([])
