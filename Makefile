@@ -16,8 +16,9 @@ demo: $(PACKAGE)
 
 # Runs the whole suite on the platform's default reactor. Tests that depend on the reactor run
 # again on asyncio's. Four processes keep two cores busy, because most tests wait for programs.
-# COVERAGE=1 also measures coverage, including the programs that tests start. It takes twice as
-# long. A program that a signal ends leaves no record.
+# COVERAGE=1 also measures coverage, including the programs that tests start. It takes nearly twice
+# as long, also because each program is then an interpreter of its own. A program that a signal
+# ends leaves no record.
 PYTEST = -m pytest -n 4 --dist worksteal
 test: $(TOOLS)
 ifeq ($(COVERAGE),1)
@@ -43,7 +44,8 @@ oldest: $(TOOLS)
 	$(OLDEST)/bin/python -m pytest -n 4 -q -p no:cacheprovider -m "oldest and not soak"
 
 # Runs the core of the suite on each Python of this machine, and the tests that depend on the
-# reactor on each reactor. It takes about 10 minutes.
+# reactor on each reactor. It takes about 10 minutes. Twisted's own transports can miss a reset on
+# uvloop (docs/express.md), so that a run has a limit.
 COMPAT = $(VENV)/.compat
 compat: $(TOOLS)
 	set -e; for python in $$(sh tests/support/pythons.sh); do \
@@ -55,7 +57,7 @@ compat: $(TOOLS)
 	done
 	set -e; for reactor in epoll express poll select asyncio uvloop; do \
 	    echo "reactor: $$reactor"; \
-	    ECHOFACTORY_REACTOR=$$reactor $(BIN)/python -m pytest -n 4 -q \
+	    ECHOFACTORY_REACTOR=$$reactor timeout --signal KILL 600 $(BIN)/python -m pytest -n 4 -q \
 	        -m "reactors and reactor and not soak"; \
 	done
 

@@ -23,7 +23,7 @@ from time import monotonic, perf_counter, sleep
 from typing import Any
 
 from bench.commands import PEERS, SERVERS
-from bench.processes import Server, children, compiled, serving, usageOf
+from bench.processes import Server, children, compiled, privateBytes, serving, usageOf
 from echofactory.net.descriptors import raiseDescriptorLimit
 from echofactory.results.account import Accounts
 from echofactory.results.assembly import Assembly
@@ -34,9 +34,6 @@ from echofactory.workload.settings import Workload
 _HERE = Path(__file__).parent
 _CLIENT = [sys.executable, "-m", "echofactory.client"]
 _LIMIT_S = 120.0
-_HOLD = "15s"
-"""Longer than it takes to connect."""
-
 Figures = dict[str, Any]
 
 
@@ -44,17 +41,17 @@ def _client(server: Server, connections: int, *options: str) -> list[str]:
     return [*_CLIENT, "127.0.0.1", str(server.port), str(connections), *options]
 
 
-def _run(command: list[str]) -> tuple[Figures, float, int]:
+def _run(command: list[str]) -> tuple[Figures, float]:
     """
     Run a client to its end.
 
-    @return: its JSON; its processor time in seconds; and its peak memory in bytes.
+    @return: its JSON, and its processor time in seconds.
     @raise RuntimeError: if it fails.
     """
     with tempfile.TemporaryFile("w+") as out:
         usage = usageOf([*command, "--quiet", "--json", "-"], out)
         out.seek(0)
-        return json.load(out), usage.ru_utime + usage.ru_stime, 1024 * usage.ru_maxrss
+        return json.load(out), usage.ru_utime + usage.ru_stime
 
 
 # One process
@@ -74,7 +71,7 @@ def _perMessage(server: Server, connections: int, messages: int) -> tuple[float,
     costs = []
     for count in (2, 2 + max(20, messages // connections)):
         before = server.cpuNs()
-        found, cpu, _ = _run(
+        found, cpu = _run(
             _client(server, connections, "--size=64", f"--count={count}", *_ADDRESSES)
         )
         costs.append((found["messages"]["verified"], cpu, (server.cpuNs() - before) / 1e9))
@@ -83,13 +80,20 @@ def _perMessage(server: Server, connections: int, messages: int) -> tuple[float,
     return each[0], each[1]
 
 
-def _peak(server: Server, connections: int) -> int:
-    """Return the client's peak memory in bytes, while it holds all connections."""
-    command = _client(server, connections, "--size=64", f"--hold={_HOLD}", *_ADDRESSES)
-    found, _, peak = _run(command)
-    if found["connections"]["peak_open"] < connections:
-        raise RuntimeError(f"not all of {connections:,} connections were open together")
-    return peak
+def _held(server: Server, connections: int) -> int:
+    """Return the client's memory in bytes, while it holds all connections."""
+    command = _client(server, connections, "--size=64", "--hold=1h", *_ADDRESSES)
+    with subprocess.Popen(
+        [*command, "--progress=always"], stderr=subprocess.PIPE, text=True
+    ) as client:
+        assert client.stderr is not None
+        try:
+            for line in client.stderr:
+                if re.search(rf"\b{connections:,} open\b", line):
+                    return privateBytes(client.pid)
+        finally:
+            client.kill()
+    raise RuntimeError(f"not all of {connections:,} connections were open together")
 
 
 def _inOneProcess(sizes: list[int], messages: int, turns: int) -> list[Figures]:
@@ -99,14 +103,14 @@ def _inOneProcess(sizes: list[int], messages: int, turns: int) -> list[Figures]:
         for _ in range(turns):
             for size in sizes:
                 rows[size].append(_perMessage(server, size, messages))
-        peaks = {size: _peak(server, size) for size in sizes}
-    least = min(peaks.values())
+        held = {size: _held(server, size) for size in sizes}
+    least = min(held.values())
     return [
         {
             "connections": size,
             "client_us": round(median(each[0] for each in found), 2),
             "server_us": round(median(each[1] for each in found), 2),
-            "client_kib_per_connection": round((peaks[size] - least) / size / 1024, 2),
+            "client_kib_per_connection": round((held[size] - least) / size / 1024, 2),
         }
         for size, found in rows.items()
     ]
@@ -123,8 +127,8 @@ def _inParts(most: int, seconds: str, turns: int, into: Path) -> list[Figures]:
         for _ in range(turns):
             for parts, found in rows.items():
                 dask = [f"--dask=local:{parts}"] if parts else []
-                sent, _, _ = _run(_client(server, 100, *load, "--window=4", *dask))
-                churned, _, _ = _run(_client(server, 100, *load, "--churn", *dask))
+                sent, _ = _run(_client(server, 100, *load, "--window=4", *dask))
+                churned, _ = _run(_client(server, 100, *load, "--churn", *dask))
                 skew = sent["parts"]["start_skew_ns"] if parts else 0
                 found.append((sent["rate"]["achieved"], churned["rate"]["achieved"], skew))
     return [

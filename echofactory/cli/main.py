@@ -126,7 +126,7 @@ def _canBeHost(words: Sequence[str]) -> bool:
         for before, word in pairwise(words)
         if not word.startswith("-") and (not before.startswith("-") or "=" in before)
     ]
-    return any(word.isdecimal() for word in words[1:]) and all(map(str.isdecimal, arguments))
+    return bool(arguments) and all(map(str.isdecimal, arguments))
 
 
 def refusal(words: Sequence[str]) -> str:

@@ -2,8 +2,6 @@
 The client over UDP: a connection is a socket of its own, and a message a datagram.
 """
 
-import errno
-
 from twisted.internet.error import MessageLengthError
 from twisted.internet.interfaces import (
     IAddress,
@@ -13,13 +11,13 @@ from twisted.internet.protocol import DatagramProtocol
 
 from echofactory.client.connection import Connection, Fault, Run
 from echofactory.client.noting import noteConnection
+from echofactory.net.udp import NO_ROOM
 from echofactory.results.failures import FailureKind
 from echofactory.results.path import Datagrams
 from echofactory.values.quantities import counted
 from echofactory.workload.datagrams import DatagramVerifier, Reply, Sent, Verdict
 
 _RETRY_S = 0.001
-_NO_ROOM = {errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS}
 
 
 class DatagramClient(Connection, DatagramProtocol):
@@ -91,7 +89,7 @@ class DatagramClient(Connection, DatagramProtocol):
                 # smaller ones pass. The kernel fragments this one.
                 self.transport.write(block)
         except OSError as error:
-            if error.errno not in _NO_ROOM:
+            if error.errno not in NO_ROOM:
                 self.unreachable(error)
                 return
             # Twisted does not tell when the socket is writable again.

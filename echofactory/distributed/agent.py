@@ -4,16 +4,16 @@ part (L{echofactory.distributed.part}), writes to its standard input, and forwar
 
 The agents of a worker share a fork server (L{echofactory.net.forkserver}), which has imported
 what a part needs. The worker has not: the agent imports no more than the fork server's module.
-Its methods return at once: they run in the worker, one after the other.
+Its methods run in the worker, one after the other. The first agent waits for the fork server.
 
 If the coordinator or the scheduler is gone, the worker drops the agent, and C{__del__} ends the
-process. If the worker dies, the fork server does, and its processes with it.
+process. If the worker dies, the fork server ends, and its processes with it.
 """
 
 import os
 import sys
 import threading
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from queue import SimpleQueue
 from typing import Any
 from uuid import uuid4
@@ -43,10 +43,11 @@ class Agent:
 
         self.name = uuid4().hex
         self._process: ForkedProcess | None = None
+        worker = get_worker()
         self._input, output, process = _forks.fork()
         self._process = process
-        # The thread must not know the agent, because __del__ waits for the last one who does.
-        arguments = get_worker(), topic, (run, number), process, output
+        # The thread must not know the agent: __del__ is called when nobody has the agent.
+        arguments = worker, topic, (run, number), process, output
         threading.Thread(target=_forward, args=arguments, daemon=True).start()
 
     def begin(self) -> tuple[str, int]:
@@ -64,7 +65,8 @@ class Agent:
         if name != self.name or self._process is None:
             return False
         try:
-            os.write(self._input, line)
+            while line:
+                line = line[os.write(self._input, line) :]
         except OSError:
             return False
         return True
@@ -102,18 +104,17 @@ class _Forks:
                 self._server = _started()
             self._running += 1
             server = self._server
-        itsInput, input_ = os.pipe()
-        output, itsOutput = os.pipe()
-        try:
-            return input_, output, ForkedProcess(server.begin({0: itsInput, 1: itsOutput}))
-        except OSError:
-            os.close(input_)
-            os.close(output)
-            self.ended()
-            raise
-        finally:
-            os.close(itsInput)
-            os.close(itsOutput)
+        with ExitStack() as ours, ExitStack() as its:
+            ours.callback(self.ended)
+            itsInput, input_ = os.pipe()
+            its.callback(os.close, itsInput)
+            ours.callback(os.close, input_)
+            output, itsOutput = os.pipe()
+            ours.callback(os.close, output)
+            its.callback(os.close, itsOutput)
+            process = ForkedProcess(server, {0: itsInput, 1: itsOutput})
+            ours.pop_all()
+        return input_, output, process
 
     def ended(self) -> None:
         """A process has ended."""

@@ -52,7 +52,6 @@ from echofactory.express.reactor import onExpress
 from echofactory.net.descriptors import raiseDescriptorLimit
 from echofactory.net.garbage import Exemption, searchRarely
 from echofactory.net.monotonic import useMonotonicTime
-from echofactory.net.processes import dieWithParent
 from echofactory.net.timerfd import timer
 from echofactory.net.tracing import rejectedCertificateText
 from echofactory.results.account import Accounts
@@ -254,7 +253,6 @@ def _start() -> PartSettings:
 
 def main() -> None:
     """Run the part, and end."""
-    dieWithParent()
     settings = _start()
     from twisted.internet import reactor as chosen
 

@@ -5,17 +5,22 @@ imported: it takes 4 MiB of its own instead of 32 MiB. (The C{multiprocessing} o
 fork server, too. But a worker of Dask may not use it, and it imports the owner's main module.)
 
 C{python -m echofactory.net.forkserver MODULE:FUNCTION} is the server. Its standard input is a
-socket. For each process, the owner sends one end of another socket, the I{channel} of the
-process, over it. Over the channel go a request, and the descriptors that the process inherits,
-one by one; and back come lines of JSON:
+socket. For each process, the owner sends one end of another socket over it: the I{channel} of
+the process. The server answers over the channel with lines of JSON:
 
+ - C{{"ready": true}}: it has the channel, and waits for the request (L{request}), with the
+   descriptors that the process inherits. They are not sent before, because the kernel limits
+   how many descriptors are under way.
  - C{{"pid": number}}: the process has begun; or C{{"error": number}}: it cannot.
  - C{{"ended": status}}: it has ended, with this exit status, or by the signal C{-status}.
 
-When the owner closes the channel, the process is killed. If the owner ends, for any reason, the
-fork server ends, and its processes with it (Linux: L{dieWithParent}).
+If the owner ends its side of the channel, the server kills the process. Nobody else does,
+because the number of a process that has ended is free for another one. If the owner ends, for
+any reason, the server kills its processes, and ends. If the server is killed, its processes end
+(Linux: L{dieWithParent}).
 
-It imports nothing but the standard library, because a worker of Dask imports it.
+Outside this package, the module imports nothing but the standard library, because a worker of
+Dask imports it.
 """
 
 import fcntl
@@ -29,7 +34,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
-from subprocess import Popen
+from subprocess import Popen, TimeoutExpired
 from typing import Any, NamedTuple
 
 from echofactory.net.processes import STOP_SIGNALS, dieWithParent
@@ -37,22 +42,28 @@ from echofactory.net.processes import STOP_SIGNALS, dieWithParent
 _SIZE = 4
 """The length of a request is sent before it, in so many bytes."""
 
+_MOST = 250
+"""Descriptors in a message. Linux takes 253 (C{SCM_MAX_FD})."""
+
+_END_S = 1.0
+"""Seconds that a server has to end by itself."""
+
 
 class ForkServer:
     """
     The owner's side.
 
-    The kernel ends the server when the I{thread} ends that has made it.
+    The kernel ends the server when the I{thread} ends that has made it (Linux).
 
     @ivar process: the server.
     """
 
     def __init__(self, function: str) -> None:
         """
-        Start the server. It imports the module while processes can be asked for already.
+        Start the server. Processes can be asked for while it still imports the module.
 
-        @param function: C{MODULE:FUNCTION}: what each process calls. The function must ask for
-            L{dieWithParent}. It is called with L{STOP_SIGNALS} ignored.
+        @param function: C{MODULE:FUNCTION}: what each process calls, with L{STOP_SIGNALS}
+            ignored.
         @raise OSError: if it cannot be started.
         """
         self._control, theirs = socket.socketpair()
@@ -69,32 +80,25 @@ class ForkServer:
             raise
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        # The owner must not wait for a server that does not read.
+        self._control.setblocking(False)
 
     @property
     def lives(self) -> bool:
         """Whether the server has not ended."""
         return self.process.poll() is None
 
-    def begin(
-        self, descriptors: Mapping[int, int], arguments: Sequence[str] = ()
-    ) -> socket.socket:
+    def begin(self) -> socket.socket:
         """
         Ask for a process.
 
-        @param descriptors: that the process inherits, by their numbers there. It inherits the
-            standard output and error of the server, too.
-        @param arguments: C{sys.argv} of the process, without the first item.
-        @return: the channel of the process.
+        @return: its channel. L{request} has to follow when the server is ready.
         @raise OSError: if the server has ended, or there are too many open descriptors.
         """
-        request = json.dumps({"as": list(descriptors), "arguments": list(arguments)}).encode()
         ours, theirs = socket.socketpair()
         try:
             with theirs:
                 socket.send_fds(self._control, [b"x"], [theirs.fileno()])
-            ours.sendall(len(request).to_bytes(_SIZE) + request)
-            for descriptor in descriptors.values():
-                socket.send_fds(ours, [b"x"], [descriptor])
         except OSError:
             ours.close()
             raise
@@ -103,8 +107,29 @@ class ForkServer:
     def close(self) -> None:
         """End the server, and its processes with it."""
         self._control.close()
-        self.process.kill()
-        self.process.wait()
+        try:
+            self.process.wait(_END_S)
+        except TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def request(
+    channel: socket.socket, descriptors: Mapping[int, int], arguments: Sequence[str] = ()
+) -> None:
+    """
+    Say what a process is to be.
+
+    @param descriptors: that it inherits, by their numbers there. It inherits the standard
+        output and error of the server, too.
+    @param arguments: its C{sys.argv}, without the first item.
+    @raise OSError: if it cannot be sent.
+    """
+    text = json.dumps({"descriptors": list(descriptors), "arguments": list(arguments)}).encode()
+    channel.sendall(len(text).to_bytes(_SIZE) + text)
+    sent = list(descriptors.values())
+    for first in range(0, len(sent), _MOST):
+        socket.send_fds(channel, [b"x"], sent[first : first + _MOST])
 
 
 class ForkedProcess:
@@ -114,35 +139,47 @@ class ForkedProcess:
     @ivar pid: its number.
     """
 
-    def __init__(self, channel: socket.socket) -> None:
+    def __init__(
+        self,
+        server: ForkServer,
+        descriptors: Mapping[int, int],
+        arguments: Sequence[str] = (),
+    ) -> None:
         """
-        @param channel: what L{ForkServer.begin} has returned.
-        @raise OSError: if the process could not begin.
+        Start the process. The parameters are those of L{request}.
+
+        @raise OSError: if it cannot begin.
         """
-        self._channel = channel
-        # Without a buffer, the channel is readable exactly if the process has ended.
-        self._lines = channel.makefile("rb", buffering=0)
+        self.channel = server.begin()
+        # Without a buffer, the channel is readable exactly if there is another line.
+        self._lines = self.channel.makefile("rb", buffering=0)
         self._status: int | None = None
-        message = self._message()
-        if "pid" not in message:
-            self.close()
+        try:
+            message = self._message()
+            if message:
+                request(self.channel, descriptors, arguments)
+                message = self._message()
             if "error" in message:
                 raise OSError(message["error"], os.strerror(message["error"]))
-            raise OSError("the fork server has ended")
-        self.pid: int = message["pid"]
+            if "pid" not in message:
+                raise OSError("no answer from the fork server")
+        except OSError:
+            self.close()
+            raise
+        self.pid = message["pid"]
 
     def _message(self) -> dict[str, int]:
-        """Return the next line; nothing: the server has ended."""
+        """Return the next message. If there is none, because the server has ended: C{{}}."""
         message: dict[str, int] = {}
         with suppress(ConnectionError):
             message = json.loads(self._lines.readline() or b"{}")
         return message
 
     def kill(self) -> None:
-        """Kill it with SIGKILL. The number cannot be that of another process meanwhile."""
-        if self._channel.fileno() >= 0:
-            with suppress(ProcessLookupError):
-                os.kill(self.pid, signal.SIGKILL)
+        """Have it killed with SIGKILL."""
+        # It can have ended, or be forgotten.
+        with suppress(OSError):
+            self.channel.shutdown(socket.SHUT_WR)
 
     def wait(self) -> int:
         """Wait for its end, and return its exit status, or the negative number of a signal."""
@@ -153,14 +190,14 @@ class ForkedProcess:
     def close(self) -> None:
         """Forget it. If it has not ended, it is killed."""
         self._lines.close()
-        self._channel.close()
+        self.channel.close()
 
 
 def endOf(message: Mapping[str, Any]) -> int:
     """
     Return the exit status of a process, or the negative number of a signal.
 
-    @param message: the last line of the channel. Without one, the fork server has ended, and
+    @param message: the last one of the channel. If there is none, the server was killed, and
         its processes with it.
     """
     status: int = message.get("ended", -signal.SIGKILL)
@@ -170,44 +207,48 @@ def endOf(message: Mapping[str, Any]) -> int:
 # The server's side
 
 
+class _BrokenRequest(Exception):
+    """The owner has not sent all of it, or this process has no free descriptor."""
+
+
 class _Request(NamedTuple):
-    channel: socket.socket
     arguments: list[str]
     descriptors: dict[int, int]
 
 
-def _requested(control: socket.socket) -> _Request | None:
+def _read(channel: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        received = channel.recv(size - len(data))
+        if not received:
+            raise _BrokenRequest
+        data += received
+    return data
+
+
+def _requested(channel: socket.socket) -> _Request:
     """
     Read a request.
 
-    @return: C{None}: the owner has ended.
+    @raise _BrokenRequest: if there is none.
     """
-    _, received, _, _ = socket.recv_fds(control, 1, 1)
-    if not received:
-        return None
-    channel = socket.socket(fileno=received[0])
-    size = int.from_bytes(channel.recv(_SIZE, socket.MSG_WAITALL))
-    asked = json.loads(channel.recv(size, socket.MSG_WAITALL))
-    descriptors = {}
-    for number in asked["as"]:
-        _, (descriptors[number],), _, _ = socket.recv_fds(channel, 1, 1)
-    return _Request(channel, asked["arguments"], descriptors)
+    size = int.from_bytes(_read(channel, _SIZE))
+    asked = json.loads(_read(channel, size))
+    numbers = asked["descriptors"]
+    received: list[int] = []
+    while len(received) < len(numbers):
+        _, more, _, _ = socket.recv_fds(channel, 1, _MOST)
+        received += more
+        if len(received) < len(numbers) and len(more) < _MOST:
+            for each in received:
+                os.close(each)
+            raise _BrokenRequest
+    return _Request(asked["arguments"], dict(zip(numbers, received, strict=True)))
 
 
 def _tell(channel: socket.socket, **message: int) -> None:
     with suppress(OSError):
         channel.sendall(json.dumps(message).encode() + b"\n")
-
-
-def _statusOf(pid: int) -> int | None:
-    """
-    Return how a process has ended; C{None}: it has not. Its number stays taken, so that the
-    owner does not kill another process.
-    """
-    how = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    if how is None:
-        return None
-    return how.si_status if how.si_code == os.CLD_EXITED else -how.si_status
 
 
 def _inherit(descriptors: Mapping[int, int]) -> None:
@@ -230,16 +271,15 @@ class _Server:
 
     def __init__(self, control: socket.socket) -> None:
         self._control = control
-        # Of all processes that the owner has, and those of them that run.
+        # The channel of each process that runs.
         self._channels: dict[int, socket.socket] = {}
-        self._running: set[int] = set()
         # Not epoll: the processes would share it.
         self._selector = selectors.PollSelector()
-        self._ends, self._wakeup = socket.socketpair()
-        self._ends.setblocking(False)
+        self._woken, self._wakeup = socket.socketpair()
+        self._woken.setblocking(False)
         self._wakeup.setblocking(False)
         self._selector.register(control, selectors.EVENT_READ)
-        self._selector.register(self._ends, selectors.EVENT_READ)
+        self._selector.register(self._woken, selectors.EVENT_READ)
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         signal.set_wakeup_fd(self._wakeup.fileno(), warn_on_full_buffer=False)
 
@@ -253,24 +293,36 @@ class _Server:
             for key, _ in self._selector.select():
                 sock: Any = key.fileobj
                 if sock is self._control:
-                    request = _requested(self._control)
-                    if request is None:
-                        os._exit(0)
-                    if self._fork(request):
-                        return request.arguments
-                elif sock is self._ends:
+                    arguments = self._accept()
+                    if arguments is not None:
+                        return arguments
+                elif sock is self._woken:
                     sock.recv(1 << 16)
-                    self._report()
+                    self._reap()
                 else:
-                    self._forget(key.data)
+                    # The owner has ended its side. The end of the process is told later.
+                    self._selector.unregister(sock)
+                    os.kill(key.data, signal.SIGKILL)
 
-    def _fork(self, request: _Request) -> bool:
+    def _accept(self) -> list[str] | None:
         """
         Fork a process.
 
-        @return: whether this is it.
+        @return: its arguments, if this is the process.
         """
-        channel = request.channel
+        data, received, _, _ = socket.recv_fds(self._control, 1, 1)
+        if not data:
+            self._end()
+        if not received:
+            # No descriptor is free. The owner finds the channel at its end.
+            return None
+        channel = socket.socket(fileno=received[0])
+        _tell(channel, ready=True)
+        try:
+            request = _requested(channel)
+        except (_BrokenRequest, OSError):
+            channel.close()
+            return None
         try:
             pid = os.fork()
         except OSError as error:
@@ -280,41 +332,42 @@ class _Server:
             self._leave()
             channel.close()
             _inherit(request.descriptors)
-            return True
+            return request.arguments
         for descriptor in request.descriptors.values():
             os.close(descriptor)
         if pid < 0:
             channel.close()
         else:
             _tell(channel, pid=pid)
-            self._selector.register(channel, selectors.EVENT_READ, pid)
-            self._running.add(pid)
             self._channels[pid] = channel
-        return False
+            self._selector.register(channel, selectors.EVENT_READ, pid)
+        return None
 
     def _leave(self) -> None:
         """Close what is the server's, in a process that was forked."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        for each in (self._control, self._ends, self._wakeup, *self._channels.values()):
+        for each in (self._control, self._woken, self._wakeup, *self._channels.values()):
             each.close()
 
-    def _report(self) -> None:
+    def _reap(self) -> None:
         """Tell of the processes that have ended."""
-        for pid in list(self._running):
-            status = _statusOf(pid)
-            if status is not None:
-                self._running.discard(pid)
-                _tell(self._channels[pid], ended=status)
+        for pid, channel in list(self._channels.items()):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                del self._channels[pid]
+                if channel in self._selector.get_map():
+                    self._selector.unregister(channel)
+                _tell(channel, ended=os.waitstatus_to_exitcode(status))
+                channel.close()
 
-    def _forget(self, pid: int) -> None:
-        """The owner has closed the channel of a process, or has ended."""
-        channel = self._channels.pop(pid)
-        self._running.discard(pid)
-        self._selector.unregister(channel)
-        channel.close()
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+    def _end(self) -> None:
+        """Kill the processes, and end this one."""
+        for pid in self._channels:
+            os.kill(pid, signal.SIGKILL)
+        for pid in self._channels:
+            os.waitpid(pid, 0)
+        os._exit(0)
 
 
 def main() -> None:
@@ -322,13 +375,21 @@ def main() -> None:
     dieWithParent()
     for number in STOP_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     module, _, name = sys.argv[1].partition(":")
     function: Callable[[], None] = getattr(import_module(module), name)
+    # Each process would write what is in the buffers.
+    sys.stdout.flush()
+    sys.stderr.flush()
     # A search for garbage would write to the objects that all processes share.
     gc.collect()
     gc.freeze()
+    server = os.getpid()
     sys.argv[1:] = _Server(socket.socket(fileno=0)).serve()
+    dieWithParent()
+    if os.getppid() != server:
+        # It was killed before the kernel knew.
+        os._exit(1)
     function()
 
 

@@ -48,6 +48,9 @@ RECEIVE_BUFFER_SIZE = 4 << 20
 """Bytes that the kernel is asked to buffer for a socket. The default of Linux holds some 250
 small datagrams. The kernel grants up to C{net.core.rmem_max}."""
 
+NO_ROOM = (errno.EAGAIN, errno.ENOBUFS)
+"""Errors of a send that are no pending error: the system has no room for the datagram now."""
+
 _CONTROL_SIZE = 256
 """Bytes: enough for all control messages of both address families."""
 
@@ -171,7 +174,7 @@ class ConnectedPort(Port):
     stays open after them. Unlike Twisted's port it does not log, because a run may open one
     port for each message.
 
-    Whatever takes a pending error from the socket has the reactor watch the socket again:
+    After a pending error was read from the socket, the reactor has to watch the socket again:
     libuv, which is below uvloop, stops watching a descriptor on which an error waits.
     """
 
@@ -223,7 +226,8 @@ class ConnectedPort(Port):
         try:
             self.socket.send(datagram)
         except OSError as error:
-            self._watchAgain()
+            if error.errno not in NO_ROOM:
+                self._watchAgain()
             if error.errno == errno.EMSGSIZE:
                 raise MessageLengthError("message too long") from error
             if error.errno != errno.ECONNREFUSED:

@@ -116,6 +116,8 @@ def test_mistakes(words: list[str], line: str) -> None:
         ("server", "serve"),
         ("SERVE", "serve"),
         ("servr --trace none", "serve"),
+        ("server --workers 4", "serve"),
+        ("server --listen tcp:7 --max-connections 100", "serve"),
         ("server 127.0.0.1 7007", "serve"),
         ("server --trace none 127.0.0.1 7007", "serve"),
         ("server --workers=2 127.0.0.1 7007", "serve"),

@@ -3,6 +3,7 @@ The fork server: what its processes inherit, how their end is told, and that non
 """
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from daskcluster import gone
-from programs import LIMIT, SUPPORT, childrenOf, running, until
+from programs import LIMIT, SUPPORT, childrenOf, python, running, until
 
 from echofactory.net.forkserver import ForkedProcess, ForkServer
 
@@ -35,19 +36,18 @@ def forked(
     @param numbers: of descriptors that are the write ends of pipes.
     @return: the process, and the read ends.
     """
-    with ExitStack() as stack:
-        pipes = [os.pipe() for _ in numbers]
-        for read, _ in pipes:
+    with ExitStack() as stack, ExitStack() as its:
+        reads, descriptors = [], {}
+        for number in numbers:
+            read, write = os.pipe()
             stack.callback(os.close, read)
-        writes = [write for _, write in pipes]
-        try:
-            channel = server.begin(dict(zip(numbers, writes, strict=True)), arguments)
-        finally:
-            for write in writes:
-                os.close(write)
-        process = ForkedProcess(channel)
+            its.callback(os.close, write)
+            reads.append(read)
+            descriptors[number] = write
+        process = ForkedProcess(server, descriptors, arguments)
+        its.close()
         stack.callback(process.close)
-        yield process, [read for read, _ in pipes]
+        yield process, reads
 
 
 def line(descriptor: int) -> bytes:
@@ -79,7 +79,7 @@ def test_nothing_else_is_inherited(server: ForkServer) -> None:
 def test_the_exit_status(server: ForkServer, status: int) -> None:
     with forked(server, "exit", str(status)) as (process, _):
         assert process.wait() == status
-        # Its number is not free yet: this kills no other process.
+        # This kills no other process.
         process.kill()
         assert process.wait() == status
 
@@ -124,7 +124,7 @@ def test_its_processes_end_with_it(server: ForkServer) -> None:
         until(lambda: gone(process.pid))
         until(lambda: not server.lives)
         with pytest.raises(OSError, match="Broken pipe"):
-            server.begin({})
+            ForkedProcess(server, {})
 
 
 def test_no_such_function(
@@ -132,17 +132,113 @@ def test_no_such_function(
 ) -> None:
     """The server ends, and says why on standard error."""
     other = ForkServer("forked:nothing")
-    with pytest.raises(OSError, match="the fork server has ended"):
-        ForkedProcess(other.begin({}))
+    with pytest.raises(OSError, match="no answer from the fork server"):
+        ForkedProcess(other, {})
     other.close()
     assert "has no attribute 'nothing'" in capfd.readouterr().err
+
+
+def test_a_request_that_breaks_off(server: ForkServer) -> None:
+    """It costs no other process, whatever was sent."""
+    with forked(server, "wait") as (process, (read,)):
+        assert line(read) == b"begun\n"
+        for sent in (b"", b"\0", b"\0\0\0\5{}"):
+            with server.begin() as channel:
+                assert channel.recv(100) == b'{"ready": true}\n'
+                channel.sendall(sent)
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            ForkedProcess(server, {1: 1, 2: 9999})
+        with forked(server, "exit", "0") as (other, _):
+            assert other.wait() == 0
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+
+
+def test_no_descriptor_is_free(server: ForkServer) -> None:
+    """The request is refused, and the processes stay."""
+    with forked(server, "wait") as (process, (read,)):
+        assert line(read) == b"begun\n"
+        pid = server.process.pid
+        before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        taken = len(list(Path(f"/proc/{pid}/fd").iterdir()))
+        for free in (0, 1):
+            # The highest number that is taken can be higher than their count.
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, (taken + free, before[1]))
+            with pytest.raises(OSError, match="no answer from the fork server"):
+                ForkedProcess(server, dict.fromkeys(range(20), 1))
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+        with forked(server, "exit", "0") as (other, _):
+            assert other.wait() == 0
+        assert not gone(process.pid)
+
+
+_PRINTING = """
+from echofactory.net.forkserver import ForkedProcess, ForkServer
+server = ForkServer("unforkable:main")
+for _ in range(2):
+    try:
+        ForkedProcess(server, {1: 1})
+    except OSError as error:
+        print(error.strerror, flush=True)
+server.close()
+"""
+
+
+def test_no_process_can_be_forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told, each time. What the module has printed is there once."""
+    monkeypatch.setenv("PYTHONPATH", str(SUPPORT))
+    done = python(_PRINTING)
+    assert not done.stderr
+    assert sorted(done.stdout.splitlines()) == [
+        *2 * ["Resource temporarily unavailable"],
+        "imported",
+    ]
+
+
+_REAPING = """
+import ctypes, os, sys
+from echofactory.net.forkserver import ForkedProcess, ForkServer
+PR_SET_CHILD_SUBREAPER = 36
+ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+server = ForkServer("forked:main")
+ended = ForkedProcess(server, {1: 1}, ["exit", "0"])
+ended.wait()
+ended.close()
+ForkedProcess(server, {1: 1}, ["wait"]).close()
+running = ForkedProcess(server, {1: 1}, ["wait"])
+server.close()
+print(running.wait())
+try:
+    print(os.waitpid(-1, os.WNOHANG))
+except ChildProcessError:
+    print("none left")
+"""
+
+
+def test_it_leaves_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not even one that has ended and that nobody has waited for."""
+    monkeypatch.setenv("PYTHONPATH", str(SUPPORT))
+    done = python(_REAPING)
+    assert not done.stderr
+    assert [line for line in done.stdout.splitlines() if line != "begun"] == ["-9", "none left"]
+
+
+_LIGHT = """
+import sys, echofactory.distributed.agent
+print([name for name in ("twisted", "echofactory.distributed.part") if name in sys.modules])
+"""
+
+
+def test_an_agent_imports_little() -> None:
+    """Only the fork server has what a part needs."""
+    assert python(_LIGHT).stdout == "[]\n"
 
 
 _OWNER = """
 import signal
 from echofactory.net.forkserver import ForkedProcess, ForkServer
 server = ForkServer("forked:main")
-process = ForkedProcess(server.begin({1: 1}, ["wait"]))
+process = ForkedProcess(server, {1: 1}, ["wait"])
 print(process.pid, flush=True)
 signal.pause()
 """

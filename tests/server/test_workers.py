@@ -131,12 +131,34 @@ def test_a_fork_server_that_is_killed() -> None:
         (forks,) = childrenOf(server.process.pid)
         os.kill(forks, signal.SIGKILL)
         for number in (1, 2):
-            server.waitFor(rf"worker {number}: process \d+ ended by signal 9; .* restart in")
+            server.waitFor(
+                rf"worker {number}: process \d+ ended with the fork server; .*restart"
+            )
         until(lambda: sum("listening on" in line for line in list(server.out)) >= 5)
         assert not echoes(held)
         assert serves(port, 16)
         assert len(set(children(server)) - set(before)) == 2
         assert server.end() == -signal.SIGTERM
+
+
+def test_a_fork_server_that_hangs() -> None:
+    """A stop kills it, and its workers with it, although it does not answer."""
+    with workers("--trace", "none", "--drain", "0") as (server, _):
+        pids = children(server)
+        (forks,) = childrenOf(server.process.pid)
+        for pid in (forks, *pids):
+            os.kill(pid, signal.SIGSTOP)
+        assert server.end() == -signal.SIGTERM
+        until(lambda: all(gone(pid) for pid in (forks, *pids)))
+
+
+def test_a_stop_while_workers_start() -> None:
+    """Also while the fork server imports what they need."""
+    with running([*TWISTD, "multiecho", "--workers", "2", "127.0.0.1", "0"]) as server:
+        until(lambda: childrenOf(server.process.pid))
+        assert server.end() == -signal.SIGTERM
+        assert not any("Traceback" in line for line in server.out)
+        assert children(server) == []
 
 
 def test_none_outlives_a_parent_that_is_killed() -> None:

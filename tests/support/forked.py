@@ -6,12 +6,9 @@ import os
 import signal
 import sys
 
-from echofactory.net.processes import dieWithParent
-
 
 def main() -> None:
     """Do what the first argument says."""
-    dieWithParent()
     what, *arguments = sys.argv[1:]
     if what == "wait":
         os.write(1, b"begun\n")

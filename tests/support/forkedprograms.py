@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import IO
@@ -25,9 +26,11 @@ import twisted.scripts.twistd
 import echofactory.cli.client
 import echofactory.cli.server
 from echofactory.net.forkserver import ForkedProcess, ForkServer
-from echofactory.net.processes import dieWithParent
 
 __all__ = ["ForkedPopen", "echofactory", "run", "twisted"]
+
+
+_SUPPORT = str(Path(__file__).parent)
 
 
 class ForkedPopen:
@@ -44,18 +47,22 @@ class ForkedPopen:
         """
         @param command: begins as C{python -m MODULE} or with the path of a script.
         """
-        out, itsOut = os.pipe()
-        err, itsErr = os.pipe()
-        self.stdout: IO[str] = os.fdopen(out)
-        self.stderr: IO[str] = os.fdopen(err)
-        nothing = os.open(os.devnull, os.O_RDONLY)
-        started = json.dumps([list(command), os.getcwd(), environment])
-        try:
-            self._channel = _server().begin({0: nothing, 1: itsOut, 2: itsErr}, [started])
-        finally:
-            for each in (nothing, itsOut, itsErr):
-                os.close(each)
-        self._process = ForkedProcess(self._channel)
+        with ExitStack() as its:
+
+            def kept(descriptor: int) -> int:
+                its.callback(os.close, descriptor)
+                return descriptor
+
+            nothing = kept(os.open(os.devnull, os.O_RDONLY))
+            out, itsOut = os.pipe()
+            self.stdout: IO[str] = os.fdopen(out)
+            err, itsErr = os.pipe()
+            self.stderr: IO[str] = os.fdopen(err)
+            descriptors = {0: nothing, 1: kept(itsOut), 2: kept(itsErr)}
+            started = json.dumps([list(command), os.getcwd(), environment])
+            self._process = ForkedProcess(_server(), descriptors, [started])
+        self._looking = select.poll()
+        self._looking.register(self._process.channel, select.POLLIN)
         self.pid = self._process.pid
         self.args = command
         self.returncode: int | None = None
@@ -72,7 +79,7 @@ class ForkedPopen:
         return status
 
     def _ended(self, timeout: float) -> int | None:
-        if self.returncode is None and select.select([self._channel], [], [], timeout)[0]:
+        if self.returncode is None and self._looking.poll(1000 * timeout):
             self.returncode = self._process.wait()
             self._process.close()
         return self.returncode
@@ -89,7 +96,7 @@ class ForkedPopen:
 
 @cache
 def _server() -> ForkServer:
-    with mock.patch.dict(os.environ, PYTHONPATH=str(Path(__file__).parent)):
+    with mock.patch.dict(os.environ, PYTHONPATH=_SUPPORT):
         server = ForkServer(f"{__name__}:run")
     atexit.register(server.close)
     return server
@@ -97,8 +104,8 @@ def _server() -> ForkServer:
 
 def run() -> None:
     """Be a program, in a process that was forked."""
-    dieWithParent()
     command, folder, environment = json.loads(sys.argv[1])
+    sys.path.remove(_SUPPORT)
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)

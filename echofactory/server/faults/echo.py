@@ -24,8 +24,9 @@ LINGER_TIMEOUT = 5.0
 """Seconds. After a connection is truncated, a peer that neither reads nor closes for this
 long is disconnected."""
 
-_FULL_S = 0.01
-"""Seconds from one look to the next, while the kernel does not take a piece."""
+_SHORTEST_S = 0.01
+_LONGEST_S = 0.5
+"""Seconds until the next look whether the kernel has taken a piece. Each time, they double."""
 
 
 class FaultyEcho(Echo):
@@ -63,6 +64,7 @@ class FaultyEcho(Echo):
         self._paused = False
         self._full = False
         self._closing = False
+        self._lookS = _SHORTEST_S
 
     def dataReceived(self, data: bytes) -> None:
         self.chunks += 1
@@ -96,8 +98,10 @@ class FaultyEcho(Echo):
         if self._faults.dribbles and self._queue.size and queuedBytes(self):
             # Two pieces in the transport would be one write. A reactor on uvloop can also call
             # this twice before it sends.
-            self._call = self.factory.reactor.callLater(_FULL_S, self._flow)
+            self._call = self.factory.reactor.callLater(self._lookS, self._flow)
+            self._lookS = min(2 * self._lookS, _LONGEST_S)
             return
+        self._lookS = _SHORTEST_S
         self._call = None
         while not self._paused and (piece := self._queue.take(self.factory.elapsed())):
             self.send(piece)

@@ -33,7 +33,6 @@ from echofactory.net.descriptors import raiseDescriptorLimit
 from echofactory.net.endpoints import serverEndpoint
 from echofactory.net.garbage import searchRarely
 from echofactory.net.monotonic import useMonotonicTime
-from echofactory.net.processes import dieWithParent
 from echofactory.net.reuseport import ReusePortReactor
 from echofactory.server.service import EchoService, echoFactory
 from echofactory.server.settings import ServerSettings
@@ -169,7 +168,6 @@ def _inherited(endpoints: int, of: int, own: int, room: Room) -> list[SharedPort
 
 def main() -> None:
     """Serve until the supervisor says to stop, or ends."""
-    dieWithParent()
     start = _start()
     with suppress(ImportError, AttributeError):
         import_module(start["reactor"]).install()

@@ -119,7 +119,7 @@ class Workers(Service):
         self._killing: IDelayedCall | None = None
         self._table: mmap.mmap | None = None
         self._tableDescriptor = -1
-        self._forks: ForkServer | None = None
+        self._forkServer: ForkServer | None = None
         self._looks = Looks(reactor, self._look)
         self._checks = LoopingCall(self._check)
         self._checks.clock = reactor
@@ -161,9 +161,12 @@ class Workers(Service):
 
         @raise OSError: if none can be started.
         """
-        if self._forks is None or not self._forks.lives:
-            self._forks = ForkServer(FUNCTION)
-        return WorkerProcess(self.reactor, self._forks, self.inherited(), worker)
+        server = self._forkServer
+        if server is None or not server.lives:
+            if server is not None:
+                server.close()
+            server = self._forkServer = ForkServer(FUNCTION)
+        return WorkerProcess(self.reactor, server, self.inherited(), worker)
 
     def inherited(self) -> dict[int, int]:
         """Return the descriptors that a worker inherits, by their numbers in the worker."""
@@ -267,13 +270,15 @@ class Workers(Service):
     def _kill(self) -> None:
         for worker in self._workers:
             worker.kill()
+        # The fork server can hang. Its workers end with it.
+        if self._forkServer is not None:
+            self._forkServer.close()
 
     def _stopped(self, _: object) -> None:
         if self._killing is not None and self._killing.active():
             self._killing.cancel()
         self._killing = None
-        if self._forks is not None:
-            self._forks.close()
-            self._forks = None
+        if self._forkServer is not None:
+            self._forkServer.close()
         self._closePorts()
         self.draining = False
