@@ -109,6 +109,6 @@ def refuseTooManyParts(parts: int, connections: int) -> None:
     checkWhole("parts", parts)
     if parts > connections:
         text = counted(connections, "connection")
-        raise ValueError(f"parts: {parts:,} processes for {text}")
+        raise ValueError(f"parts: {parts:,} processes for {text}; give at most {connections:,}")
     if parts > MAX_PARTS:
-        raise ValueError(f"parts: {parts:,} processes are more than {MAX_PARTS:,}")
+        raise ValueError(f"parts: {parts:,} processes; give at most {MAX_PARTS:,}")

@@ -309,7 +309,7 @@ class TCPClient(_Connection, tcp.Client):
         super().connectionLost(reason)
 
 
-_LATE = (
+_LATE_ATTRIBUTES = (
     "protocol", "realAddress", "connected", "logstr", "doRead", "doWrite", "producer",
     "streamingProducer", "dataBuffer", "offset", "_direct", "_atOnce", "_readSize",
     "_nearlyEmpty",
@@ -318,13 +318,13 @@ _LATE = (
 CPython keeps those of each instance in an array, which takes half as much memory as a dict."""
 
 
-def _announceLate() -> None:
+def _announceLateAttributes() -> None:
     first = TCPClient.__new__(TCPClient)
-    for name in _LATE:
+    for name in _LATE_ATTRIBUTES:
         setattr(first, name, None)
 
 
-_announceLate()
+_announceLateAttributes()
 
 
 class LanePort(TCPPort):

@@ -40,7 +40,7 @@ from typing import Any, NamedTuple
 from echofactory.net.processes import STOP_SIGNALS, dieWithParent
 
 _SIZE = 4
-"""The length of a request is sent before it, in so many bytes."""
+"""Bytes of the number before a request, which is its length."""
 
 _MOST = 250
 """Descriptors in a message. Linux takes 253 (C{SCM_MAX_FD})."""

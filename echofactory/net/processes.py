@@ -1,5 +1,5 @@
 """
-Processes that another one has started, and who of them goes first.
+Processes that another process has started, and which of them runs first.
 """
 
 import ctypes

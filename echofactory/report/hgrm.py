@@ -25,8 +25,8 @@ def _next(level: float) -> float:
 def _levels(latency: Latency) -> list[tuple[int, float, int]]:
     """
     Return the lines: nanoseconds, percentile, and the number of readings that do not exceed
-    these nanoseconds. Each percentile is the lowest reading that at least so many percent of
-    the readings do not exceed.
+    these nanoseconds. A percentile of P is the lowest reading that at least P percent of the
+    readings do not exceed.
     """
     lines: list[tuple[int, float, int]] = []
     total, level = latency.count, 0.0

@@ -6,9 +6,9 @@ A figure has a range in each run:
  - p50 and p99 of the response time, and the rate: the middle half of the figures of the whole
    intervals, if there are L{MIN_PIECES} or more.
  - Any other percentile: the readings at the ranks that enclose the percentile with 95 %
-   confidence, if readings are independent. Readings of one moment are not. So the range of
-   a response time, a service time or a send lag is, in proportion, at least as wide as that
-   of p50 or, above p90, of p99 of the response time.
+   confidence, if readings are independent. Readings of one moment are not independent. So the
+   range of a response time, a service time or a send lag has a lower limit. In proportion, it
+   is as wide as that of p50 of the response time, and above p90 as that of p99.
 
 If the two ranges overlap, the difference is noise. A maximum has no range, because it is one
 reading.

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 
 _NINES = (0.0, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.99999, 0.999999)
 _FAR = 20
-"""A limit that is so many times the highest reading is not drawn, because the line would
-press the readings into a small part of the picture."""
+"""If a limit is more than 20 times the highest reading, it is not drawn. Its line would press
+the readings into a small part of the picture."""
 _DASHES = ("-", (0, (5, 1)), (0, (1, 1)), (0, (3, 1, 1, 1)))
 """Lines of runs that have to share a colour."""
 

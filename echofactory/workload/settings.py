@@ -142,7 +142,7 @@ class Workload:
             raise ValueError("window: not with churn=: a connection has one message")
         if (self.bytesPerConnection or 0) > MAX_WHOLE:
             raise ValueError(
-                f"count: the messages of a connection have more than {MAX_WHOLE:.0e} bytes"
+                f"count: the messages of a connection have more than {MAX_WHOLE:,} bytes"
             )
 
     @property
