@@ -52,6 +52,10 @@ _FIGURE = re.compile(
     r"[-+]?\b\d[\d,]*(\.\d+)?(e[-+]?\d+)?"
     r"( ?(ns|us|µs|ms|s|min|h|B|KiB|MiB|GiB|%)(?![A-Za-z]))?(/s)?"
 )
+_SEARCHED = re.compile(
+    r".*(messages?/s keeps? .*;|the client is the limit: |the lowest rate tried, ).*"
+)
+"""How a search has ended: that depends on the machine."""
 _PORT = r"(?<![\d.])(7007|65432|8080|946\d)\b"
 
 
@@ -157,6 +161,7 @@ def normal(line: str) -> str:
     line = re.sub(r"[\d,]+ due, [\d,]+ unsent, ", "", line)
     line = re.sub(r": (kept|broken)$", ": kept or broken", line)
     line = re.sub(r"\bexpected b.*", "expected", line)
+    line = _SEARCHED.sub("the outcome of a search", line)
     line = " ".join(_FIGURE.sub("#", line).split())
     # One sample, or two samples.
     return re.sub(r"(# [a-z]+?)s?\b", r"\1", line)
