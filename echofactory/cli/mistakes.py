@@ -1,5 +1,5 @@
 """
-Explains the options that L{getopt} refuses: what was probably meant, or what is missing.
+Explains the options that C{getopt} refuses: what was probably meant, or what is missing.
 """
 
 import difflib
