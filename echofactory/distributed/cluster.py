@@ -257,7 +257,7 @@ class Cluster:
         return run
 
     def _hear(self, event: tuple[float, Any]) -> None:
-        # The scheduler tells of this client under the same topic.
+        # The scheduler publishes events of this client under the same topic.
         match event[1]:
             case [str(run), int(number), str(line)]:
                 heard, _ = self._runs[run]

@@ -184,24 +184,14 @@ class ForkedProcess:
     def wait(self) -> int:
         """Wait for its end, and return its exit status, or the negative number of a signal."""
         if self._status is None:
-            self._status = endOf(self._message())
+            # Without a message, the server was killed, and its processes with it.
+            self._status = self._message().get("ended", -signal.SIGKILL)
         return self._status
 
     def close(self) -> None:
         """Forget it. If it has not ended, it is killed."""
         self._lines.close()
         self.channel.close()
-
-
-def endOf(message: Mapping[str, Any]) -> int:
-    """
-    Return the exit status of a process, or the negative number of a signal.
-
-    @param message: the last one of the channel. If there is none, the server was killed, and
-        its processes with it.
-    """
-    status: int = message.get("ended", -signal.SIGKILL)
-    return status
 
 
 # The server's side

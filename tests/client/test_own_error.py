@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import trustme
 from datagrams import echoingOverUDP
-from programs import CLIENT, LIMIT, Program, client, multiecho, running, until
+from programs import CLIENT, LIMIT, Program, client, multiecho, running, stateOf, until
 from schema import validate
 from twisted.internet.task import Clock
 
@@ -61,12 +61,7 @@ def untilItWaits(pid: int) -> None:
     Wait until a process sleeps. Then it has read everything that has arrived. If it stopped in
     the middle of a read, that read would get the reply with the timestamp of what came first.
     """
-    until(lambda: stateOf(pid) == "S")
-
-
-def stateOf(pid: int) -> str:
-    """Return the state of a process: C{S}: it sleeps; C{T}: it is stopped."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    until(lambda: stateOf(pid)[0] == "S")
 
 
 @contextmanager
@@ -75,7 +70,7 @@ def stopped(program: Program) -> Iterator[None]:
     pid = program.process.pid
     untilItWaits(pid)
     os.kill(pid, signal.SIGSTOP)
-    until(lambda: stateOf(pid) == "T")
+    until(lambda: stateOf(pid)[0] == "T")
     yield
     time.sleep(HELD_S)
     os.kill(pid, signal.SIGCONT)

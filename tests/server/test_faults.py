@@ -4,6 +4,8 @@ faulty echo over real sockets.
 """
 
 import errno
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from itertools import pairwise
 from os import urandom
@@ -454,16 +456,24 @@ class Sending:
         return getattr(self._socket, name)
 
 
-@pytest.mark.parametrize("lane", ["", "express:"], ids=["plain", "express"])
-@ensureDeferred
-async def test_dribble(reactor: Any, connect: Connect, lane: str) -> None:
-    """No more goes to the kernel at a time, whatever comes while some of it is still to go."""
+@asynccontextmanager
+async def dribbling(
+    reactor: Any, connect: Connect, lane: str
+) -> AsyncIterator[tuple[Any, Any, Sending]]:
+    """Dribble 3 bytes at a time. Yield the peer, the echo, and what the echo sends."""
     factory = FaultyEchoFactory(reactor, Faults(dribble=3))
     async with serving(reactor, f"{lane}tcp:0:interface=127.0.0.1", factory=factory) as service:
         peer = await connect(targetOf(service))
         await eventually(reactor, lambda: factory.connections)
         (echo,) = factory.connections
-        sending = Sending(echo.transport)
+        yield peer, echo, Sending(echo.transport)
+
+
+@pytest.mark.parametrize("lane", ["", "express:"], ids=["plain", "express"])
+@ensureDeferred
+async def test_dribble(reactor: Any, connect: Connect, lane: str) -> None:
+    """No more goes to the kernel at a time, whatever comes while some of it is still to go."""
+    async with dribbling(reactor, connect, lane) as (peer, _, sending):
         for arrival in range(1, 11):
             peer.transport.write(bytes(10))
             await peer.untilReceived(reactor, 10 * arrival)
@@ -482,12 +492,7 @@ async def test_dribble_to_a_peer_that_is_slow(
     reactor: Any, connect: Connect, lane: str
 ) -> None:
     """While the kernel takes nothing, no more than one piece waits for it."""
-    factory = FaultyEchoFactory(reactor, Faults(dribble=3))
-    async with serving(reactor, f"{lane}tcp:0:interface=127.0.0.1", factory=factory) as service:
-        peer = await connect(targetOf(service))
-        await eventually(reactor, lambda: factory.connections)
-        (echo,) = factory.connections
-        sending = Sending(echo.transport)
+    async with dribbling(reactor, connect, lane) as (peer, echo, sending):
         sending.full = True
         peer.transport.write(bytes(30))
         await eventually(reactor, lambda: echo.bytesOut)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from programs import Program, childrenOf, environment, running, until
+from programs import Program, childrenOf, environment, running, stateOf, until
 
 PYTHON = (sys.executable,)
 
@@ -82,7 +82,7 @@ def quiet(**changes: str) -> dict[str, str]:
 def gone(pid: int) -> bool:
     """Tell whether a process is over. One that nobody has waited for is over, too."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        return stateOf(pid)[0] == "Z"
     except OSError:
         return True
 

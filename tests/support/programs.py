@@ -156,15 +156,26 @@ def children(server: Program) -> list[int]:
     return [worker for each in childrenOf(server.process.pid) for worker in childrenOf(each)]
 
 
+def stateOf(pid: int) -> tuple[str, int]:
+    """
+    Return the state of a process, and which process is its parent. C{S}: it sleeps; C{T}: it
+    is stopped; C{Z}: it has ended, and nobody has waited for it.
+
+    @raise OSError: if there is no such process.
+    """
+    state, parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
+    return state, int(parent)
+
+
 def childrenOf(pid: int) -> list[int]:
     """Return the processes that a process has started and that live."""
     found = []
     for path in Path("/proc").glob("[0-9]*"):
         try:
-            state, parent = (path / "stat").read_text().rpartition(")")[2].split()[:2]
+            state, parent = stateOf(int(path.name))
         except OSError:
             continue
-        if int(parent) == pid and state != "Z":
+        if parent == pid and state != "Z":
             found.append(int(path.name))
     return sorted(found)
 

@@ -16,7 +16,7 @@ from twisted.internet.stdio import StandardIO
 from twisted.protocols.basic import LineOnlyReceiver
 from twisted.python.failure import Failure
 
-from echofactory.net.forkserver import ForkServer, endOf, request
+from echofactory.net.forkserver import ForkServer, request
 from echofactory.server.workers.channel import OUT
 
 
@@ -104,7 +104,7 @@ class WorkerProcess:
         elif "pid" in message:
             self.pid = message["pid"]
         elif "ended" in message:
-            status = endOf(message)
+            status = message["ended"]
             how = f"by signal {-status}" if status < 0 else f"with exit status {status}"
             self._ended(f"process {self.pid} ended {how}")
         else:
